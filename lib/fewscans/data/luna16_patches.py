@@ -1,9 +1,9 @@
 """LUNA16 candidate patches: 50×50 axial cuts centred on a possible lung nodule, and whether it is one.
 
-The file is the npz of 8,105 patches made from the repository swethasubramanian/LungCancerDetection: its three splits, drawn at random
-over candidates, so that one scan (even one nodule) sits in several of them. `read` keeps that leaky split for show and makes
-a scan-disjoint one. LUNA16: Setio et al., Medical Image Analysis 42:1-13 (2017); scans: LIDC-IDRI, Armato et al., Medical Physics
-38:915-931 (2011).
+The file is the npz of 8,105 patches made from the repository swethasubramanian/LungCancerDetection: its three splits,
+drawn at random over candidates, so that one scan (even one nodule) sits in several of them. `read` keeps that leaky
+split for show and makes a scan-disjoint one. LUNA16: Setio et al., Medical Image Analysis 42:1-13 (2017); scans:
+LIDC-IDRI, Armato et al., Medical Physics 38:915-931 (2011).
 """
 
 import hashlib
@@ -21,13 +21,13 @@ SIDE = 50
 REPOSITORY_SPLITS = ("train", "val", "test")
 KEYS = tuple(f"{split}_{part}" for split in REPOSITORY_SPLITS for part in ("images", "labels", "candidate_row"))
 
-# LUNA16's candidates.csv is grouped by scan, so a cut in its row order is a cut between scans once the rows near the cut are dropped.
-# 1,500 rows are more than any usual scan holds.
+# LUNA16's candidates.csv is grouped by scan, so a cut in its row order is a cut between scans once the rows near the
+# cut are dropped. 1,500 rows are more than any usual scan holds.
 CUTS = (0.64, 0.80)
 MARGIN_ROWS = 1500
-# 551,065 candidates in 888 scans: 621 rows a scan on average. The csv that names each row's scan does not come with the patches, so
-# a block of 621 rows stands in for the scan. A real scan may hold more or fewer rows and so straddle two or three blocks; what is
-# resampled or grouped by block is then only roughly resampled by scan. The split does not depend on the blocks.
+# 551,065 candidates in 888 scans: 621 rows a scan on average. The csv that names each row's scan does not come with the
+# patches, so a block of 621 rows stands in for the scan. A real scan may hold more or fewer rows and so straddle two or
+# three blocks; what is resampled or grouped by block is only roughly so by scan. The split does not depend on blocks.
 ROWS_PER_SCAN = 621
 
 
@@ -41,7 +41,7 @@ class Patches:
     group: np.ndarray  # (n,) str, stand-in for the scan: the block of 621 candidate rows
     case: np.ndarray  # (n,) str, "row000123"
     split: np.ndarray  # (n,) str, "train" | "val" | "test" | "dropped": disjoint in scans
-    repository_split: np.ndarray  # (n,) str, "train" | "val" | "test": the source's own, which shares scans and nodules between splits
+    repository_split: np.ndarray  # (n,) str, "train" | "val" | "test": the source's own, which leaks
     fingerprint: str  # sha256 of the file
     path: Path
 
@@ -49,7 +49,7 @@ class Patches:
         return len(self.labels)
 
     def indices(self, split: str, repository: bool = False) -> np.ndarray:
-        """Where the patches of one split are, (k,) ascending. `repository=True` asks for the source's own, leaky split."""
+        """Where the patches of one split are, (k,) ascending; `repository=True`: of the source's own, leaky split."""
         return np.flatnonzero((self.repository_split if repository else self.split) == split)
 
 
@@ -73,13 +73,14 @@ def read(path: Path | str) -> Patches:
     images, labels, rows, origin = images[order], labels[order], rows[order], origin[order]
     repeated = rows[1:][rows[1:] == rows[:-1]]
     if len(repeated):
-        raise DataError(f"{path}: candidate_row {repeated[0]} occurs twice; every patch has a row of candidates.csv to itself")
+        raise DataError(f"{path}: candidate_row {repeated[0]} occurs twice; each patch has a row of candidates.csv")
     split = scan_disjoint(rows)
     for name in REPOSITORY_SPLITS:
         if not (split == name).any():
             raise DataError(
-                f"{path}: no patch is left in split '{name}' after cutting rows {rows[0]}..{rows[-1]} at {CUTS[0]:.0%} and {CUTS[1]:.0%} and "
-                f"dropping {MARGIN_ROWS} rows either side of each cut; candidate_row must span the whole of candidates.csv"
+                f"{path}: no patch is left in split '{name}' after cutting rows {rows[0]}..{rows[-1]} at {CUTS[0]:.0%} "
+                f"and {CUTS[1]:.0%} and dropping {MARGIN_ROWS} rows either side of each cut; candidate_row must span the "
+                "whole of candidates.csv"
             )
     return Patches(
         images=images,
@@ -118,10 +119,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: not an npz, or cut short; copy {FILE} again and compare its sha256")
     try:
         with np.load(path, allow_pickle=False) as npz:
-            missing, extra = sorted(set(KEYS) - set(npz.files)), sorted(set(npz.files) - set(KEYS))
-            if missing or extra:
-                wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
-                raise DataError(f"{path}: {' and '.join(wrong)}; {FILE} has exactly the keys {', '.join(KEYS)}")
+            found = ((" lacks", set(KEYS) - set(npz.files)), (" has unknown", set(npz.files) - set(KEYS)))
+            wrong = [f"{what} {', '.join(sorted(keys))}" for what, keys in found if keys]
+            if wrong:
+                raise DataError(f"{path}:{' and'.join(wrong)}; {FILE} has exactly the keys {', '.join(KEYS)}")
             return {key: npz[key] for key in KEYS}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path}: damaged or cut short ({error}); copy {FILE} again and compare its sha256") from error
@@ -146,7 +147,8 @@ def _check(path: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
         raise DataError(f"{path}: {name}_candidate_row is {rows.dtype} {rows.shape}; it must be int64 (n,)")
     if not len(images) == len(labels) == len(rows):
         raise DataError(
-            f"{path}: {name} has {len(images)} images, {len(labels)} labels and {len(rows)} candidate rows; each patch needs one of each"
+            f"{path}: {name} has {len(images)} images, {len(labels)} labels and {len(rows)} candidate rows; "
+            "each patch needs one of each"
         )
     if len(rows) == 0:
         raise DataError(f"{path}: {name}_images is empty; every split of {FILE} holds patches")

@@ -1,8 +1,8 @@
 """Training subsets that grow, and validation sets as small as they are.
 
-Winkels & Cohen (Medical Image Analysis 55:15-26, 2019, §4.1) train on class-balanced sets, each contained in every larger one, so that
-a learning curve differs between its points by added cases only. A subset is decided by its seed alone, never by the arm: arms are
-compared in pairs.
+Winkels & Cohen (Medical Image Analysis 55:15-26, 2019, §4.1) train on class-balanced sets, each contained in every
+larger one, so that the points of a learning curve differ by added cases only. A subset is decided by its seed alone,
+never by the arm: arms are compared in pairs.
 """
 
 import numpy as np
@@ -13,9 +13,11 @@ from fewscans.errors import DataError
 def nested_balanced(labels: np.ndarray, candidates: np.ndarray, n: int, seed: int) -> np.ndarray:
     """Draw n cases, half of each class; with one seed, a smaller draw is the beginning of a larger one.
 
-    Args:    labels: (total,) 0 or 1, of the whole data set.   candidates: (k,) indices into it to draw from, in any order.
+    Args:    labels: (total,) 0 or 1, of the whole data set.
+             candidates: (k,) indices into it to draw from, in any order.
     Returns: (n,) indices into `labels`, classes alternating, so that the first m of them are the draw of size m.
-    Raises:  DataError if n is odd or below 2, if the pool is empty, or if a class has fewer than n / 2 cases (says the largest n possible).
+    Raises:  DataError if n is odd or below 2, if the pool is empty, or if a class has fewer than n / 2 cases (it says
+             the largest n possible).
     """
     by_class = _pool(labels, candidates)
     largest = 2 * min(len(indices) for indices in by_class)
@@ -23,8 +25,8 @@ def nested_balanced(labels: np.ndarray, candidates: np.ndarray, n: int, seed: in
         raise DataError(f"a balanced subset of {n} cases is impossible: n must be even and at least 2")
     if n > largest:
         raise DataError(
-            f"a balanced subset of {n} cases is impossible: the pool has {len(by_class[0])} negatives and {len(by_class[1])} positives, "
-            f"so the largest balanced n is {largest}"
+            f"a balanced subset of {n} cases is impossible: the pool has {len(by_class[0])} negatives and "
+            f"{len(by_class[1])} positives, so the largest balanced n is {largest}"
         )
     drawn = [_shuffled(indices, seed, label) for label, indices in enumerate(by_class)]
     return np.stack([indices[: n // 2] for indices in drawn], axis=1).reshape(n)  # (n/2, 2) → (n,)
@@ -38,11 +40,12 @@ def largest_balanced(labels: np.ndarray, candidates: np.ndarray) -> int:
 def small_validation(labels: np.ndarray, candidates: np.ndarray, n: int, seed: int) -> np.ndarray:
     """Draw a validation set of at most n cases that keeps the pool's share of positives.
 
-    Someone who has N labelled cases to train on has no thousand more to choose a checkpoint by; this is the validation set they could
-    have. The share is kept as well as n allows, with at least one case of each class; a pool of n or fewer is returned whole.
-    For one seed, a smaller draw is contained in a larger one.
+    Someone who has N labelled cases to train on has no thousand more to choose a checkpoint by; this is the validation
+    set they could have. The share is kept as well as n allows, with at least one case of each class; a pool of n or
+    fewer is returned whole. For one seed, a smaller draw is contained in a larger one.
 
-    Args:    labels: (total,) 0 or 1, of the whole data set.   candidates: (k,) indices into it to draw from, in any order.
+    Args:    labels: (total,) 0 or 1, of the whole data set.
+             candidates: (k,) indices into it to draw from, in any order.
     Returns: (min(n, k),) ascending indices into `labels`.
     Raises:  DataError if n is below 2 or the pool lacks a class.
     """
@@ -50,11 +53,14 @@ def small_validation(labels: np.ndarray, candidates: np.ndarray, n: int, seed: i
     if n < 2:
         raise DataError(f"a validation set of {n} cases is impossible: it needs at least 2, one of each class")
     if not len(negatives) or not len(positives):
-        raise DataError(f"the pool has {len(negatives)} negatives and {len(positives)} positives; validation needs both classes")
-    n = min(n, len(negatives) + len(positives))
-    n_positive = round(n * len(positives) / (len(negatives) + len(positives)))
-    n_positive = min(max(n_positive, 1), n - 1)
-    return np.sort(np.concatenate([_shuffled(negatives, seed, 0)[: n - n_positive], _shuffled(positives, seed, 1)[:n_positive]]))
+        raise DataError(
+            f"the pool has {len(negatives)} negatives and {len(positives)} positives; validation needs both classes"
+        )
+    total = len(negatives) + len(positives)
+    n = min(n, total)
+    n_positive = min(max(round(n * len(positives) / total), 1), n - 1)
+    drawn = (_shuffled(negatives, seed, 0)[: n - n_positive], _shuffled(positives, seed, 1)[:n_positive])
+    return np.sort(np.concatenate(drawn))
 
 
 def _pool(labels: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,13 +69,16 @@ def _pool(labels: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.nd
     if candidates.size == 0:
         raise DataError("the pool to draw from is empty; check the split it was taken from")
     if candidates.ndim != 1 or candidates.dtype.kind not in "iu":
-        raise DataError(f"the pool to draw from is {candidates.dtype} {candidates.shape}; it must be integer indices (k,), not a mask")
+        raise DataError(
+            f"the pool to draw from is {candidates.dtype} {candidates.shape}; it must be integer indices (k,)"
+        )
     if candidates.min() < 0 or candidates.max() >= len(labels):
         wrong = candidates[(candidates < 0) | (candidates >= len(labels))][0]
         raise DataError(f"the pool to draw from holds index {wrong}; there are {len(labels)} labels")
     pool = np.unique(candidates)
     if len(pool) < len(candidates):
-        raise DataError(f"the pool to draw from names {len(candidates) - len(pool)} cases twice; each case may be drawn once")
+        repeats = len(candidates) - len(pool)
+        raise DataError(f"the pool to draw from names {repeats} cases twice; each case may be drawn once")
     wrong = labels[pool][~np.isin(labels[pool], (0, 1))]
     if len(wrong):
         raise DataError(f"label {wrong[0]} in the pool; a label is 0 or 1")
