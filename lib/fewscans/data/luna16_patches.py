@@ -79,8 +79,8 @@ def read(path: Path | str) -> Patches:
         if not (split == name).any():
             raise DataError(
                 f"{path}: no patch is left in split '{name}' after cutting rows {rows[0]}..{rows[-1]} at {CUTS[0]:.0%} "
-                f"and {CUTS[1]:.0%} and dropping {MARGIN_ROWS} rows either side of each cut; candidate_row must span the "
-                "whole of candidates.csv"
+                f"and {CUTS[1]:.0%} and dropping {MARGIN_ROWS} rows either side of each cut; candidate_row must span "
+                "the whole of candidates.csv"
             )
     return Patches(
         images=images,
