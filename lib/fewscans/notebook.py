@@ -106,7 +106,7 @@ def source(name: str | int) -> Path:
 
 
 def normalised(notebook: nbformat.NotebookNode, outputs: bool = False) -> nbformat.NotebookNode:
-    """A copy with only what the author wrote, and with `outputs` what the cells showed, but no times, ids, addresses."""
+    """A copy with only what the author wrote, and with `outputs` what the cells showed, without times or ids."""
     cells = []
     for number, cell in enumerate(notebook.cells):
         kept = {"cell_type": cell.cell_type, "id": f"cell-{number:02d}", "source": cell.source, "metadata": {}}
@@ -176,7 +176,7 @@ def _declared(notebook: nbformat.NotebookNode, path: Path) -> dict[str, Any]:
                 except ValueError:
                     pass
         raise NotebookError(
-            f"{path.name}: '{ast.unparse(statement)}' in the parameters cell; write plain assignments, like n_seeds = 10"
+            f"{path.name}: '{ast.unparse(statement)}' in the parameters cell; only assignments, like n_seeds = 10"
         )
     return declared
 

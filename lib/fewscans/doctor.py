@@ -1,0 +1,208 @@
+"""Is this machine ready? Each check says what was found and, where something is amiss, what to do about it, in words.
+
+Nothing here raises, and nothing that a check is about is imported at the top: a broken torch is a finding.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+NEEDED_DISK_GB = 5
+PYTHON = (3, 11)
+MARKS = {True: "ok", False: "!!", None: "--"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: `ok` is True, False where the workbook cannot run so, None where only something optional lacks."""
+
+    name: str
+    ok: bool | None
+    found: str
+    remedy: str = ""
+
+
+def checks() -> list[Check]:
+    """All checks in the order a reader would mend them. Never raises: a check that itself fails is a finding."""
+    found: list[Check] = []
+    for name, look in _LOOKS.items():
+        try:
+            found.extend(look())
+        except Exception as error:
+            found.append(Check(name, False, f"{type(error).__name__}: {error}", "mend what this message names"))
+    return found
+
+
+def render(found: list[Check]) -> str:
+    """The checks as lines for a terminal, remedies below what they mend, and one line to sum up."""
+    width = max((len(check.name) for check in found), default=0)
+    lines = []
+    for check in found:
+        lines.append(f"{MARKS[check.ok]}  {check.name:<{width}}  {check.found}")
+        if check.remedy and check.ok is not True:
+            lines.append(f"    {'':<{width}}  → {check.remedy}")
+    broken = [check.name for check in found if check.ok is False]
+    lines.append(f"to mend: {', '.join(broken)}" if broken else "ready")
+    return "\n".join(lines)
+
+
+def ready(found: list[Check]) -> bool:
+    """Whether every required check passed."""
+    return all(check.ok is not False for check in found)
+
+
+def _python() -> list[Check]:
+    where = f"{platform.python_version()} at {sys.executable}"
+    remedy = f"install Python {'.'.join(map(str, PYTHON))} or newer, remove .venv, make env"
+    return [Check("Python", sys.version_info >= PYTHON, where, remedy)]
+
+
+def _torch() -> list[Check]:
+    try:
+        import torch
+    except Exception as error:  # a broken build raises OSError, or whatever its libraries raise
+        return [Check("torch", False, f"does not import: {error}", "make env installs the tested version into .venv")]
+    tested = _pins().get("torch", "?")
+    same = torch.__version__.split("+")[0] == tested
+    found = torch.__version__ if same else f"{torch.__version__}; tested with {tested}"
+    return [Check("torch", True if same else None, found, "make env installs the tested version"), _device(torch)]
+
+
+def _device(torch) -> Check:
+    if torch.cuda.is_available():
+        cards = []
+        for index in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(index)
+            half = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+            cards.append(f"{card.name}, {card.total_memory / 2**30:.0f} GiB, mixed precision in {half}")
+        return Check("device", True, f"CUDA {torch.version.cuda}: " + "; ".join(cards))
+    if torch.backends.mps.is_available():
+        return Check("device", True, "Apple GPU (MPS); training here uses float32")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = f"CPU, {cores} cores, {torch.get_num_threads()} threads, float32"
+    if shutil.which("nvidia-smi"):
+        remedy = "there is an NVIDIA driver, but this torch does not see its GPU: install the CUDA build of torch"
+        return Check("device", None, found, f"{remedy} that fits the driver (nvidia-smi names the CUDA version)")
+    return Check("device", True, f"{found}; enough for the quick profile, the paper profile wants a GPU")
+
+
+def _openslide() -> list[Check]:
+    try:
+        import openslide
+    except Exception as error:
+        missing = "not installed" if isinstance(error, ModuleNotFoundError) else f"does not import: {error}"
+        remedy = "only for whole-slide images: .venv/bin/pip install -c constraints.txt -e '.[slides]'"
+        return [Check("OpenSlide", None, missing, remedy)]
+    return [Check("OpenSlide", True, f"{openslide.__library_version__} (Python binding {openslide.__version__})")]
+
+
+def _dvc() -> list[Check]:
+    try:
+        version = importlib.metadata.version("dvc")
+    except importlib.metadata.PackageNotFoundError:
+        return [Check("DVC", False, "not installed", "make env, or pip install -c constraints.txt -e '.[workbook]'")]
+    config = _root() / ".dvc" / "config"
+    if not config.is_file():
+        return [Check("DVC", False, f"{version}, but no .dvc folder", "run inside a git clone; else dvc init")]
+    quiet = "analytics = false" in config.read_text(encoding="utf-8")
+    found = f"{version}, analytics {'off' if quiet else 'on'}"
+    return [Check("DVC", True if quiet else None, found, "to turn them off: dvc config core.analytics false")]
+
+
+def _git() -> list[Check]:
+    git = shutil.which("git")
+    if git is None:
+        return [Check("git", False, "not found", "install git; DVC works inside a git clone")]
+    version = subprocess.run([git, "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    if not (_root() / ".git").exists():
+        return [Check("git", False, f"{version}, but {_root()} is not a clone", "git clone, or git init in it")]
+    return [Check("git", True, version)]
+
+
+def _disk() -> list[Check]:
+    free = shutil.disk_usage(_root()).free / 1e9
+    remedy = f"the environment, twins and runs take up to {NEEDED_DISK_GB} GB: free some"
+    return [Check("disk", free >= NEEDED_DISK_GB, f"{free:.0f} GB free", remedy)]
+
+
+def _writable() -> list[Check]:
+    build = _root() / "build"
+    try:
+        build.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=build):
+            pass
+    except OSError as error:
+        return [Check("build/", False, f"cannot be written: {error}", "change its permissions, or clone elsewhere")]
+    return [Check("build/", True, "can be written")]
+
+
+def _kernel() -> list[Check]:
+    try:
+        version = importlib.metadata.version("ipykernel")
+    except importlib.metadata.PackageNotFoundError:
+        return [Check("notebook kernel", False, "ipykernel is not installed", "make env")]
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    specs = KernelSpecManager().get_all_specs()
+    program = specs.get("python3", {}).get("spec", {}).get("argv", ["python"])[0]
+    if program not in ("python", "python3") and not _same_program(program):
+        remedy = "fewscans notebook is not affected; for JupyterLab: jupyter kernelspec remove python3"
+        return [Check("notebook kernel", None, f"'python3' is another Python, {program}", remedy)]
+    return [Check("notebook kernel", True, f"python3, ipykernel {version}")]
+
+
+def _same_program(program: str) -> bool:
+    return Path(program).absolute() == Path(sys.executable).absolute()
+
+
+def _data() -> list[Check]:
+    """The real data sets that params.yaml names; absent ones are optional, for the twins need none."""
+    from fewscans import data, params, paths
+
+    root = paths.data_root()
+    found = []
+    for name in sorted({run.dataset for run in params.load().runs.values() if not run.twin}):
+        remedy = f"optional: put the public data set under {root} (or set data_root), then fewscans data verify {name}"
+        try:
+            where = data.find(name, root)
+        except Exception as error:
+            found.append(Check(f"data {name}", None, str(error).splitlines()[0], remedy))
+        else:
+            found.append(Check(f"data {name}", True if where else None, str(where or f"not under {root}"), remedy))
+    return found
+
+
+def _root() -> Path:
+    from fewscans import paths
+
+    return paths.root()
+
+
+def _pins() -> dict[str, str]:
+    try:
+        lines = (_root() / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    except Exception:  # no project here, which other checks report
+        return {}
+    return dict(line.split("==", 1) for line in lines if "==" in line)
+
+
+_LOOKS: dict[str, Callable[[], list[Check]]] = {
+    "Python": _python,
+    "torch": _torch,
+    "OpenSlide": _openslide,
+    "git": _git,
+    "DVC": _dvc,
+    "notebook kernel": _kernel,
+    "disk": _disk,
+    "build/": _writable,
+    "data sets": _data,
+}
