@@ -43,6 +43,10 @@ DATASETS: Mapping[str, Dataset] = {
 }
 
 
+# Twins of no public data set: controls, written in the layout of the one they belong to.
+CONTROLS: Mapping[str, Callable[[Path], luna16_patches.Patches]] = {"orientation": luna16_patches.read}
+
+
 def dataset(name: str) -> Dataset:
     """The registry's entry of a data set. Raises DataError listing the known ones."""
     if name not in DATASETS:
@@ -69,4 +73,5 @@ def find(name: str, root: Path | str) -> Path:
 
 def read(name: str, path: Path | str) -> luna16_patches.Patches:
     """Read a copy, real or twin, with the data set's reader. `path` is its file or the folder holding it."""
-    return dataset(name).reader(Path(path))
+    reader = CONTROLS[name] if name in CONTROLS else dataset(name).reader
+    return reader(Path(path))

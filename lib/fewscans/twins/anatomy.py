@@ -1,0 +1,125 @@
+"""What an axial cut through a lung is drawn from: tubes, blobs, walls, as soft-edged densities on a 50×50 grid.
+
+A density is the share of soft tissue in a pixel: 1 inside, 0 outside, a logistic edge between, which stands for the
+blur of the scanner and for voxels that are partly filled. Positions and sizes are in pixels from the patch's centre,
+angles in radians.
+"""
+
+import numpy as np
+
+SIDE = 50
+CHUNK = 64  # cases drawn at once: 64 × 2,500 float32 stay in a core's cache
+_AXIS = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
+Y, X = _AXIS[:, None], _AXIS[None, :]
+
+
+class Canvas:
+    """Densities of n patches, which shapes are added to by taking the larger value: tissue does not add up.
+
+    tissue, bone, marrow, air: (n, 50, 50) float32. `air` is what is emptier than lung: the lumen of an airway.
+    roughness: (n,) float32, how much faint tissue shows the lung's texture.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.tissue, self.bone, self.marrow, self.air = np.zeros((4, n, SIDE, SIDE), np.float32)
+        self.roughness = np.zeros(n, np.float32)
+
+    def add(self, shape, patch: np.ndarray, amplitude=1.0, to: str = "tissue", **parameters) -> None:
+        """Draw `shape(**parameters)` into the patches named, each at most once.
+
+        Args:    shape: one of this module's functions.   patch: (k,) indices.
+                 amplitude: density inside, scalar or (k,).   to: the layer's name.
+                 parameters: scalars or arrays whose first axis is k.
+        """
+        layer = getattr(self, to)
+        amplitude = np.broadcast_to(np.asarray(amplitude, np.float32), patch.shape)
+        for start in range(0, len(patch), CHUNK):
+            part = slice(start, start + CHUNK)
+            these = {name: _column(value, part) for name, value in parameters.items()}
+            drawn = shape(**these) * amplitude[part, None, None]
+            layer[patch[part]] = np.maximum(layer[patch[part]], drawn)
+
+
+def tube(y, x, angle, start, end, radius, edge, taper=0.0, bend=0.0, fade=0.0) -> np.ndarray:
+    """A vessel: a capsule along `angle` from `start` to `end`, thinned by `taper`, bent into a parabola by `bend`.
+
+    A vessel that pierces the slice is a short capsule, one that runs in it a long one; over `fade` pixels at either
+    end it leaves the slice.
+    """
+    along, across = _turned(y, x, angle)
+    across = (across - bend * along * along) / np.sqrt(1 + (2 * bend * along) ** 2)
+    nearest = np.clip(along, start, end)
+    distance = np.hypot(along - nearest, across)
+    density = _soft(radius * (1 - taper * (nearest - start) / (end - start + 1e-6)) - distance, edge)
+    if np.ndim(fade):
+        density *= _soft(np.minimum(end - along, along - start) + radius + fade, fade)
+    return density
+
+
+def blob(y, x, radius, edge, aspect=1.0, angle=0.0, lobes=None) -> np.ndarray:
+    """A nodule: an ellipse of area π·radius², its outline waved.
+
+    lobes: (k, m, 2), cosine and sine amplitudes of the waves of order 2, 3, ..., as shares of the radius.
+    """
+    along, across = _turned(y, x, angle)
+    along, across = along / np.sqrt(aspect), across * np.sqrt(aspect)
+    distance = np.hypot(along, across) + 1e-6
+    outline = np.ones_like(distance)
+    if lobes is not None:
+        cosine, sine = along / distance, across / distance
+        c, s = cosine, sine
+        for order in range(lobes.shape[1]):  # angle addition: order 1 → 2 → 3 ...
+            c, s = c * cosine - s * sine, s * cosine + c * sine
+            outline += lobes[:, order, 0, None, None] * c + lobes[:, order, 1, None, None] * s
+    return _soft(radius * outline - distance, edge)
+
+
+def wall(angle, distance, edge, curvature=0.0) -> np.ndarray:
+    """Chest wall, mediastinum or diaphragm: all beyond `distance` in direction `angle`.
+
+    A positive `curvature` wraps the wall round the lung, a negative one bulges it into the lung.
+    """
+    along, across = _turned(0.0, 0.0, angle)
+    return _soft(along + curvature * across * across - distance, edge)
+
+
+def chest_wall(canvas: Canvas, patch, angle, distance, edge, rng: np.random.Generator) -> None:
+    """A slightly curved wall and, in every other one, the cut through a rib: a bright cortex round marrow."""
+    k = len(patch)
+    canvas.add(wall, patch, angle=angle, distance=distance, edge=edge, curvature=rng.normal(0.005, 0.006, k))
+    ribbed = rng.random(k) < 0.55
+    patch, angle, edge, k = patch[ribbed], angle[ribbed], edge[ribbed], int(ribbed.sum())
+    depth, shift, half = distance[ribbed] + rng.uniform(5, 9, k), rng.normal(0, 9, k), rng.uniform(4, 18, k)
+    y, x = depth * np.sin(angle) + shift * np.cos(angle), depth * np.cos(angle) - shift * np.sin(angle)
+    where = dict(
+        y=y, x=x, angle=angle + np.pi / 2 + rng.normal(0, 0.25, k), start=-half, end=half, bend=rng.normal(0, 0.006, k)
+    )
+    radius = rng.uniform(3, 5.5, k)
+    canvas.add(tube, patch, 1.0, to="bone", radius=radius, edge=edge, **where)
+    canvas.add(
+        tube, patch, rng.uniform(0.1, 0.8, k), to="marrow", radius=radius - rng.uniform(1.4, 2.6, k), edge=edge, **where
+    )
+
+
+def any_angle(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Directions, uniform over the circle."""
+    return rng.uniform(-np.pi, np.pi, n)
+
+
+def _turned(y, x, angle):
+    """Coordinates along and across a direction, (k, 50, 50)."""
+    c, s = np.cos(angle), np.sin(angle)
+    return (X - x) * c + (Y - y) * s, (Y - y) * c - (X - x) * s
+
+
+def _soft(inside, edge) -> np.ndarray:
+    """Logistic of the depth inside a shape, in units of the edge."""
+    return 0.5 + 0.5 * np.tanh(inside / (2 * edge))
+
+
+def _column(value, part: slice):
+    """A parameter ready to meet the grid: scalars as they are, (k,) as (k, 1, 1), (k, m, ...) as it is."""
+    value = np.asarray(value, np.float32)
+    if value.ndim == 0:
+        return value
+    return value[part, None, None] if value.ndim == 1 else value[part]
