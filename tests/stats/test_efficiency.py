@@ -1,0 +1,143 @@
+"""The data-efficiency factor finds a factor that is known, and says when the baseline's grid cannot."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fewscans.stats.auc import auc
+from fewscans.stats.efficiency import data_efficiency, efficiency_table, pooling
+
+from .worlds import table
+
+SIZES = (30, 100, 300, 1000, 3000)
+
+
+def world(factor, method_at=(100,), rng=0, **options):
+    """Separation grows with log N; the method at N is the baseline at factor · N."""
+    curve = {("Z2", n): 0.35 * math.log10(n) ** 1.3 for n in SIZES}
+    method = {("p4m", n): 0.35 * math.log10(factor * n) ** 1.3 for n in method_at}
+    return table(curve | method, rng=rng, **({"seeds": 6, "n_groups": 60, "seed_sd": 0.08} | options))
+
+
+def test_the_interval_covers_a_known_factor():
+    """Factor 8 in 60 worlds; 95 % would miss 3, and 8 or more misses have probability 0.6 %."""
+    estimates = [data_efficiency(world(8.0, rng=rng), "Z2", "p4m", "auc", 100, n_bootstrap=100) for rng in range(60)]
+    misses = sum(not e.low <= 8 <= e.high for e in estimates)
+    assert misses < 8
+    assert 6 < np.exp(np.median([math.log(e.value) for e in estimates])) < 10.5
+    assert sum(e.low > 1 for e in estimates) > 50  # not by being empty of content
+
+
+def test_a_factor_of_another_size_is_excluded():
+    estimates = [
+        data_efficiency(world(8.0, rng=rng, n_groups=150), "Z2", "p4m", "auc", 100, n_bootstrap=100) for rng in (1, 2)
+    ]
+    assert all(not e.low <= 1 <= e.high for e in estimates)
+
+
+def test_the_baseline_is_as_efficient_as_itself():
+    same = world(1.0)
+    copy = same[same["arm"] == "Z2"].assign(arm="copy")
+    for n, e in data_efficiency(pd.concat([same, copy]), "Z2", "copy", "auc", SIZES[:-1]).items():
+        assert e.value == pytest.approx(1.0), n
+        assert e.low <= 1 <= e.high
+
+
+def test_above_the_grid_the_factor_is_a_lower_bound():
+    e = data_efficiency(world(500.0, n_groups=200), "Z2", "p4m", "auc", 100)
+    assert (e.value, e.censored, e.high) == (30.0, "high", math.inf)
+    assert e.low == 30.0  # surely above the baseline's largest size
+    assert e.text(0) == "> 30 (30 to -)"
+
+
+def test_below_the_grid_the_factor_is_an_upper_bound():
+    e = data_efficiency(world(0.002, method_at=(1000,), n_groups=200), "Z2", "p4m", "auc", 1000)
+    assert (e.value, e.censored, e.low) == (pytest.approx(0.03), "low", 0.0)
+    assert e.high == pytest.approx(0.03)
+
+
+def test_an_interval_that_leaves_the_grid_is_open():
+    e = data_efficiency(world(28.0), "Z2", "p4m", "auc", 100)
+    assert e.high == math.inf
+    assert 1 < e.low < 28
+
+
+def test_any_function_is_a_score_and_lower_can_be_better():
+    small = world(8.0, seeds=3, n_groups=30)
+    slow = data_efficiency(small, "Z2", "p4m", lambda y, p: auc(y, p), 100, n_bootstrap=100)
+    assert slow == data_efficiency(small, "Z2", "p4m", auc, 100, n_bootstrap=100)
+    assert data_efficiency(small, "Z2", "p4m", "brier", 100).value > 1
+
+
+def test_several_sizes_and_methods_make_a_table():
+    made = efficiency_table(world(4.0, method_at=(30, 100)), "Z2", ["p4m"], n_bootstrap=200)
+    assert made["n_train"].tolist() == [30, 100]
+    assert made["reach"].tolist() == [100.0, 30.0]
+    one = data_efficiency(world(4.0, method_at=(30, 100)), "Z2", "p4m", "auc", 100, n_bootstrap=200)
+    assert made.loc[1, "value"] == one.value
+
+
+@pytest.mark.parametrize(
+    ("means", "fit"),
+    [
+        ([1, 2, 3], [1, 2, 3]),
+        ([1, 3, 2], [1, 2.5, 2.5]),
+        ([3, 2, 1], [2, 2, 2]),
+        ([1, 5, 3, 4, 9, 8], [1, 4, 4, 4, 8.5, 8.5]),
+    ],
+)
+def test_pooling_is_isotonic_regression(means, fit):
+    assert pooling(np.array(means, float)) @ np.array(means, float) == pytest.approx(fit)
+
+
+def flat(levels, goal):
+    """Two seeds that agree, so that the arithmetic shows: the share of correctly ordered pairs is the level."""
+    y = np.repeat([0.0, 1.0], 20)
+    group = [f"g{i % 10}" for i in range(40)]
+
+    def rows(arm, n, level):
+        wrong = round(20 * (1 - level))
+        p = np.where(y == 1, 0.9, 0.5)
+        p[20 : 20 + wrong] = 0.1
+        frame = {
+            "split": "test",
+            "case": [f"c{i:02d}" for i in range(40)],
+            "group": group,
+            "target": y,
+            "prediction": p,
+        }
+        return [pd.DataFrame({"arm": arm, "n_train": n, "seed": s} | frame) for s in (0, 1)]
+
+    parts = [r for n, level in levels.items() for r in rows("Z2", n, level)] + rows("p4m", 10, goal)
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_on_a_plateau_the_smallest_size_that_reaches_the_score_counts():
+    assert data_efficiency(flat({10: 0.6, 100: 0.8, 1000: 0.8}, 0.8), "Z2", "p4m", "auc", 10).value == pytest.approx(10)
+
+
+def test_between_sizes_the_curve_is_straight_in_log_n():
+    e = data_efficiency(flat({10: 0.6, 1000: 0.8}, 0.7), "Z2", "p4m", "auc", 10)
+    assert e.value == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (
+            lambda w: data_efficiency(w, "Z2", "p4m", "auc", 300),
+            "no predictions of arm 'p4m' at N = 300; it has N = 100",
+        ),
+        (lambda w: data_efficiency(w, "p4m", "Z2", "auc", 30), "has N = 100 only; its curve needs at least two"),
+        (lambda w: data_efficiency(w, "Z2", "p4", "auc", 100), "no arm 'p4'"),
+        (
+            lambda w: data_efficiency(w[(w["n_train"] != 300) | (w["seed"] != 4)], "Z2", "p4m", "auc", 100),
+            "arm Z2 at N = 300 lacks seed 4",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(call, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        call(world(4.0))
