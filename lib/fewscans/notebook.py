@@ -14,12 +14,10 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 
 from fewscans import paths
 from fewscans.errors import NotebookError
@@ -27,14 +25,6 @@ from fewscans.errors import NotebookError
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 FAULTS = ("Timeout", "DeadKernelError", "CellExecutionError")
 VOLATILE = ((re.compile(r"\bat 0x[0-9a-fA-F]+"), "at 0x…"), (re.compile(r"\S*ipykernel_\d+/\d+\.py"), "cell.py"))
-
-
-@dataclass(frozen=True)
-class Executed:
-    """Where a run left the executed notebook and its page."""
-
-    notebook: Path
-    html: Path
 
 
 def find(name: str | int) -> Path:
@@ -62,19 +52,12 @@ def parameters(path: Path) -> dict[str, Any]:
     return _declared(_read(path), path)
 
 
-def parse(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
-    """Parameters typed on the command line: where the default is text they stay text ("01"), others are YAML."""
-    declared = parameters(path)
-    return {
-        name: value if isinstance(declared.get(name), str) else yaml.safe_load(value) for name, value in text.items()
-    }
-
-
-def run(name: str | int, parameters: Mapping[str, Any] | None = None, *, profile: str | None = None) -> Executed:
-    """Execute a notebook with these parameters and `save = True`, and write it and its page to reports/notebooks/.
+def run(name: str | int, parameters: Mapping[str, Any] | None = None, *, profile: str | None = None) -> Path:
+    """Execute a notebook with these parameters and `save = True`; write it and its page to reports/notebooks/.
 
     Args:   name: as `find` takes it.   parameters: by name, each of its default's type.
             profile: stamped into the notebook's metadata; None takes that of params.yaml.
+    Returns: the executed notebook; its page lies beside it, with the ending html.
     Raises: NotebookError for an unknown notebook, an unknown parameter or a wrong type, and for a cell that fails; the
             copy with the failure in it is then kept in build/failed/, and the results of an earlier run stay.
     """
@@ -90,10 +73,9 @@ def run(name: str | int, parameters: Mapping[str, Any] | None = None, *, profile
     executed = normalised(_execute(path, normalised(notebook), given), outputs=True)
     executed.metadata["fewscans"] = stamp
 
-    folder = paths.reports() / "notebooks"
-    result = Executed(folder / path.name, folder / f"{path.stem}.html")
-    _write(result.html, page.render(executed))
-    _write(result.notebook, _text(executed))
+    result = paths.reports() / "notebooks" / path.name
+    _write(result.with_suffix(".html"), page.render(executed))
+    _write(result, _text(executed))
     return result
 
 
