@@ -7,51 +7,67 @@ no more.
 import dataclasses
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fewscans.errors import DataError
 from fewscans.twins import luna16_patches, orientation
-from fewscans.twins.spec import TwinSpec
 
 
 class Twin(NamedTuple):
-    """How a twin is written, and what it must be told."""
+    """How a twin is written, and what it must be told: a frozen dataclass that checks itself."""
 
-    write: Callable[[Path, TwinSpec], Path]
-    spec: type[TwinSpec]
+    write: Callable[[Path, Any], Path]
+    spec: type
 
 
 TWINS: Mapping[str, Twin] = {
-    "luna16-patches": Twin(luna16_patches.write, TwinSpec),
-    "orientation": Twin(orientation.write, TwinSpec),
+    "luna16-patches": Twin(luna16_patches.write, luna16_patches.PatchesSpec),
+    "orientation": Twin(orientation.write, orientation.OrientationSpec),
 }
 
 
-def write(name: str, folder: Path | str, spec: TwinSpec) -> Path:
+def spec(name: str, settings: Mapping[str, Any]) -> Any:
+    """A twin's settings, as params.yaml gives them, checked.
+
+    Raises:  DataError for an unknown twin, an unknown or missing setting, an impossible value.
+    """
+    kind = _twin(name).spec
+    known = [field.name for field in dataclasses.fields(kind)]
+    for what, keys in (("unknown setting", set(settings) - set(known)), ("no", set(known) - set(settings))):
+        if keys:
+            raise DataError(f"twin '{name}' has {what} {', '.join(sorted(keys))}; its settings are {', '.join(known)}")
+    return kind(**settings)
+
+
+def write(name: str, folder: Path | str, spec: Any) -> Path:
     """Write a twin into `folder`: the files of its data set's layout, and twin.json, which says what made them.
 
     An older twin in that folder is replaced, whole, once the new one is finished.
-    Returns: the data file.
-    Raises:  DataError for an unknown name, or a folder that holds something other than a twin.
+    Returns: the folder.
+    Raises:  DataError for an unknown name, a spec that is another twin's, or a folder that holds something else.
     """
-    if name not in TWINS:
-        raise DataError(f"unknown twin '{name}'; known: {', '.join(TWINS)}")
-    folder = Path(folder)
+    twin, folder = _twin(name), Path(folder)
+    if not isinstance(spec, twin.spec):
+        raise DataError(f"twin '{name}' wants a {twin.spec.__name__}, got {spec!r}")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "twin.json").is_file():
         raise DataError(f"{folder} holds files that are not a twin; name an empty folder, or remove them")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as room:
         fresh = Path(room) / "new"
         fresh.mkdir()
-        file = TWINS[name].write(fresh, spec)
+        twin.write(fresh, spec)
         about = {"twin": name, "layout": "luna16-patches", **dataclasses.asdict(spec)}
         (fresh / "twin.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             os.replace(folder, Path(room) / "old")
         os.replace(fresh, folder)
-        shutil.rmtree(Path(room) / "old", ignore_errors=True)
-    return folder / file.name
+    return folder
+
+
+def _twin(name: str) -> Twin:
+    if name not in TWINS:
+        raise DataError(f"unknown twin '{name}'; known: {', '.join(TWINS)}")
+    return TWINS[name]

@@ -18,14 +18,18 @@ class Canvas:
 
     tissue, bone, marrow, air: (n, 50, 50) float32. `air` is what is emptier than lung: the lumen of an airway.
     roughness: (n,) float32, how much faint tissue shows the lung's texture.
+    again: (n,) int, the patch that shows the same scene once more, or -1.
+    offset: (n, 2) float32, where the patch's centre lies in its scene, y and x; zero unless it shows another's.
     """
 
     def __init__(self, n: int) -> None:
         self.tissue, self.bone, self.marrow, self.air = np.zeros((4, n, SIDE, SIDE), np.float32)
         self.roughness = np.zeros(n, np.float32)
+        self.again = np.full(n, -1)
+        self.offset = np.zeros((n, 2), np.float32)
 
     def add(self, shape, patch: np.ndarray, amplitude=1.0, to: str = "tissue", **parameters) -> None:
-        """Draw `shape(**parameters)` into the patches named, each at most once.
+        """Draw `shape(**parameters)` into the patches named, each at most once, and into those that show their scenes.
 
         Args:    shape: one of this module's functions.   patch: (k,) indices.
                  amplitude: density inside, scalar or (k,).   to: the layer's name.
@@ -33,20 +37,23 @@ class Canvas:
         """
         layer = getattr(self, to)
         amplitude = np.broadcast_to(np.asarray(amplitude, np.float32), patch.shape)
-        for start in range(0, len(patch), CHUNK):
-            part = slice(start, start + CHUNK)
-            these = {name: _column(value, part) for name, value in parameters.items()}
-            drawn = shape(**these) * amplitude[part, None, None]
-            layer[patch[part]] = np.maximum(layer[patch[part]], drawn)
+        repeated = np.flatnonzero(self.again[patch] >= 0)
+        target = np.concatenate([patch, self.again[patch[repeated]]])
+        source = np.concatenate([np.arange(len(patch)), repeated])  # whose parameters
+        for start in range(0, len(target), CHUNK):
+            into, row = target[start : start + CHUNK], source[start : start + CHUNK]
+            grid = Y + self.offset[into, 0, None, None], X + self.offset[into, 1, None, None]
+            these = {name: _column(value, row) for name, value in parameters.items()}
+            layer[into] = np.maximum(layer[into], shape(grid, **these) * amplitude[row, None, None])
 
 
-def tube(y, x, angle, start, end, radius, edge, taper=0.0, bend=0.0, fade=0.0) -> np.ndarray:
+def tube(grid, y, x, angle, start, end, radius, edge, taper=0.0, bend=0.0, fade=0.0) -> np.ndarray:
     """A vessel: a capsule along `angle` from `start` to `end`, thinned by `taper`, bent into a parabola by `bend`.
 
     A vessel that pierces the slice is a short capsule, one that runs in it a long one; over `fade` pixels at either
     end it leaves the slice.
     """
-    along, across = _turned(y, x, angle)
+    along, across = _turned(grid, y, x, angle)
     across = (across - bend * along * along) / np.sqrt(1 + (2 * bend * along) ** 2)
     nearest = np.clip(along, start, end)
     distance = np.hypot(along - nearest, across)
@@ -56,12 +63,12 @@ def tube(y, x, angle, start, end, radius, edge, taper=0.0, bend=0.0, fade=0.0) -
     return density
 
 
-def blob(y, x, radius, edge, aspect=1.0, angle=0.0, lobes=None) -> np.ndarray:
+def blob(grid, y, x, radius, edge, aspect=1.0, angle=0.0, lobes=None) -> np.ndarray:
     """A nodule: an ellipse of area π·radius², its outline waved.
 
     lobes: (k, m, 2), cosine and sine amplitudes of the waves of order 2, 3, ..., as shares of the radius.
     """
-    along, across = _turned(y, x, angle)
+    along, across = _turned(grid, y, x, angle)
     along, across = along / np.sqrt(aspect), across * np.sqrt(aspect)
     distance = np.hypot(along, across) + 1e-6
     outline = np.ones_like(distance)
@@ -74,12 +81,12 @@ def blob(y, x, radius, edge, aspect=1.0, angle=0.0, lobes=None) -> np.ndarray:
     return _soft(radius * outline - distance, edge)
 
 
-def wall(angle, distance, edge, curvature=0.0) -> np.ndarray:
+def wall(grid, angle, distance, edge, curvature=0.0) -> np.ndarray:
     """Chest wall, mediastinum or diaphragm: all beyond `distance` in direction `angle`.
 
     A positive `curvature` wraps the wall round the lung, a negative one bulges it into the lung.
     """
-    along, across = _turned(0.0, 0.0, angle)
+    along, across = _turned(grid, 0.0, 0.0, angle)
     return _soft(along + curvature * across * across - distance, edge)
 
 
@@ -106,10 +113,11 @@ def any_angle(n: int, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(-np.pi, np.pi, n)
 
 
-def _turned(y, x, angle):
+def _turned(grid, y, x, angle):
     """Coordinates along and across a direction, (k, 50, 50)."""
     c, s = np.cos(angle), np.sin(angle)
-    return (X - x) * c + (Y - y) * s, (Y - y) * c - (X - x) * s
+    down, right = grid[0] - y, grid[1] - x
+    return right * c + down * s, down * c - right * s
 
 
 def _soft(inside, edge) -> np.ndarray:
@@ -117,9 +125,9 @@ def _soft(inside, edge) -> np.ndarray:
     return 0.5 + 0.5 * np.tanh(inside / (2 * edge))
 
 
-def _column(value, part: slice):
+def _column(value, rows: np.ndarray):
     """A parameter ready to meet the grid: scalars as they are, (k,) as (k, 1, 1), (k, m, ...) as it is."""
     value = np.asarray(value, np.float32)
     if value.ndim == 0:
         return value
-    return value[part, None, None] if value.ndim == 1 else value[part]
+    return value[rows, None, None] if value.ndim == 1 else value[rows]

@@ -26,13 +26,16 @@ class Nodules(NamedTuple):
     edge: np.ndarray
 
 
-def draw_nodules(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.Generator) -> None:
-    """Draw one nodule near the centre of each of the patches named.
+def draw_diameters_mm(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Lognormal about 6.8 mm, within LUNA16's 3 to 30: most nodules are small."""
+    return np.clip(rng.lognormal(np.log(6.8), 0.6, n), 3, 30)
 
-    Diameters are lognormal about 6.8 mm: most of LUNA16's nodules are small, and large ones draw more than one mark.
-    """
+
+def draw_nodules(
+    canvas: Canvas, patch: np.ndarray, diameter_mm: np.ndarray, scanner: Scanners, rng: np.random.Generator
+) -> None:
+    """Draw one nodule of the given diameter near the centre of each of the patches named."""
     k = len(patch)
-    diameter_mm = np.clip(rng.lognormal(np.log(6.8), 0.6, k), 3, 30)
     radius = diameter_mm / 2 / scanner.spacing_mm[patch]
     y, x = rng.normal(0, 0.6 + 0.05 * radius, (2, k))
     kind = rng.choice(4, k, p=[0.72, 0.11, 0.07, 0.10])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fewscans.data.luna16_patches import REPOSITORY_SPLITS
-from fewscans.twins.spec import Cases
+from fewscans.twins.cases import Cases
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 

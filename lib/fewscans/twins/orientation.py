@@ -10,17 +10,32 @@ Turns are exact (pixels are moved, none interpolated), and so are those of the c
 between pixels and cases: its distribution is the same in every orientation.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fewscans.data.luna16_patches import FILE
 from fewscans.twins import npz
-from fewscans.twins.anatomy import blob, tube
-from fewscans.twins.spec import TwinSpec, draw_cases
+from fewscans.twins.anatomy import X, Y, blob, tube
+from fewscans.twins.cases import check_between, check_whole, draw_cases
 
 ELEMENTS = tuple((quarter_turns, reflected) for reflected in (False, True) for quarter_turns in range(4))
 LUNG, TISSUE = 30, 150  # grey levels of ground and shape
+
+
+@dataclass(frozen=True)
+class OrientationSpec:
+    """The control's size. noise: its standard deviation, as a share of the shape's contrast."""
+
+    cases: int
+    noise: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_whole("cases", self.cases, 100, 100_000)
+        check_between("noise", self.noise, 0, 2)
+        check_whole("seed", self.seed, 0, 2**63)
 
 
 def label_of(quarter_turns: int) -> int:
@@ -34,9 +49,9 @@ def shape() -> np.ndarray:
         (0, -5, np.pi / 2, -15, 15, 2.2),
         (-14, -5, 0.0, 0, 15, 2.2),
     )
-    parts = [tube(*stroke[:3], *stroke[3:], edge=0.8) for stroke in strokes]
-    parts.append(blob(8.0, 7.0, 3.5, 0.8))
-    return np.max(np.broadcast_arrays(*parts), axis=0).reshape(50, 50).astype(np.float32)
+    parts = [tube((Y, X), *stroke, edge=0.8) for stroke in strokes]
+    parts.append(blob((Y, X), 8.0, 7.0, 3.5, 0.8))
+    return np.max(parts, axis=0).astype(np.float32)
 
 
 def turned(image: np.ndarray, quarter_turns: int, reflected: bool) -> np.ndarray:
@@ -44,18 +59,17 @@ def turned(image: np.ndarray, quarter_turns: int, reflected: bool) -> np.ndarray
     return np.rot90(np.flip(image, -1) if reflected else image, quarter_turns, axes=(-2, -1))
 
 
-def write(folder: Path, spec: TwinSpec) -> Path:
+def write(folder: Path, spec: OrientationSpec) -> Path:
     """Write the control's npz into `folder`, which exists; equal specs give equal bytes. Returns the file."""
     rng = np.random.default_rng(spec.seed)
-    cases = draw_cases(spec, rng)
     n = spec.cases
+    cases = draw_cases(n, min(max(60, n // 10), 888), 0.5, rng)
     quarter_turns = cases.labels + 2 * rng.integers(0, 2, n)
     reflected = rng.integers(0, 2, n)
     every = np.stack([turned(shape(), *element) for element in ELEMENTS])  # (8, 50, 50)
     density = every[quarter_turns + 4 * reflected]
 
-    noise = rng.uniform(20, 35, spec.scans)[cases.scan]
     brightness, contrast = rng.normal(0, 6, n), rng.uniform(0.8, 1.1, n)
     grey = LUNG + brightness[:, None, None] + (TISSUE - LUNG) * contrast[:, None, None] * density
-    grey += noise[:, None, None] * rng.standard_normal(grey.shape, dtype=np.float32)
+    grey += spec.noise * (TISSUE - LUNG) * rng.standard_normal(grey.shape, dtype=np.float32)
     return npz.write(Path(folder) / FILE, np.clip(np.rint(grey), 0, 255).astype(np.uint8), cases)
