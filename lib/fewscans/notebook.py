@@ -24,7 +24,11 @@ from fewscans.errors import NotebookError
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 FAULTS = ("Timeout", "DeadKernelError", "CellExecutionError")
-VOLATILE = ((re.compile(r"\bat 0x[0-9a-fA-F]+"), "at 0x…"), (re.compile(r"\S*ipykernel_\d+/\d+\.py"), "cell.py"))
+VOLATILE = (
+    (re.compile(r"\bat 0x[0-9a-fA-F]+"), "at 0x…"),
+    (re.compile(r"\S*ipykernel_\d+/\d+\.py"), "cell.py"),
+    (re.compile(r"^Matplotlib is building the font cache.*\n", re.MULTILINE), ""),  # once in a new environment
+)
 
 
 def find(name: str | int) -> Path:
@@ -113,6 +117,8 @@ def _stable(outputs: list) -> list:
         output = nbformat.from_dict(dict(output))
         if output.output_type == "stream":
             output.text = _lasting(output.text)
+            if not output.text:
+                continue
             before = next((o for o in _trailing_streams(kept) if o.name == output.name), None)
             if before is not None:
                 before.text += output.text
