@@ -1,0 +1,137 @@
+"""Notebooks, params.yaml and dvc.yaml agree, and each notebook is what a reader of the others expects."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from fewscans import notebook
+
+from .imports import FOUNDATION, MODULES, ROOT, closure, of_tree, part
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PAPERS = [path for path in NOTEBOOKS if PARAMS["notebooks"].get(path.name[:2], {}).get("runs")]
+PARTS = ["The claim", "The data", "The idea in code", "The experiment", "The verdict"]
+LONGEST_CELL = 20
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+every_paper = pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code(path: Path) -> list[ast.Module]:
+    """The code cells, without lines for IPython alone."""
+    cells = (cell.source for cell in read(path).cells if cell.cell_type == "code")
+    return [ast.parse(re.sub(r"^\s*[%!].*$", "pass", source, flags=re.MULTILINE)) for source in cells]
+
+
+def test_every_notebook_is_in_params_and_has_its_stage_and_the_other_way_round():
+    on_disk = {path.name[:2]: path.stem for path in NOTEBOOKS}
+    assert on_disk and len(on_disk) == len(NOTEBOOKS)
+    assert {number: entry["file"] for number, entry in PARAMS["notebooks"].items()} == on_disk
+    assert {name for name in STAGES if name.startswith("notebook")} == {f"notebook-{number}" for number in on_disk}
+
+
+@every_notebook
+def test_a_notebook_is_committed_without_outputs_and_for_the_kernel_everyone_has(path):
+    found = read(path)
+    nbformat.validate(found)
+    left = [cell.id for cell in found.cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)]
+    assert left == [], f"nbstripout {path.relative_to(ROOT)}"
+    assert found.metadata.kernelspec.name == "python3"
+
+
+@every_notebook
+def test_a_notebook_declares_plain_parameters_and_saves_only_when_told(path):
+    assert notebook.parameters(path)["save"] is False
+
+
+@every_notebook
+def test_a_notebook_begins_with_its_title(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+
+
+@every_paper
+def test_a_paper_s_notebook_cites_it_first_and_has_the_five_parts_in_order(path):
+    cells = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
+    assert re.search(r"\b(19|20)\d\d\b", cells[0]), "the first cell names the paper, with its year"
+    headings = re.findall(r"^## (?:\d\W+)?(.+?)\s*$", "\n".join(cells), flags=re.MULTILINE)
+    assert [heading for heading in headings if heading in PARTS] == PARTS
+
+
+@every_notebook
+def test_a_notebook_runs_from_any_clone(path):
+    texts = [node.value for tree in code(path) for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    absolute = [text for text in texts if isinstance(text, str) and re.match(r"(/|~|\.\./|[A-Za-z]:\\)\w*", text)]
+    assert absolute == [], "ask fewscans.paths where things lie"
+    names = {ast.unparse(node) for tree in code(path) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert "sys.path" not in names
+    markdown = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    assert re.findall(r"!\[[^]]*\]\(https?:[^)]*\)|<img[^>]+https?:", markdown) == [], "a picture from the network"
+
+
+@every_notebook
+def test_cells_are_short(path):
+    long = [cell.source.splitlines()[0] for cell in read(path).cells if cell.cell_type == "code"
+            and len(cell.source.splitlines()) > LONGEST_CELL]  # fmt: skip
+    assert long == [], "what is longer belongs in lib/"
+
+
+def missing(deps: list[str], modules: set[str]) -> set[str]:
+    """Files of the library among these modules, or imported by them, that no dep covers."""
+    used = {name for name in closure(modules, foundation=False) if name in MODULES and part(name) not in FOUNDATION}
+    files = {MODULES[name].relative_to(ROOT) for name in used}
+    return {str(file) for file in files if not {str(above) for above in (file, *file.parents)} & set(deps)}
+
+
+@every_notebook
+def test_a_stage_depends_on_the_code_and_the_run_tables_its_notebook_reads(path):
+    number = path.name[:2]
+    stage = STAGES[f"notebook-{number}"]
+    assert stage["cmd"] == f"fewscans notebook {number}"
+    modules = {name for tree in code(path) for name in of_tree(tree)}
+    assert missing(stage["deps"], modules) == set()
+    assert f"build/source/{number}.ipynb" in stage["deps"]
+    tables = {dep.removeprefix("runs/").removesuffix(".parquet") for dep in stage["deps"] if dep.startswith("runs/")}
+    runs = set(PARAMS["notebooks"][number]["runs"].values())
+    assert runs <= tables and {table.partition(".")[0] for table in tables} <= runs
+    assert {f"reports/notebooks/{path.stem}.{ending}" for ending in ("html", "ipynb")} == set(stage["outs"])
+
+
+@pytest.mark.parametrize("run", PARAMS["runs"])
+def test_training_depends_on_the_code_that_decides_it(run):
+    experiment = PARAMS["runs"][run]["experiment"]
+    deps = [dep.replace("${item.experiment}", experiment) for dep in STAGES["train"]["do"]["deps"]]
+    assert missing(deps, {f"fewscans.experiments.{experiment}", "fewscans.onerun"}) == set()
+    assert missing(deps[:-1], {f"fewscans.experiments.{experiment}"}) != set(), "the check can fail"
+
+
+def test_every_path_that_a_stage_depends_on_exists_or_is_made_by_another():
+    """DVC says so too, but only once the stage's turn has come, minutes into a run."""
+    made = ("build/", "runs", "reports/metrics")
+    templates = [stage.get("do", stage)["deps"] for stage in STAGES.values()]
+    wanted = {dep for deps in templates for dep in deps if "${" not in dep and not dep.startswith(made)}
+    assert [dep for dep in sorted(wanted) if not (ROOT / dep).exists()] == []
+
+
+def test_nothing_of_the_reader_s_or_of_git_s_is_an_out():
+    """DVC removes an out before its stage runs, with all that lies in it."""
+    stages = [stage.get("do", stage) for stage in STAGES.values()]
+    outs = [out if isinstance(out, str) else next(iter(out))
+            for stage in stages for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]  # fmt: skip
+    kept = ("data", "reports/published", "reports/figures", "reports/scorecard", "build/store", "notebooks", "lib")
+    assert outs and [out for out in outs if out.startswith(kept) or kept[0] == out.split("/")[0]] == []
+
+
+def test_every_run_has_a_grid_for_every_profile():
+    for run in PARAMS["runs"]:
+        assert set(PARAMS["grids"][run]) == {"smoke", "quick", "paper"}
