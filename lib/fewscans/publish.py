@@ -1,0 +1,201 @@
+"""Results kept in git: prediction tables that took real data or a GPU, small, readable anywhere, and the same bytes
+each time.
+
+reports/published/<experiment>/<dataset, or dataset-twin>/
+    <arm>.parquet   tidy predictions, rows sorted by split, case, n_train, seed: then all columns but one are runs
+    of equal values history.parquet   validation losses records.json   one record a run: what it was and what it
+    cost README.md   what this is, where the data come from, what decided it; without a date, so the bytes stay the
+    same
+
+Predictions are kept to 0.001 in the log-odds, p = 1 / (1 + exp(-round(logit(p), 3))): a tenth of a per cent of the
+odds, near 0 and near 1 as well as between, where rounding p itself would tie the very cases that decide sensitivity
+at low false-positive rates. An AUC moves by less than 1e-4, and a file shrinks to about a third.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import special
+
+from fewscans.errors import RunError
+from fewscans.results import Published, folder_of, load_published, profile_of, read_run
+
+LOGIT_STEP = 0.001
+MINIMUM_SEEDS = 10
+
+__all__ = ["Published", "load_published", "publish"]
+
+ATTRIBUTION = {
+    "luna16-patches": """\
+Patches cut from LUNA16 (CC BY 4.0), itself a subset of LIDC-IDRI (CC BY 3.0), as collected in
+github.com/swethasubramanian/LungCancerDetection at 36e7980a891089921d18993ea631c89035296e76 (MIT). No image is kept
+here, only each patch's row in LUNA16's candidates.csv, its label and the networks' predictions. Cite:
+
+- Setio A. A. A. et al., Validation, comparison, and combination of algorithms for automatic detection of pulmonary
+  nodules in computed tomography images: the LUNA16 challenge, Medical Image Analysis 42:1-13 (2017).
+- Armato S. G. et al., The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI),
+  Medical Physics 38:915-931 (2011); data doi 10.7937/K9/TCIA.2015.LO9QL9SX.
+""",
+}
+
+
+def publish(
+    run: str, profile: str | None = None, incomplete: str | None = None, minimum_seeds: int = MINIMUM_SEEDS
+) -> Path:
+    """Writes runs/<run>.* to its folder under reports/published, each file replaced atomically, files of arms no
+    longer there removed.
+
+    profile: the one that the run should be of; found out from its grid if not said.
+    incomplete: why a grid with gaps or with few seeds may be published all the same; recorded in README and tables.
+    Raises RunError naming what is wrong: no such table, the smoke profile, a missing arm, size or seed, too few
+    seeds, a value no prediction can have, runs of different code or data.
+    """
+    from fewscans import params  # imports every experiment, hence torch
+
+    loaded = params.load()
+    spec = loaded.run(run)
+    dataset = spec.dataset + ("-twin" if spec.twin else "")
+    predictions, history, records = read_run(run)
+    wanted = profile
+    profile, missing = profile_of(run, predictions, records, loaded)
+    if wanted and profile and wanted != profile:
+        raise RunError(
+            f"runs/{run}.parquet is of profile {profile}, not {wanted}; `fewscans train {run} --profile {wanted}`"
+        )
+    if profile == "smoke":
+        raise RunError(
+            f"runs/{run}.parquet is of the smoke profile, which only tests the pipeline; train it with quick or paper"
+        )
+    seeds = sorted(int(seed) for seed in predictions["seed"].unique())
+    complaints = (
+        [f"the grid of profile {profile} lacks {len(missing)} runs, the first: {missing[0]}"] if missing else []
+    )
+    if profile is None:
+        complaints = ["no profile of params.yaml has these arms with these updates"]
+    if len(seeds) < minimum_seeds:
+        complaints.append(f"{len(seeds)} seeds, fewer than {minimum_seeds}")
+    if complaints and not incomplete:
+        raise RunError(
+            f"{run} is not fit to be published: {'; '.join(complaints)}. To publish it all the same, "
+            "say why (incomplete)"
+        )
+    about = {
+        "run": run,
+        "experiment": spec.experiment,
+        "dataset": spec.dataset,
+        "twin": spec.twin,
+        "real": not spec.twin,
+        "profile": profile,
+        "arms": list(dict.fromkeys(predictions["arm"].astype(str))),
+        "seeds": seeds,
+        "incomplete": f"{incomplete} ({'; '.join(complaints)})" if complaints else None,
+        "logit_step": LOGIT_STEP,
+        **{key: _one(records, key, run) for key in ("code", "data")},
+        **{key: sorted({str(record[key]) for record in records}) for key in ("device", "torch", "threads")},
+        "params": _plain(loaded.grids.get(run, {}).get(profile)),
+    }
+    folder = folder_of(spec.experiment, dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    for arm in about["arms"]:
+        _write(
+            folder / f"{arm}.parquet", _parquet(_compact(predictions[predictions["arm"] == arm]), about | {"arm": arm})
+        )
+    _write(folder / "history.parquet", _parquet(history, None))
+    lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records)
+    _write(folder / "records.json", f"[\n{lines}\n]\n".encode())
+    _write(folder / "README.md", _readme(about, predictions, records).encode())
+    for path in folder.glob("*.parquet"):
+        if path.stem not in (*about["arms"], "history"):
+            path.unlink()
+    return folder
+
+
+def rounded(p: np.ndarray) -> np.ndarray:
+    """Probabilities to 0.001 in the log-odds; 0 and 1 stay."""
+    p = np.asarray(p, dtype=float)
+    inside = (p > 0) & (p < 1)
+    digits = round(-np.log10(LOGIT_STEP))
+    return np.where(inside, special.expit(np.round(special.logit(np.where(inside, p, 0.5)), digits)), p)
+
+
+def _compact(table: pd.DataFrame) -> pd.DataFrame:
+    made = table.assign(prediction=rounded(table["prediction"].to_numpy()))
+    return made.sort_values(["split", "case", "n_train", "seed"], kind="stable", ignore_index=True)
+
+
+def _parquet(table: pd.DataFrame, about: dict | None) -> bytes:
+    """The same bytes for the same rows; every column by dictionary, as few values are distinct."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata({"fewscans": json.dumps(about, sort_keys=True)} if about else None)
+    text = [pa.field(f.name, pa.string()) if pa.types.is_large_string(f.type) else f for f in arrow.schema]
+    arrow = arrow.cast(pa.schema(text, metadata=arrow.schema.metadata))
+    buffer = io.BytesIO()
+    pq.write_table(
+        arrow, buffer, compression="zstd", compression_level=19, dictionary_pagesize_limit=2**22, row_group_size=2**20,
+        write_statistics=False,
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def _one(records: list[dict], key: str, run: str) -> str:
+    values = sorted({str(record[key]) for record in records})
+    if len(values) != 1:
+        raise RunError(f"the runs of {run} were made with different {key}: {', '.join(values)}; train it again, whole")
+    return values[0]
+
+
+def _plain(grid) -> dict | None:
+    return None if grid is None else json.loads(json.dumps(vars(grid)))
+
+
+def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
+    name = f"{about['dataset']}{'-twin' if about['twin'] else ''}"
+    kind = "synthetic twin: shows that the mechanism works in this implementation" if about["twin"] else "real data"
+    rows = ["| arm | N | seeds | test cases (positive) | groups |", "| --- | --- | --- | --- | --- |"]
+    test = predictions[predictions["split"] == "test"]
+    for arm in about["arms"]:
+        mine = test[test["arm"] == arm]
+        case = mine.drop_duplicates("case")
+        sizes = ", ".join(str(n) for n in sorted(mine["n_train"].unique()))
+        cases = f"{len(case)} ({int(case['target'].sum())})"
+        rows.append(f"| {arm} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
+    seconds = sum(record.get("seconds_wall", 0.0) for record in records)
+    data = ATTRIBUTION.get(about["dataset"], "") if not about["twin"] else (
+        f"Written by `fewscans twin {about['dataset']}`; holds nothing of the data set it stands for.\n"
+    )  # fmt: skip
+    lines = [
+        f"# {about['experiment']} on {name}",
+        "",
+        f"Predictions of `{about['run']}`, {kind}. Written by `fewscans publish {about['run']}`; do not edit.",
+        "",
+        *([f"**Incomplete**: {about['incomplete']}.", ""] if about["incomplete"] else []),
+        *rows,
+        "",
+        f"- device: {', '.join(about['device'])}; torch {', '.join(about['torch'])}",
+        f"- threads a run: {', '.join(about['threads'])}",
+        f"- {len(records)} runs, {seconds / 3600:.1f} hours of training in all; each in `records.json`",
+        f"- profile: {about['profile'] or 'none of params.yaml'}; code: {about['code']}",
+        f"- data (sha256): {about['data']}",
+        f"- parameters: `{json.dumps(about['params'], sort_keys=True)}`",
+        f"- predictions are kept to {about['logit_step']} in the log-odds; an AUC moves by less than 0.0001",
+        "- splits: `test` (checkpoint chosen by the whole validation set), `test-small-val` (by one no larger than N)",
+        "",
+        "## Data",
+        "",
+        data,
+    ]
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,241 @@
+"""Published results are the same bytes each time, small, and never of a run that is not fit for it."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fewscans import paths
+from fewscans.errors import RunError
+from fewscans.publish import load_published, publish
+from fewscans.publish import rounded as kept
+from fewscans.stats.auc import auc
+
+RUN = "gcnn-luna16-patches-twin"
+PARAMS = """
+profile: quick
+data_root: data
+twins:
+  luna16-patches: {smoke: {scans: 24, candidates_per_scan: 20, positive_fraction: 0.3, seed: 0}}
+runs:
+  gcnn-luna16-patches-twin: {experiment: gcnn, dataset: luna16-patches, twin: true, data: build/twins/luna16-patches}
+grids:
+  gcnn-luna16-patches: &grids
+    smoke: {arms: {Z2: [30], p4m: [30]}, seeds: 2, steps: 4, eval_every: 2, learning_rates: [1.0e-3]}
+    quick:
+      arms: {Z2: [30, 100], p4m: [30], centre: [30]}
+      seeds: 3
+      steps: 200
+      eval_every: 40
+      learning_rates: [1.0e-3]
+  gcnn-luna16-patches-twin: *grids
+notebooks: {}
+"""
+CASES = 60
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.setenv("FEWSCANS_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def finished(project, run=RUN, steps=200, seeds=3, sizes=((("Z2", 30)), ("Z2", 100), ("p4m", 30), ("centre", 30))):
+    """A finished run as a sweep leaves it."""
+    rng = np.random.default_rng(0)
+    target = np.repeat([0.0, 1.0], CASES // 2)
+    tables, history, records = [], [], []
+    for arm, n in sizes:
+        for seed in range(seeds):
+            for name in (arm, *((f"{arm}-tta-p4", f"{arm}-tta-p4m") if arm == "Z2" else ())):
+                for split in ("test", "test-small-val"):
+                    p = 1 / (1 + np.exp(-(2 * target - 1 + rng.normal(size=CASES))))
+                    case = [f"row{i:06d}" for i in range(CASES)]
+                    group = [f"block{i // 5:04d}" for i in range(CASES)]
+                    cell = {"arm": name, "n_train": n, "seed": seed, "split": split, "case": case, "group": group}
+                    tables.append(pd.DataFrame(cell | {"target": target, "prediction": p}))
+            record = {
+                "arm": arm,
+                "n_train": n,
+                "seed": seed,
+                "run": run,
+                "code": "c0de",
+                "data": "da7a",
+                "device": "cpu",
+            }
+            record |= {"torch": "2.13.0", "threads": 1, "key": f"{arm}{n}{seed}"}
+            if arm != "centre":
+                record |= {"steps": steps, "seconds_wall": 1.5}
+                losses = {"train_loss": 0.5, "val_loss": 0.4, "small_val_loss": 0.4}
+                history += [
+                    {"arm": arm, "n_train": n, "seed": seed, "step": s, "epoch": s / 10} | losses for s in (40, 80)
+                ]
+            records.append(record)
+    runs = project / "runs"
+    runs.mkdir(exist_ok=True)
+    pd.concat(tables, ignore_index=True).to_parquet(runs / f"{run}.parquet", index=False)
+    pd.DataFrame(history).to_parquet(runs / f"{run}.history.parquet", index=False)
+    (runs / f"{run}.records.json").write_text(json.dumps(records))
+    return runs / f"{run}.parquet"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_what_was_published_is_read_back(project):
+    table = pd.read_parquet(finished(project))
+    folder = publish(RUN, minimum_seeds=3)
+    assert folder == project / "reports" / "published" / "gcnn" / "luna16-patches-twin"
+    got = load_published("gcnn", "luna16-patches-twin")
+    keys = ["arm", "n_train", "seed", "split", "case"]
+    pd.testing.assert_frame_equal(
+        got.predictions.astype({c: str for c in ("arm", "split", "case", "group")}).sort_values(
+            keys, ignore_index=True
+        ),
+        table.astype({c: str for c in ("arm", "split", "case", "group")}).sort_values(keys, ignore_index=True),
+        rtol=0,
+        atol=3e-4,
+    )
+    assert (got.history["val_loss"] == 0.4).all() and len(got.records) == 12
+    assert got.about["profile"] == "quick" and got.about["twin"] and not got.about["real"]
+    assert got.about["arms"] == ["Z2", "Z2-tta-p4", "Z2-tta-p4m", "p4m", "centre"]
+    assert got.about["seeds"] == [0, 1, 2] and got.about["incomplete"] is None
+
+
+def test_publishing_twice_gives_the_same_bytes(project):
+    path = finished(project)
+    first = contents(publish(RUN, minimum_seeds=3))
+    shuffled = pd.read_parquet(path).sample(frac=1, random_state=0)
+    shuffled = shuffled.sort_values(
+        "arm", key=lambda a: a.map({"Z2": 0, "Z2-tta-p4": 1, "Z2-tta-p4m": 2, "p4m": 3, "centre": 4})
+    )
+    shuffled.to_parquet(path, index=False)
+    assert contents(publish(RUN, minimum_seeds=3)) == first
+    assert not [name for name in first if name.endswith(".part")]
+
+
+def test_an_arm_that_is_gone_does_not_stay(project):
+    finished(project)
+    folder = publish(RUN, minimum_seeds=3)
+    shutil.copy(folder / "p4m.parquet", folder / "p4.parquet")
+    with pytest.raises(RunError, match="p4 is missing, a stranger"):
+        load_published("gcnn", "luna16-patches-twin")
+    publish(RUN, minimum_seeds=3)
+    assert not (folder / "p4.parquet").exists()
+
+
+def test_the_readme_says_what_it_is_and_has_no_date(project):
+    finished(project, run="gcnn-luna16-patches")
+    text = (publish("gcnn-luna16-patches", minimum_seeds=3) / "README.md").read_text()
+    assert "real data" in text and "CC BY 4.0" in text and "CC BY 3.0" in text
+    assert "Setio" in text and "Armato" in text
+    assert "| Z2 | 30, 100 | 3 | 60 (30) | 12 |" in text
+    assert "c0de" in text and "da7a" in text and "2.13.0" in text
+    finished(project)
+    twin = (publish(RUN, minimum_seeds=3) / "README.md").read_text()
+    assert "synthetic twin" in twin and "Setio" not in twin
+
+
+def test_a_grid_with_gaps_is_published_only_with_its_reason(project):
+    finished(project, sizes=(("Z2", 30), ("p4m", 30), ("centre", 30)))
+    with pytest.raises(RunError, match="lacks 9 runs, the first: arm Z2 at N = 100, seed 0.*; 3 seeds, fewer than 10"):
+        publish(RUN)
+    folder = publish(RUN, incomplete="the cluster closed")
+    assert "the cluster closed (the grid of profile quick lacks 9 runs" in (folder / "README.md").read_text()
+    assert load_published("gcnn", "luna16-patches-twin").about["incomplete"].startswith("the cluster closed")
+
+
+def test_few_seeds_are_refused(project):
+    finished(project)
+    with pytest.raises(RunError, match="3 seeds, fewer than 10"):
+        publish(RUN)
+
+
+def test_the_smoke_profile_is_never_published(project):
+    finished(project, steps=4, seeds=2, sizes=(("Z2", 30), ("p4m", 30)))
+    with pytest.raises(RunError, match="smoke profile"):
+        publish(RUN, incomplete="please", minimum_seeds=1)
+
+
+def test_another_profile_than_asked_for_is_refused(project):
+    finished(project)
+    with pytest.raises(RunError, match="is of profile quick, not paper"):
+        publish(RUN, profile="paper", minimum_seeds=1)
+
+
+def test_a_run_of_unknown_updates_is_no_profile(project):
+    finished(project, steps=77)
+    with pytest.raises(RunError, match="no profile of params.yaml has these arms with these updates"):
+        publish(RUN, minimum_seeds=1)
+
+
+def damaged(change):
+    def apply(project):
+        path = finished(project)
+        change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+    return apply
+
+
+def mixed_code(project):
+    finished(project)
+    path = project / "runs" / f"{RUN}.records.json"
+    records = json.loads(path.read_text())
+    records[0]["code"] = "other"
+    path.write_text(json.dumps(records))
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda project: None, "runs/gcnn-luna16-patches-twin.parquet does not exist; `fewscans train"),
+        (damaged(lambda t: t.drop(columns="group")), "has columns"),
+        (damaged(lambda t: t.assign(prediction=t["prediction"] + 0.9)), "a probability lies between 0 and 1"),
+        (
+            damaged(lambda t: t.assign(prediction=np.where(t.index == 5, np.nan, t["prediction"]))),
+            "prediction nan in row 5",
+        ),
+        (damaged(lambda t: t.assign(target=2.0)), "target 2.0 in row 0"),
+        (damaged(lambda t: t.assign(seed=t["seed"] + 0.5)), "column 'seed' is float64"),
+        (damaged(lambda t: t.assign(split="holdout")), "unknown split 'holdout'"),
+        (damaged(lambda t: pd.concat([t, t.tail(1)])), "occurs twice"),
+        (damaged(lambda t: t.drop(index=3)), "every seed must predict the same cases"),
+        (damaged(lambda t: t.assign(n_train=t["n_train"].replace(100, 200))), "no record of arm Z2 at N = 200, seed 0"),
+        (mixed_code, "different code: c0de, other"),
+    ],
+)
+def test_what_is_not_fit_is_refused_and_nothing_is_written(project, make, complaint):
+    make(project)
+    with pytest.raises(RunError, match=complaint):
+        publish(RUN, minimum_seeds=1)
+    assert not (project / "reports").exists()
+
+
+def test_a_published_file_that_is_damaged_is_named(project):
+    finished(project)
+    path = publish(RUN, minimum_seeds=3) / "p4m.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(RunError, match="p4m.parquet: not a readable Parquet file"):
+        load_published("gcnn", "luna16-patches-twin")
+
+
+def test_nothing_published_is_said_plainly(project):
+    with pytest.raises(RunError, match="nothing is published there; `fewscans publish gcnn-pcam`"):
+        load_published("gcnn", "pcam")
+    assert paths.root() == project
+
+
+def test_rounding_keeps_the_order_of_extreme_probabilities_and_the_auc():
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.normal(-4, 3, 1300), rng.normal(2, 3, 250)])
+    y = np.repeat([0, 1], [1300, 250])
+    p = 1 / (1 + np.exp(-logits))
+    assert abs(auc(y, kept(p)) - auc(y, p)) < 1e-4
+    assert kept(np.array([1e-9, 2e-9]))[0] < kept(np.array([1e-9, 2e-9]))[1]
+    assert kept(np.array([0.0, 1.0])).tolist() == [0, 1]
+    np.testing.assert_array_equal(kept(kept(p)), kept(p))
