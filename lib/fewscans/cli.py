@@ -1,0 +1,219 @@
+"""The `fewscans` command: every stage of the pipeline, without the pipeline."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewscans.errors import FewscansError, ParamsError, RunError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets.")
+app.add_typer(data_app, name="data")
+
+PARENT_POLL_SECONDS = 0.5
+
+
+@app.command()
+def twin(
+    name: Annotated[str, typer.Argument(help="a data set under `twins` in params.yaml, such as luna16-patches")],
+    profile: Annotated[str | None, typer.Option(help="smoke, quick or paper; else params.yaml's")] = None,
+) -> None:
+    """Write a synthetic twin, in the data set's published layout, to build/twins/NAME."""
+    from fewscans import params, paths, twins
+
+    p = params.load()
+    if name not in p.twins:
+        raise ParamsError(f"unknown twin {name!r}; params.yaml has {', '.join(p.twins)}")
+    profile = profile or p.profile
+    if profile not in p.twins[name]:
+        raise ParamsError(f"twins.{name} has no profile {profile!r}; it has {', '.join(p.twins[name])}")
+    folder = twins.write(name, paths.build() / "twins" / name, twins.spec(name, p.twins[name][profile]))
+    typer.echo(f"wrote {_short(folder)}")
+
+
+@app.command()
+def train(
+    run: Annotated[str, typer.Argument(help="a run under `grids` in params.yaml, such as gcnn-luna16-patches-twin")],
+    profile: Annotated[str | None, typer.Option(help="smoke, quick or paper; else params.yaml's")] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="only this arm; may be repeated")] = None,
+    shard: Annotated[
+        str, typer.Option(help="this process's share of the runs, such as 1/8; shards share the store")
+    ] = "1/1",
+    slots: Annotated[int | None, typer.Option(help="runs at a time; else one per core or GPU")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads per run; part of what decides its bytes")] = 1,
+) -> None:
+    """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time."""
+    from fewscans import sweep
+    from fewscans.engine import LocalEngine, default_slots
+    from fewscans.onerun import find_device
+
+    _end_with_pipeline()
+    setting = _setting(run, profile, find_device(device), threads)
+    places = default_slots(setting.device, threads)
+    if slots is not None:
+        if slots < 1:
+            raise ParamsError(f"--slots must be at least 1, got {slots}")
+        places = [places[i % len(places)] for i in range(slots)]
+    result = sweep.sweep(setting, arm or (), _shard(shard), LocalEngine(places))
+    trained = f"{result.trained} trained now, {result.total} in the table"
+    if result.table is None:
+        typer.echo(
+            f"{run}: {trained}; other shards still hold some. Run `fewscans train {run}` once they are done to write the table"
+        )
+    else:
+        typer.echo(f"{run}: {trained}; wrote {_short(result.table)}")
+
+
+@app.command()
+def source(name: Annotated[str, typer.Argument(help="a notebook's number, such as 01")]) -> None:
+    """Write the notebook's normalised, stripped copy to build/source/, which the pipeline depends on."""
+    from fewscans import notebook
+
+    typer.echo(f"wrote {_short(notebook.source(name))}")
+
+
+@app.command("notebook")
+def notebook_command(
+    name: Annotated[str, typer.Argument(help="a notebook's number, such as 01")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="name=value, a Python literal; may be repeated")
+    ] = None,
+) -> None:
+    """Execute a notebook strictly and write it, with its HTML, to reports/notebooks/."""
+    from fewscans import notebook
+
+    executed = notebook.run(name, dict(_literal(text) for text in parameter or ()))
+    typer.echo(f"wrote {_short(executed)}")
+
+
+@app.command()
+def scorecard() -> None:
+    """Compute every verdict of claims.yaml; write reports/scorecard.* and the README's table of results."""
+    from fewscans import claims
+
+    for path in claims.write_all():
+        typer.echo(f"wrote {_short(path)}")
+
+
+@app.command()
+def publish(
+    run: Annotated[str, typer.Argument(help="a run whose table is in runs/")],
+    profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
+) -> None:
+    """Copy a run's tables into reports/published/, to be kept in git."""
+    from fewscans import publish as publishing
+
+    typer.echo(f"wrote {_short(publishing.publish(run, profile=profile))}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check Python, torch, device, OpenSlide, DVC, disk and data sets; say in words what to do about each."""
+    from fewscans import doctor as doctors
+
+    checks = doctors.checks()
+    typer.echo(doctors.render(checks))
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def verify(name: Annotated[str, typer.Argument(help="a data set, such as luna16-patches")]) -> None:
+    """Check your copy of a data set and write a small manifest into the project, for the pipeline to depend on."""
+    from fewscans import data, paths
+
+    typer.echo(data.verify(name, paths.data_root()).summary())
+
+
+@app.command()
+def profile() -> None:
+    """Print the profile that params.yaml names."""
+    from fewscans import params
+
+    typer.echo(params.load().profile)
+
+
+def _setting(run: str, profile: str | None, device: str, threads: int):
+    """What a sweep of that run needs, with its data found: the twin that was written, or the user's verified copy."""
+    from fewscans import data, params, paths
+    from fewscans.onerun import Setting
+
+    p = params.load()
+    spec = p.run(run)
+    grid = p.grid(run, profile)
+    if threads < 1:
+        raise ParamsError(f"--threads must be at least 1, got {threads}")
+    if spec.twin:
+        folder = paths.root() / spec.data
+        if not folder.exists():
+            raise RunError(f"{_short(folder)} does not exist; write the twin first: fewscans twin {spec.dataset}")
+    else:
+        folder = data.find(spec.dataset, paths.data_root())
+    return Setting(run, spec.experiment, grid, folder, paths.store(), device, threads)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ParamsError(f"--shard must be i/n with 1 <= i <= n, such as 1/8; got {text!r}")
+    return int(index), int(count)
+
+
+def _literal(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ParamsError(f"-p wants name=value, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def _end_with_pipeline() -> None:
+    """Under DVC: end when it does. `kill -9` on `dvc repro` leaves its commands running, beside the next one's.
+
+    The process to watch is DVC's own, which may be the parent or, behind a shell, the grandparent.
+    """
+    if "DVC_ROOT" not in os.environ:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _short(path: Path) -> str:
+    from fewscans import paths
+
+    try:
+        return str(Path(path).resolve().relative_to(paths.root()))
+    except ValueError:
+        return str(path)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence on stderr and exit code 1, never a traceback."""
+    try:
+        app()
+    except FewscansError as error:
+        print(f"fewscans: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(
+            "fewscans: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr
+        )
+        sys.exit(130)

@@ -1,0 +1,41 @@
+"""One file per replicated result: its arms, its grid and its training protocol.
+
+An experiment is a module with
+    Grid                       a frozen dataclass: what params.yaml may say under grids.<run>.<profile>
+    CODE                       the modules whose code decides a run
+    read(path)                 its data, with a `fingerprint`
+    plan(grid, losses, data)   the runs known so far, given the validation losses of those that are done
+    final(grid, losses)        the runs that make the table, once all are done
+    train(run, grid, data, device, checkpoint, on_step) → store.Entry, weights
+    arm_names(grid)            the arms of the table, in order
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+from fewscans.errors import ParamsError
+
+EXPERIMENTS = {"gcnn": "fewscans.experiments.gcnn"}
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One arm at one training size with one seed (which draws subset and initialisation) and one learning rate."""
+
+    seed: int
+    n_train: int
+    arm: str
+    learning_rate: float
+
+    def __str__(self) -> str:
+        return f"{self.arm}, N = {self.n_train}, seed {self.seed}, learning rate {self.learning_rate:g}"
+
+
+def get(name: str) -> ModuleType:
+    """The module of an experiment; ParamsError for an unknown name."""
+    if name not in EXPERIMENTS:
+        raise ParamsError(f"unknown experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
+    return importlib.import_module(EXPERIMENTS[name])

@@ -1,0 +1,63 @@
+"""Where things lie in the project, found from anywhere inside it; notebooks and commands never build relative paths themselves."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from fewscans.errors import FewscansError
+
+
+def root() -> Path:
+    """The project's folder: FEWSCANS_ROOT, else the first folder upwards of the working directory or the package with a params.yaml."""
+    named = os.environ.get("FEWSCANS_ROOT")
+    return _root(Path(named) if named else None, Path.cwd())
+
+
+@lru_cache
+def _root(named: Path | None, here: Path) -> Path:
+    if named is not None:
+        if not (named / "params.yaml").is_file():
+            raise FewscansError(f"FEWSCANS_ROOT is {named}, which holds no params.yaml; set it to the project's folder")
+        return named.resolve()
+    for start in (here, Path(__file__).resolve().parent):
+        for folder in (start, *start.parents):
+            if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+                return folder.resolve()
+    raise FewscansError(f"no project found from {here} upwards; run inside a clone, or set FEWSCANS_ROOT to its folder")
+
+
+def build() -> Path:
+    """What can be made again: twins, the run store, prepared notebooks. Not in git."""
+    return root() / "build"
+
+
+def store() -> Path:
+    """Finished runs by the hash of all that decides them; FEWSCANS_STORE moves it, for a cluster's shared disk."""
+    named = os.environ.get("FEWSCANS_STORE")
+    return Path(named) if named else build() / "store"
+
+
+def runs() -> Path:
+    """Prediction tables of this machine. Not in git."""
+    return root() / "runs"
+
+
+def reports() -> Path:
+    return root() / "reports"
+
+
+def published() -> Path:
+    """Prediction tables kept in git."""
+    return reports() / "published"
+
+
+def data_root() -> Path:
+    """Where the user keeps public data sets: FEWSCANS_DATA_ROOT, else `data_root` of params.yaml, taken from the project's folder."""
+    named = os.environ.get("FEWSCANS_DATA_ROOT")
+    if named:
+        return Path(named).expanduser().resolve()
+    from fewscans import params
+
+    return (root() / Path(params.load().data_root).expanduser()).resolve()

@@ -1,0 +1,150 @@
+"""The run store: finished runs by the hash of all that decides them.
+
+One Parquet file a run holds its predictions, with its history and record in the schema's metadata, so a run is there whole or not at
+all; weights lie beside it as safetensors. A lock per run, which the system frees when its holder dies, lets any number of sweeps share a
+store. The hash covers parameters, data and the code that matters without its comments and docstrings.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+from torch import Tensor
+
+from fewscans.errors import RunError
+
+COLUMNS = {
+    "arm": "str", "n_train": "int64", "seed": "int64", "split": "str",
+    "case": "str", "group": "str", "target": "float64", "prediction": "float64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished run: predictions (tidy rows, `COLUMNS`), history (one row per validation), record (what it was and cost)."""
+
+    predictions: pd.DataFrame
+    history: list[dict[str, float]]
+    record: dict
+
+
+class Store:
+    """A folder of finished runs; see the module."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    def path(self, key: str) -> Path:
+        return self.folder / f"{key}.parquet"
+
+    def weights_path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def checkpoint_path(self, key: str) -> Path:
+        return self.folder / f"{key}.checkpoint"
+
+    def lock(self, key: str) -> FileLock:
+        """Held while a run is trained; `with lock.acquire(blocking=False)` raises filelock.Timeout if another holds it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / f"{key}.lock")
+
+    def get(self, key: str) -> Entry | None:
+        """The finished run, or None; an entry that is cut short or altered is removed with a warning, so that it is trained again."""
+        path = self.path(key)
+        if not path.exists():
+            return None
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+            notes = json.loads(table.schema.metadata[b"fewscans"])
+            predictions = table.to_pandas()
+            if list(predictions.columns) != list(COLUMNS) or len(predictions) != notes["rows"]:
+                raise ValueError(f"{len(predictions)} rows with columns {list(predictions.columns)}")
+            return Entry(predictions, notes["history"], notes["record"])
+        except Exception as error:  # pyarrow raises many kinds for a damaged file
+            warnings.warn(f"{path}: damaged store entry ({error}); its run is trained again", stacklevel=2)
+            path.unlink(missing_ok=True)
+            return None
+
+    def has(self, key: str) -> bool:
+        return self.path(key).exists()
+
+    def put(self, key: str, entry: Entry, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Writes weights, then the entry, each replaced atomically; the entry's presence is what counts."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if weights:
+            from safetensors.torch import save_file
+
+            partial = self.weights_path(key).with_suffix(f".{os.getpid()}.part")
+            save_file({k: v.contiguous() for k, v in weights.items()}, partial)
+            os.replace(partial, self.weights_path(key))
+        notes = {"rows": len(entry.predictions), "history": entry.history, "record": entry.record}
+        write_table(entry.predictions, self.path(key), notes)
+        self.checkpoint_path(key).unlink(missing_ok=True)
+
+
+def write_table(table: pd.DataFrame, path: Path, notes: dict | None = None) -> None:
+    """One Parquet file, the same bytes for the same rows, replaced atomically; `notes` go into its metadata as JSON."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    if notes is not None:
+        arrow = arrow.replace_schema_metadata({"fewscans": json.dumps(notes, sort_keys=True)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    pq.write_table(arrow, partial, compression="zstd", write_page_checksum=True)
+    os.replace(partial, path)
+
+
+def predictions_table(arm: str, n_train: int, seed: int, split: str, case, group, target, prediction) -> pd.DataFrame:
+    """Tidy rows for one arm and split; `prediction` must be finite."""
+    prediction = np.asarray(prediction, dtype=np.float64)
+    if not np.isfinite(prediction).all():
+        raise RunError(
+            f"arm {arm}, N = {n_train}, seed {seed}: {np.sum(~np.isfinite(prediction))} predictions are not finite"
+        )
+    table = pd.DataFrame(
+        {"arm": arm, "n_train": n_train, "seed": seed, "split": split, "case": case, "group": group,
+         "target": np.asarray(target, dtype=np.float64), "prediction": prediction}
+    )  # fmt: skip
+    return table.astype({"n_train": "int64", "seed": "int64"})
+
+
+def key(decides: Mapping) -> str:
+    """The hash of all that decides a run; `decides` must be plain JSON."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@lru_cache
+def _code_digest(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise RunError(f"module {module} decides runs but cannot be found")
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def code_fingerprint(modules: Iterable[str]) -> str:
+    """A hash of those modules' code without comments and docstrings: rewording never retrains."""
+    digests = {module: _code_digest(module) for module in modules}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,149 @@
+"""The one training loop: seeded, resumable, best-validation checkpoints, mixed precision on a GPU.
+
+Nothing here knows about an experiment: the caller hands in the model, a function that draws a batch and one that scores the
+validation set. All randomness of step s comes from generators made of (seed, purpose, s), so a resumed run needs no generator state and
+all arms that share a seed see the same samples in the same order with the same augmentation.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_PURPOSES = {"initialisation": 0, "order": 1, "augmentation": 2, "noise": 3, "dropout": 4}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much training a run gets: `steps` updates of Adam on batches of `batch_size`, validated every `eval_every` steps."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    eval_every: int
+
+
+@dataclass
+class Fitted:
+    """What training leaves behind.
+
+    history: one row per validation: step, epoch, train_loss (mean since the last), and one loss per validation set.
+    best: per validation set, the state dict with its lowest loss (the earliest, if tied).   seconds_cpu, seconds_wall: training and
+    validation, over all parts of an interrupted run.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    best_loss: dict[str, float] = field(default_factory=dict)
+    seconds_cpu: float = 0.0
+    seconds_wall: float = 0.0
+
+
+def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
+    """A CPU generator of its own for each (seed, purpose, step)."""
+    state = np.random.SeedSequence([seed, _PURPOSES[purpose], step]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
+
+
+def batch_indices(n_train: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """Positions in the training set for one step: passes over shuffled data, each sample once a pass; batches may span two passes."""
+    batch_size = min(batch_size, n_train)
+    positions = torch.arange(step * batch_size, (step + 1) * batch_size)
+    passes = positions // n_train
+    chosen = torch.empty_like(positions)
+    for p in passes.unique().tolist():
+        order = torch.randperm(n_train, generator=generator(seed, "order", p))
+        chosen[passes == p] = order[positions[passes == p] % n_train]
+    return chosen
+
+
+def fit(
+    model: nn.Module,
+    n_train: int,
+    batch: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    validate: Callable[[nn.Module], dict[str, float]],
+    budget: Budget,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Fitted:
+    """Trains `model` in place and returns its best states.
+
+    batch(indices, step) → inputs and targets on the model's device; loss(outputs, targets) → scalar; validate(model) → a loss per
+    named validation set. With `checkpoint`, progress is saved after each validation, and a run that was cut goes on from there to the
+    same bytes; the file is left for the caller to remove. A loss that is not finite raises FloatingPointError.
+    """
+    device = next(model.parameters()).device
+    optimiser = torch.optim.Adam(model.parameters(), lr=budget.learning_rate)
+    fitted, done = Fitted(), 0
+    if checkpoint is not None and checkpoint.exists():
+        done = _restore(checkpoint, model, optimiser, fitted)
+        if done and on_step is not None:
+            on_step(done)
+    since, cpu, wall = [], time.process_time(), time.perf_counter()
+    model.train()
+    for step in range(done, budget.steps):
+        x, target = batch(batch_indices(n_train, budget.batch_size, step, seed), step)
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            value = loss(model(x).float(), target)
+        value.backward()
+        optimiser.step()
+        since.append(value.detach())
+        if on_step is not None:
+            on_step(1)
+        if (step + 1) % budget.eval_every and step + 1 < budget.steps:
+            continue
+        train_loss = float(torch.stack(since).mean())
+        if not np.isfinite(train_loss):
+            raise FloatingPointError(
+                f"training loss is {train_loss} at step {step + 1}; lower the learning rate {budget.learning_rate}"
+            )
+        since = []
+        model.eval()
+        with torch.no_grad():
+            losses = validate(model)
+        model.train()
+        epoch = (step + 1) * min(budget.batch_size, n_train) / n_train
+        fitted.history.append({"step": step + 1, "epoch": epoch, "train_loss": train_loss} | losses)
+        for name, value in losses.items():
+            if value < fitted.best_loss.get(name, float("inf")):
+                fitted.best_loss[name] = value
+                fitted.best[name] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        fitted.seconds_cpu += time.process_time() - cpu
+        fitted.seconds_wall += time.perf_counter() - wall
+        cpu, wall = time.process_time(), time.perf_counter()
+        if checkpoint is not None and step + 1 < budget.steps:
+            _save(checkpoint, step + 1, model, optimiser, fitted)
+    return fitted
+
+
+def _save(path: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted) -> None:
+    """Atomic: a kill leaves the old checkpoint or the new one, never half of one."""
+    state = {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "fitted": vars(fitted)}
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def _restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted) -> int:
+    """Steps already done; a checkpoint that cannot be read is removed and counts as none."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        warnings.warn(f"{path}: not a readable checkpoint ({error}); the run starts afresh", stacklevel=3)
+        path.unlink()
+        return 0
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    vars(fitted).update(state["fitted"])
+    return state["step"]
