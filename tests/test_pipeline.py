@@ -1,0 +1,117 @@
+"""The whole pipeline at profile smoke, in a temporary clone: never over anyone's results."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from .pages import assert_needs_no_network
+
+ROOT = Path(__file__).parents[1]
+
+
+class Clone:
+    """A copy of the working tree, uncommitted work included, whose commands see nothing of this machine's settings."""
+
+    def __init__(self, folder: Path, outside: Path):
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
+        for name in filter(None, listed):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        (folder / "dvc.lock").unlink(missing_ok=True)  # another profile's, whose results are not here
+        self.environment = {name: v for name, v in os.environ.items() if not name.startswith(("FEWSCANS_", "DVC_"))} | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder / "lib"),
+            "FEWSCANS_DATA_ROOT": str(outside / "data"),
+            "DVC_SITE_CACHE_DIR": str(outside / "site"),
+            "DVC_GLOBAL_CONFIG_DIR": str(outside / "global"),
+            "DVC_SYSTEM_CONFIG_DIR": str(outside / "system"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+        self.do("git", "init", "-q")
+        self.do("git", "add", "-A")
+        self.do("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "clone")
+
+    def do(self, *command: str) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+        return done.stdout
+
+    def repro(self) -> set[str]:
+        """Run `dvc repro`; the stages that it ran."""
+        return set(re.findall(r"Running stage '(.+?)'", self.do("dvc", "repro")))
+
+    def reports(self) -> dict[str, str]:
+        files = sorted(path for path in (self.folder / "reports").rglob("*") if path.is_file())
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.pipeline
+def test_a_clone_runs_to_the_end_then_does_nothing_then_only_what_an_edit_asks_for(tmp_path):
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git clone")
+    folder = tmp_path / "a clone"
+    folder.mkdir()
+    clone = Clone(folder, tmp_path)
+    text = (folder / "params.yaml").read_text()
+    assert re.search(r"^profile: quick$", text, re.MULTILINE), "the default is what make repro promises"
+    (folder / "params.yaml").write_text(re.sub(r"^profile: quick$", "profile: smoke", text, flags=re.MULTILINE))
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+
+    # Everything runs, and leaves what it should.
+    stages = set(re.findall(r"^(\S+)", clone.do("dvc", "stage", "list", "--name-only"), re.MULTILINE))
+    assert clone.repro() == stages
+    for run in params["runs"]:
+        assert {f"{run}.parquet", f"{run}.history.parquet", f"{run}.records.json"} <= set(os.listdir(folder / "runs"))
+    for number, entry in params["notebooks"].items():
+        executed = folder / "reports" / "notebooks" / f"{entry['file']}.ipynb"
+        assert nbformat.read(executed, as_version=4).metadata.fewscans.profile == "smoke"
+        assert_needs_no_network(executed.with_suffix(".html").read_text())
+        assert (folder / "build" / "source" / f"{number}.ipynb").is_file()
+    assert "01.json" in clone.do("dvc", "metrics", "show")
+    clone.do("dvc", "plots", "show", "--out", str(tmp_path / "plots"))
+    kept = ("reports/published", "reports/figures", "README.md")
+    assert clone.do("git", "status", "--porcelain", "--", *kept) == "", "a smoke run changed what git keeps"
+
+    # Nothing changed, nothing runs.
+    before = clone.reports()
+    assert clone.repro() == set()
+
+    # Plain papermill works as well, and a notebook writes only when told.
+    for entry in params["notebooks"].values():
+        plain = ("papermill", "--no-progress-bar", "--cwd", "notebooks", f"notebooks/{entry['file']}.ipynb")
+        clone.do(*plain, str(tmp_path / "plain.ipynb"))
+    assert clone.reports() == before
+
+    # A notebook saved with its outputs and a figure edited: only the notebooks that draw run again, and end the same.
+    shutil.copy(folder / "reports/notebooks/01_gcnn_data_efficiency.ipynb", folder / "notebooks")
+    strip_injected(folder / "notebooks/01_gcnn_data_efficiency.ipynb")
+    with (folder / "lib/fewscans/figures.py").open("a") as file:
+        file.write("# an edit\n")
+    drawing = {name for name, stage in stages_of(folder).items() if "lib/fewscans/figures.py" in stage.get("deps", [])}
+    assert clone.repro() == {"source@01", *drawing}
+    assert clone.reports() == before
+
+
+def strip_injected(path: Path) -> None:
+    """As if the outputs had come from running all cells in JupyterLab."""
+    made = nbformat.read(path, as_version=4)
+    made.cells = [cell for cell in made.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    nbformat.write(made, path)
+
+
+def stages_of(folder: Path) -> dict[str, dict]:
+    return yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
