@@ -1,16 +1,20 @@
-"""An executed notebook as one HTML file that needs no network: style and pictures inside, no scripts at all.
+"""Pages to read: an executed notebook as one HTML file that needs no network, and the index of all of them.
 
 nbconvert's own full pages fetch MathJax, RequireJS and Mermaid from a CDN; its body alone, in a page of ours, fetches
-nothing. Formulas stay TeX.
+nothing, for it has no scripts at all. Formulas stay TeX.
 """
 
 from __future__ import annotations
 
 import html
 import logging
+import os
 import re
+from pathlib import Path
 
 import nbformat
+
+from fewscans import params, paths
 
 STYLE = """
 :root { color-scheme: light; }
@@ -62,12 +66,40 @@ def render(notebook: nbformat.NotebookNode) -> str:
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body.strip())  # one page leads to the next
     colours = HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    return PAGE.format(
-        title=html.escape(_title(notebook)),
-        profile=html.escape(str(notebook.metadata.get("fewscans", {}).get("profile") or "unknown")),
-        style=f"{STYLE}{colours}\n.highlight {{ background: none; }}",
-        body=body,
+    return _page(
+        _title(notebook),
+        body,
+        str(notebook.metadata.get("fewscans", {}).get("profile") or "unknown"),
+        f"{colours}\n.highlight {{ background: none; }}",
     )
+
+
+def index() -> Path:
+    """Write reports/index.html: the scorecard, the figures of published results, and a link to each notebook's page."""
+    from nbconvert.filters import markdown2html
+
+    current, reports = params.load(), paths.reports()
+    scorecard = reports / "scorecard.md"
+    body = markdown2html(scorecard.read_text(encoding="utf-8")) if scorecard.is_file() else "<h1>fewscans</h1>"
+    links = "".join(
+        f'<li><a href="notebooks/{entry.file}.html">{html.escape(entry.file.replace("_", " "))}</a></li>\n'
+        for entry in current.notebooks.values()
+    )
+    figures = "".join(
+        f'<p><img src="figures/{name}" alt="{name}"></p>\n'
+        for name in sorted(path.name for path in (reports / "figures").glob("*.png"))
+    )
+    target = reports / "index.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    text = f"<h2>Notebooks</h2>\n<ul>\n{links}</ul>\n{body}\n{figures}"
+    partial.write_text(_page("fewscans: learning from few scans, replicated", text, current.profile), encoding="utf-8")
+    os.replace(partial, target)
+    return target
+
+
+def _page(title: str, body: str, profile: str, style: str = "") -> str:
+    return PAGE.format(title=html.escape(title), profile=html.escape(profile), style=STYLE + style, body=body)
 
 
 def _title(notebook: nbformat.NotebookNode) -> str:
@@ -76,3 +108,7 @@ def _title(notebook: nbformat.NotebookNode) -> str:
         if heading:
             return heading[1].strip()
     return "fewscans"
+
+
+if __name__ == "__main__":
+    index()

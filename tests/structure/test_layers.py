@@ -13,7 +13,7 @@ ROOMS = [
     {"data", "twins"},
     {"groups", "nn", "augment", "train", "experiments", "store", "engine", "onerun", "sweep"},
     {"stats"},
-    {"results", "claims", "publish", "figures", "notebook", "page"},
+    {"results", "claims", "verdicts", "scorecard", "publish", "figures", "notebook", "page"},
     {"doctor", "cli", "__main__"},
 ]
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
