@@ -72,7 +72,7 @@ def nearest(queries: np.ndarray, references: np.ndarray, shift: int = SHIFT) -> 
 
 
 def _standardised(images: np.ndarray) -> np.ndarray:
-    """Rows of zero mean and unit length, so that their products are correlations; a blank one correlates with nothing."""
+    """Rows of zero mean and unit length, so that products are correlations; a blank one correlates with nothing."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)

@@ -36,7 +36,7 @@ class Manifest:
         same = (
             "the same bytes as the copy behind the published results"
             if self.as_published
-            else f"the same counts as, but other bytes than, the copy behind the published results ({self.sha256[:12]}...)"
+            else f"the same counts, but other bytes, than the copy behind the published results ({self.sha256[:12]})"
         )
         return f"{self.name}: complete; {same}. {counts}. Licence: {self.licence}. Cite: {self.cite}"
 

@@ -1,0 +1,121 @@
+"""The reader takes what was published, splits it by scan, and says plainly what is wrong with anything else."""
+
+import hashlib
+import zipfile
+
+import numpy as np
+import pytest
+
+from fewscans.data import luna16_patches
+from fewscans.errors import DataError
+
+
+@pytest.fixture
+def good(tmp_path, builders):
+    return builders.write(tmp_path / luna16_patches.FILE)
+
+
+def test_every_patch_is_read_once_with_its_own_label_and_row(good, builders):
+    patches = luna16_patches.read(good)
+    expected = {}
+    for split in builders.SPLITS:
+        part = [builders.arrays()[f"{split}_{what}"] for what in ("candidate_row", "images", "labels")]
+        expected |= {int(row): (image, int(label[0]), split) for row, image, label in zip(*part, strict=True)}
+    assert patches.candidate_row.tolist() == sorted(expected)
+    for i, row in enumerate(patches.candidate_row.tolist()):
+        image, label, split = expected[row]
+        assert np.array_equal(patches.images[i], image)
+        assert (patches.labels[i], patches.repository_split[i], patches.case[i]) == (label, split, f"row{row:06d}")
+    assert (patches.images.dtype, patches.labels.dtype, patches.candidate_row.dtype) == (np.uint8, np.int64, np.int64)
+
+
+def test_file_and_folder_are_the_same_to_it(good):
+    by_file, by_folder = luna16_patches.read(good), luna16_patches.read(good.parent)
+    assert by_file.path == by_folder.path == good
+    assert by_file.fingerprint == by_folder.fingerprint == hashlib.sha256(good.read_bytes()).hexdigest()
+
+
+def test_no_scan_is_in_two_splits(good):
+    patches = luna16_patches.read(good)
+    rows = {split: patches.candidate_row[patches.indices(split)] for split in ("train", "val", "test")}
+    assert rows["val"].min() - rows["train"].max() > 2 * luna16_patches.MARGIN_ROWS
+    assert rows["test"].min() - rows["val"].max() > 2 * luna16_patches.MARGIN_ROWS
+    groups = [set(patches.group[patches.indices(split)]) for split in ("train", "val", "test")]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+
+
+def test_the_repositorys_split_does_share_scans(good):
+    patches = luna16_patches.read(good)
+    rows = [patches.candidate_row[patches.indices(split, repository=True)] for split in ("train", "test")]
+    assert rows[1].min() < rows[0].max()
+
+
+def test_split_does_not_depend_on_the_order_of_rows():
+    rows = np.random.default_rng(0).permutation(50_000)[:500]
+    order = np.argsort(rows)
+    assert np.array_equal(luna16_patches.scan_disjoint(rows)[order], luna16_patches.scan_disjoint(rows[order]))
+
+
+def test_what_is_wrong_is_named_with_file_and_value(malformed_case, builders, tmp_path):
+    changes, words = builders.CASES[malformed_case]
+    path = builders.write(tmp_path / luna16_patches.FILE, **changes)
+    with pytest.raises(DataError) as error:
+        luna16_patches.read(path)
+    message = str(error.value)
+    assert str(path) in message and "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.npz: no such file"):
+        luna16_patches.read(tmp_path / "nowhere.npz")
+    with pytest.raises(DataError, match=luna16_patches.FILE):
+        luna16_patches.read(tmp_path)  # a folder without the file
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.1, 0.5, 0.9, 0.999, -1])
+def test_a_file_cut_short_anywhere_is_one_clear_error(good, kept):
+    content = good.read_bytes()
+    kept = int(kept * len(content)) if isinstance(kept, float) else kept
+    good.write_bytes(content[:kept])
+    with pytest.raises(DataError, match="cut short"):
+        luna16_patches.read(good)
+
+
+def test_a_damaged_byte_in_an_image_is_found(good):
+    with zipfile.ZipFile(good) as archive:
+        inside = archive.getinfo("train_images.npy").header_offset + 5000
+    content = bytearray(good.read_bytes())
+    content[inside] ^= 0xFF
+    good.write_bytes(content)
+    with pytest.raises(DataError, match="damaged or cut short"):
+        luna16_patches.read(good)
+
+
+@pytest.mark.parametrize("content", [b"", b"row,label\n1,0\n", b"\x93NUMPY\x01\x00"])
+def test_a_file_of_another_kind_is_no_npz(tmp_path, content):
+    path = tmp_path / "file.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not an npz"):
+        luna16_patches.read(path)
+
+
+def test_the_real_file_splits_into_the_counts_of_its_readme(real_patches):
+    assert len(real_patches) == 8105
+    counts = {
+        s: (len(i := real_patches.indices(s)), int(real_patches.labels[i].sum())) for s in ("train", "val", "test")
+    }
+    assert counts == {"train": (5236, 928), "val": (1208, 167), "test": (1583, 245)}
+    leaky = [int(real_patches.labels[real_patches.indices(s, repository=True)].sum()) for s in ("train", "val", "test")]
+    assert leaky == [845, 224, 282]
+
+
+def test_neighbouring_rows_of_the_real_file_are_of_one_scan(real_patches):
+    """The split rests on candidates.csv being grouped by scan: noise, a trait of scans, must agree in neighbours."""
+    images = real_patches.images.astype(np.float32)
+    detail = images[:, 1:, 1:] - images[:, :-1, 1:] - images[:, 1:, :-1] + images[:, :-1, :-1]
+    noise = np.log1p(np.median(np.abs(detail), axis=(1, 2)))
+    near, far = (np.corrcoef(noise[:-lag], noise[lag:])[0, 1] for lag in (1, 200))
+    assert near > 0.6
+    assert abs(far) < 0.1
