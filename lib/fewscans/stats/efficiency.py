@@ -98,6 +98,34 @@ def baseline_sizes(table: Resampled, baseline: str) -> list[int]:
     return sizes
 
 
+def curve_weights(
+    table: Resampled, baseline: str, method: str, n_train: int, size: float
+) -> tuple[list[tuple[str, int]], np.ndarray]:
+    """The combination "method at n_train - baseline's fitted curve at `size`", for
+    `Resampled.joint(keys).spread(weights)`.
+
+    Positive where the method is better, whatever the score. Raises ValueError if `size` is outside the baseline's
+    sizes.
+    """
+    sizes = baseline_sizes(table, baseline)
+    if not sizes[0] <= size <= sizes[-1]:
+        raise ValueError(f"baseline {baseline!r} was trained at N = {sizes[0]} to {sizes[-1]}; {size:g} is outside")
+    keys = [(method, int(n_train)), *((baseline, n) for n in sizes)]
+    sign = 1.0 if table.score.higher_is_better else -1.0
+    fit = pooling(sign * table.joint(keys).means[1:])
+    return keys, sign * _difference(fit, np.log(sizes), np.log([size]))[0]
+
+
+def _difference(fit: np.ndarray, x: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Weights (M, 1 + K) of the method's score and the baseline's K scores in their difference at M sizes (as
+    logarithms).
+    """
+    right = np.clip(np.searchsorted(x, candidates), 1, len(x) - 1)
+    share = ((candidates - x[right - 1]) / (x[right] - x[right - 1]))[:, None]
+    curve = (1 - share) * fit[right - 1] + share * fit[right]
+    return np.hstack([np.ones((len(candidates), 1)), -curve])
+
+
 def pooling(means: np.ndarray) -> np.ndarray:
     """The averaging that makes `means` (K,) ascend: a (K, K) matrix, so that pooling @ means is the isotonic fit."""
     blocks: list[list[int]] = []
@@ -142,10 +170,7 @@ def _interval(joint: Joint, fit, x, sign: float, reached: float, level: float) -
 
 def _compare(joint: Joint, fit, x, candidates: np.ndarray, sign: float, level: float) -> np.ndarray:
     """For each size, 1 if the method surely scores above the baseline's curve there, -1 if below, 0 if neither."""
-    right = np.clip(np.searchsorted(x, candidates), 1, len(x) - 1)
-    share = ((candidates - x[right - 1]) / (x[right] - x[right - 1]))[:, None]
-    curve = (1 - share) * fit[right - 1] + share * fit[right]
-    spread = joint.spread(sign * np.hstack([np.ones((len(candidates), 1)), -curve]))
+    spread = joint.spread(sign * _difference(fit, x, candidates))
     half = half_widths(spread, level) + 1e-12
     return (spread.value > half).astype(int) - (spread.value < -half).astype(int)
 

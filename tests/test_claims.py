@@ -1,0 +1,237 @@
+"""claims.yaml is checked to the last key, and the project's own file says what the paper's tables say."""
+
+import re
+
+import pytest
+import yaml
+
+from fewscans import claims, paths
+from fewscans.errors import ClaimsError
+
+GOOD = {
+    "papers": {
+        "ours": {"cite": "us"},
+        "them": {
+            "cite": "they",
+            "tables": {"Table 1": {"what": "score", "columns": ["Z3", "D4h"], "rows": {30: [0.2, 0.4], 300: [1, 0.7]}}},
+        },
+    },
+    "claims": [
+        {
+            "id": "a-claim",
+            "paper": "them",
+            "where": "Table 1",
+            "statement": "It is better.",
+            "kind": "ordering",
+            "direct": True,
+            "paper_value": 0.2,
+            "paper_value_of": "difference",
+            "tests": {
+                "gcnn-luna16": {
+                    "arm": "D4h", "baseline": "Z3", "n_train": 30, "metric": "froc", "line": 0, "claimed": "above",
+                },
+                "gcnn-luna16-patches-twin": {
+                    "arm": "p4m", "n_train": 30, "metric": "auc", "line": 0.5, "claimed": "above",
+                },
+            },
+        }
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def check(tmp_path):
+    def load(change=lambda raw: None):
+        raw = yaml.safe_load(yaml.safe_dump(GOOD))
+        change(raw)
+        path = tmp_path / "claims.yaml"
+        path.write_text(yaml.safe_dump(raw))
+        return claims.load(path)
+
+    return load
+
+
+def test_a_good_file_is_read(check):
+    made = check()
+    claim = made["a-claim"]
+    assert len(made) == 1 and [c.id for c in made] == ["a-claim"] and claim.direct
+    test, twin = claim.tests
+    assert (test.experiment, test.dataset, test.real) == ("gcnn", "luna16", True)
+    assert (twin.dataset, twin.real) == ("luna16-patches-twin", False)
+    assert test.planned() and not twin.planned()
+    assert test.measured() == "froc: D4h - Z3 at N = 30: above 0"
+    assert made.table("them", "Table 1").loc[300, "D4h"] == 0.7
+
+
+def put(**change):
+    def apply(raw):
+        raw["claims"][0].update(change)
+
+    return apply
+
+
+def drop(key):
+    return lambda raw: raw["claims"][0].pop(key)
+
+
+def put_test(**change):
+    def apply(raw):
+        test = raw["claims"][0]["tests"]["gcnn-luna16"]
+        test.update(change)
+        for key in [k for k, v in test.items() if v == "gone"]:
+            del test[key]
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (put(margn=1), "claim a-claim: unknown key 'margn'"),
+        (drop("statement"), "claim a-claim: key 'statement' is missing"),
+        (drop("id"), "claim number 1: key 'id' is missing"),
+        (put(id="A claim"), "id must be small letters"),
+        (put(paper="nobody"), "paper 'nobody' is not under papers"),
+        (put(kind="vibe"), "kind 'vibe' must be one of value, ordering"),
+        (put(direct="yes"), "direct must be bool, got 'yes'"),
+        (put(paper_value="0.2"), "paper_value must be float"),
+        (put(paper_value=None), "paper_value and paper_value_of go together"),
+        (put(tests={}), "tests is empty"),
+        (put(tests=[]), "tests must be a mapping"),
+        (put(tests={"luna16": {}}), "tests.luna16: key 'arm' is missing"),
+        (put(kind="value"), "a claim of kind value is decided by margin"),
+        (put_test(arm="p5"), "tests.gcnn-luna16: unknown arm 'p5'"),
+        (put_test(arm="p4m-turbo"), "unknown arm 'p4m-turbo'"),
+        (put_test(baseline="ResNet"), "unknown baseline 'ResNet'"),
+        (put_test(metric="accuracy"), "unknown metric 'accuracy'"),
+        (put_test(metric="sensitivity@7"), "unknown metric 'sensitivity@7'"),
+        (put_test(metric="data_efficiency:auc", baseline="gone"), "baseline is missing"),
+        (put_test(minus_n_train=300, baseline="gone"), "baseline is missing"),
+        (put_test(n_train=30.0), "n_train must be int, got 30.0"),
+        (put_test(n_train=True), "n_train must be int, got True"),
+        (put_test(n_train=0), "n_train is 0"),
+        (put_test(line="gone"), "key 'line' is missing"),
+        (put_test(line=float("nan")), "line must be float, got nan"),
+        (put_test(claimed="greater"), "claimed is 'greater'"),
+        (put_test(claimed="gone"), "either claimed .* or margin"),
+        (put_test(margin=0.1), "either claimed .* or margin"),
+        (put_test(claimed="gone", margin=0.0), "margin must be above 0"),
+        (put_test(margin=0.1, claimed="gone"), "a claim of kind ordering is decided by claimed"),
+        (put_test(seeds=3), "unknown key 'seeds'"),
+        (lambda raw: raw["claims"].append(raw["claims"][0]), "claim a-claim: the id occurs twice"),
+        (lambda raw: raw.update(extra=1), "the file: unknown key 'extra'"),
+        (lambda raw: raw.update(claims={}), "claims must be a list"),
+        (
+            lambda raw: raw["papers"]["them"]["tables"]["Table 1"]["rows"].update({30: [0.1]}),
+            "row 30 must be 2 numbers",
+        ),
+        (
+            lambda raw: raw["claims"][0]["tests"].update({"gcnn luna": GOOD["claims"][0]["tests"]["gcnn-luna16"]}),
+            "is no run",
+        ),
+    ],
+)
+def test_anything_odd_is_one_error_naming_claim_and_key(check, change, complaint):
+    with pytest.raises(ClaimsError, match=complaint):
+        check(change)
+
+
+def test_a_key_given_twice_is_an_error_not_a_silent_choice(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text("papers: {}\npapers: {}\nclaims: []\n")
+    with pytest.raises(ClaimsError, match="'papers' occurs twice"):
+        claims.load(path)
+
+
+def test_broken_or_absent_files_are_named(tmp_path):
+    (tmp_path / "claims.yaml").write_text("claims: [")
+    with pytest.raises(ClaimsError, match="not valid YAML"):
+        claims.load(tmp_path / "claims.yaml")
+    with pytest.raises(ClaimsError, match="cannot be read"):
+        claims.load(tmp_path / "none.yaml")
+
+
+def test_an_absent_table_or_claim_names_what_there_is(check):
+    with pytest.raises(ClaimsError, match="it holds them Table 1"):
+        check().table("them", "Table 9")
+    with pytest.raises(ClaimsError, match="no claim 'b'"):
+        check()["b"]
+
+
+# ---- the project's own claims
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return claims.load(paths.root() / "claims.yaml")
+
+
+def test_paper_values_are_what_the_papers_tables_say(ours):
+    """Every number beside a direct claim follows from the verified table that it cites."""
+    checked = 0
+    for claim in ours:
+        if claim.paper_value is None:
+            continue
+        assert claim.direct, f"{claim.id}: a conceptual claim is about another task, so the paper has no number for it"
+        table, test = ours.table(claim.paper, re.match(r"Table \d", claim.where)[0]), claim.tests[0]
+        value = table.loc[test.n_train, test.arm]
+        other = table.loc[test.n_train, test.baseline] if test.baseline in table else None
+        if test.metric == "epochs_to_baseline":
+            expected = value / other
+        elif test.minus_n_train:
+            expected = (
+                value - other - table.loc[test.minus_n_train, test.arm] + table.loc[test.minus_n_train, test.baseline]
+            )
+        else:
+            expected = value - other
+        assert claim.paper_value == pytest.approx(expected, abs=6e-4), claim.id
+        checked += 1
+    assert checked > 30
+
+
+def test_the_papers_own_numbers_satisfy_every_ordering(ours):
+    """A claim that its own paper contradicts would have been put the wrong way round."""
+    for claim in ours:
+        if claim.paper_value is not None:
+            test = claim.tests[0]
+            assert claim.paper_value > test.line if test.claimed == "above" else claim.paper_value < test.line, claim.id
+
+
+def test_tables_of_a_paper_agree_where_they_overlap(ours):
+    one = ours.table("winkels-cohen-2019", "Table 2")
+    for name in ("Table 3", "Table 4"):
+        other = ours.table("winkels-cohen-2019", name)
+        shared = [c for c in other if c in one]
+        assert (other[shared] == one[shared]).all().all()
+
+
+def test_conceptual_claims_name_one_group_in_advance(ours):
+    """p4m throughout: with the best of several groups, a difference of 0 would look like a gain."""
+    groups = {t.arm.split("-")[0] for c in ours if c.id.startswith("planar-") for t in c.tests}
+    assert groups == {"p4m"}
+
+
+def test_every_conceptual_claim_of_the_paper_is_tested_on_real_data_and_on_a_twin(ours):
+    for claim in ours:
+        if claim.id.startswith("planar-"):
+            assert [t.real for t in claim.tests] == [True, False]
+            real, twin = claim.tests
+            assert vars(real) | {"run": ""} == vars(twin) | {"run": ""}, (
+                f"{claim.id}: the twin answers another question"
+            )
+
+
+def test_arms_of_runnable_claims_exist_in_the_grids(ours):
+    from fewscans import experiments, params
+
+    loaded = params.load(paths.root() / "params.yaml")
+    for claim in ours:
+        for test in claim.tests:
+            if test.run not in loaded.grids:
+                continue
+            grid = loaded.grid(test.run, "paper")
+            names = experiments.get(loaded.run(test.run).experiment).arm_names(grid)
+            for arm in filter(None, (test.arm, test.baseline)):
+                assert arm in names, f"{claim.id}: {arm} is not in the paper grid of {test.run}"
+                for n in filter(None, (test.n_train, test.minus_n_train)):
+                    assert n in grid.arms[arm.split("-tta-")[0]], f"{claim.id}: {arm} is not trained at N = {n}"

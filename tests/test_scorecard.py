@@ -1,0 +1,121 @@
+"""The scorecard is the same bytes for the same tables, prefers what is published, and refuses smoke."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from fewscans import scorecard
+from fewscans.claims import Claim, Claims
+from fewscans.claims import Test as ClaimTest
+from fewscans.errors import ClaimsError
+from fewscans.publish import publish
+
+from .test_publish import RUN, finished, project  # noqa: F401  (a fixture)
+
+TEST = ClaimTest(RUN, "p4m", 30, "auc", 0.0, "above", baseline="Z2")
+CLAIM = Claim("p4m-better", "them", "Table 1", "p4m is better | always.", "ordering", False, (TEST,), note="Wait.")
+DIRECT = Claim(
+    "d4h-better", "them", "Table 1", "D4h is better.", "ordering", True,
+    (ClaimTest("gcnn-luna16", "D4h", 30, "froc", 0.0, "above", baseline="Z3"),), 0.13, "difference",
+)  # fmt: skip
+CLAIMS = Claims((CLAIM, DIRECT), {})
+
+
+def test_without_tables_nothing_is_tested(project):  # noqa: F811
+    finished(project)
+    rows = scorecard.scorecard(claims=CLAIMS)
+    assert [row.verdict for row in rows] == ["not tested", "not tested"]
+    assert rows[0].reason == f"no published tables of the run {RUN}. Wait."
+    assert rows[1].paper_value == 0.13 and rows[1].real and rows[1].direct
+
+
+def test_this_machines_run_counts_only_where_asked_for(project):  # noqa: F811
+    finished(project)
+    row = scorecard.scorecard(local=True, claims=CLAIMS)[0]
+    assert row.source == "this machine, twin, quick" and row.verdict != "not tested"
+    assert (row.experiment, row.dataset, row.real, row.seeds) == ("gcnn", "luna16-patches-twin", False, 3)
+    assert row.low <= row.value <= row.high
+
+
+def test_published_tables_come_first(project):  # noqa: F811
+    finished(project)
+    publish(RUN, minimum_seeds=3)
+    table = project / "runs" / f"{RUN}.parquet"
+    other = pd.read_parquet(table)
+    other.assign(prediction=1 - other["prediction"]).to_parquet(table, index=False)
+    kept, local = (scorecard.scorecard(local=local, claims=CLAIMS)[0] for local in (False, True))
+    assert kept.source == "published, twin" and kept == local
+
+
+def test_smoke_is_refused(project):  # noqa: F811
+    finished(project, steps=4, seeds=2, sizes=(("Z2", 30), ("p4m", 30)))
+    row = scorecard.scorecard(local=True, claims=CLAIMS)[0]
+    assert row.verdict == "not tested" and row.value is None
+    assert "smoke profile" in row.reason
+
+
+def test_a_run_that_fits_no_profile_any_more_is_refused(project):  # noqa: F811
+    finished(project, steps=77)
+    row = scorecard.scorecard(local=True, claims=CLAIMS)[0]
+    assert row.verdict == "not tested" and "fits no profile" in row.reason
+
+
+def test_files_are_the_same_bytes_and_hold_the_agreed_keys(project):  # noqa: F811
+    finished(project)
+    publish(RUN, minimum_seeds=3)
+    folder = project / "reports"
+    first = [path.read_bytes() for path in scorecard.write_scorecard(scorecard.scorecard(claims=CLAIMS), folder)]
+    again = [path.read_bytes() for path in scorecard.write_scorecard(scorecard.scorecard(claims=CLAIMS), folder)]
+    assert first == again
+    rows = json.loads(first[0])
+    agreed = {
+        "id",
+        "experiment",
+        "dataset",
+        "real",
+        "direct",
+        "value",
+        "low",
+        "high",
+        "seeds",
+        "verdict",
+        "paper_value",
+    }
+    assert agreed < set(rows[0])
+    assert len({(r["id"], r["experiment"], r["dataset"]) for r in rows}) == len(rows)
+    page = first[1].decode()
+    assert "p4m is better \\| always." in page and "| d4h-better | D4h is better." in page
+    assert str(project) not in page + first[0].decode()
+
+
+def test_the_readme_table_stands_between_its_markers(project):  # noqa: F811
+    finished(project)
+    publish(RUN, minimum_seeds=3)
+    readme = project / "README.md"
+    readme.write_text(f"# Title\n\n{scorecard.BEGIN}\nold\n{scorecard.END}\n\nEnd.\n")
+    rows = scorecard.scorecard(claims=CLAIMS)
+    scorecard.update_readme(readme, rows)
+    text = readme.read_text()
+    assert text.startswith("# Title\n") and text.endswith("\n\nEnd.\n") and "old" not in text
+    assert scorecard.readme_table(rows) in text
+    assert "| verdict | claim |" in text and "1 further claims are not tested yet" in text
+    stamp = readme.stat().st_mtime_ns
+    scorecard.update_readme(readme, rows)
+    assert readme.read_text() == text and readme.stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    "text", ["no markers", scorecard.BEGIN, f"{scorecard.END}{scorecard.BEGIN}", scorecard.BEGIN * 2]
+)
+def test_a_readme_without_its_markers_is_an_error_and_untouched(tmp_path, text):
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(ClaimsError, match="README.md must hold"):
+        scorecard.update_readme(tmp_path / "README.md", [])
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_counts_keep_real_data_and_twins_apart(project):  # noqa: F811
+    finished(project)
+    rows = scorecard.scorecard(local=True, claims=CLAIMS)
+    assert scorecard.counts(rows) == f"On real data: 1 not tested; on twins: 1 {rows[0].verdict}."

@@ -1,0 +1,163 @@
+"""A verdict follows from the interval alone, and an open one says what would settle it."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fewscans.claims import Test as ClaimTest
+from fewscans.stats import Estimate
+from fewscans.stats.resample import Spread
+from fewscans.verdicts import Tables, evaluate, settling, verdict
+
+SIZES = (30, 100, 300, 1000)
+
+
+def rows(cells, seeds=6, n_groups=40, per_group=6, rng=0, seed_sd=0.05):
+    """Predictions of cells {(arm, N): separation}."""
+    rng = np.random.default_rng(rng)
+    group = np.repeat(np.arange(n_groups), per_group)
+    y = np.tile([0.0, 0, 0, 0, 1, 1], n_groups)
+    common = rng.normal(size=(seeds, y.size)) + 0.3 * rng.normal(size=n_groups)[group]
+    tables = []
+    for (arm, n), separation in cells.items():
+        for seed in range(seeds):
+            s = (separation + seed_sd * rng.normal()) * y + common[seed] + 0.3 * rng.normal(size=y.size)
+            cell = {"arm": arm, "n_train": n, "seed": seed, "split": "test"}
+            case = {"case": [f"c{i:03d}" for i in range(y.size)], "group": [f"g{g:02d}" for g in group]}
+            tables.append(pd.DataFrame(cell | case | {"target": y, "prediction": 1 / (1 + np.exp(-s))}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def history(epochs):
+    """{arm: per seed, the epoch at which the loss first falls to 0.3}; validated at 1 … 8."""
+    return pd.DataFrame(
+        {"arm": arm, "n_train": 1000, "seed": seed, "step": e, "epoch": float(e), "train_loss": 0.5,
+         "val_loss": 0.3 if e >= at else 0.6}
+        for arm, per_seed in epochs.items()
+        for seed, at in enumerate(per_seed)
+        for e in range(1, 9)
+    )  # fmt: skip
+
+
+CELLS = {("Z2", n): 0.35 * math.log10(n) for n in SIZES} | {("p4m", n): 0.35 * math.log10(8 * n) for n in SIZES}
+TABLES = Tables(rows(CELLS), history({"Z2": [6] * 8, "p4m": [2] * 8}), n_bootstrap=300)
+
+
+def test_of(**change):
+    base = {
+        "run": "gcnn-x",
+        "arm": "p4m",
+        "n_train": 100,
+        "metric": "auc",
+        "line": 0.0,
+        "claimed": "above",
+        "baseline": "Z2",
+    }
+    return ClaimTest(**base | change)
+
+
+test_of.__test__ = False
+
+
+@pytest.mark.parametrize(
+    ("interval", "rule", "expected"),
+    [
+        ((0.01, 0.05), {"claimed": "above"}, "reproduced"),
+        ((-0.05, -0.01), {"claimed": "above"}, "contradicted"),
+        ((-0.01, 0.05), {"claimed": "above"}, "inconclusive"),
+        ((0.01, 0.05), {"claimed": "below"}, "contradicted"),
+        ((-0.05, -0.01), {"claimed": "below"}, "reproduced"),
+        ((0.0, 0.0), {"claimed": "above"}, "contradicted"),  # two arms that are the same: no gain
+        ((0.0, 0.0), {"claimed": "at most"}, "reproduced"),
+        ((0.0, 0.1), {"claimed": "at least"}, "reproduced"),
+        ((0.0, 0.1), {"claimed": "above"}, "inconclusive"),
+        ((1.0, math.inf), {"claimed": "at least"}, "reproduced"),
+        ((-1.0, math.inf), {"claimed": "at least"}, "inconclusive"),
+        ((-0.01, 0.02), {"margin": 0.05}, "reproduced"),
+        ((-0.01, 0.06), {"margin": 0.05}, "inconclusive"),
+        ((-0.06, 0.06), {"margin": 0.05}, "inconclusive"),
+        ((0.06, 0.09), {"margin": 0.05}, "contradicted"),
+    ],
+)
+def test_the_interval_decides(interval, rule, expected):
+    low, high = interval
+    value = low if math.isinf(high) else (low + high) / 2
+    assert verdict(Estimate(value, low, high), 0.0, **rule) == expected
+
+
+def test_a_difference_that_is_there_is_reproduced_and_turned_round_contradicted():
+    assert evaluate(test_of(), TABLES).verdict == "reproduced"
+    turned = evaluate(test_of(arm="Z2", baseline="p4m"), TABLES)
+    assert turned.verdict == "contradicted"
+    assert turned.estimate.value == -evaluate(test_of(), TABLES).estimate.value
+    assert turned.seeds == 6 and turned.reason == ""
+
+
+def test_an_open_difference_says_what_would_settle_it():
+    close = Tables(rows(CELLS | {("p4", 100): 0.35 * math.log10(130)}, seeds=3, seed_sd=0.3), history({"Z2": [1]}), 300)
+    outcome = evaluate(test_of(arm="p4"), close)
+    assert outcome.verdict == "inconclusive"
+    assert "would settle it (now 3 seeds and 40 patients or scans)" in outcome.reason
+
+
+def test_settling_blames_what_dominates():
+    seeds = Spread(0.02, 0.002, 1e-5, 0.0, 5, 100)
+    patients = Spread(0.02, 1e-5, 4e-4, 0.0, 10, 100)
+    both = Spread(0.001, 0.01, 4e-4, 0.0, 5, 100)
+    assert settling(seeds, 0.02).startswith("about ")
+    assert settling(patients, 0.02).startswith("no number of seeds alone: test patients dominate; about ")
+    assert settling(both, 0.001).startswith("neither more seeds nor more test patients")
+
+
+def test_gains_can_be_compared_between_sizes():
+    shrinking = {("Z2", 30): 0.5, ("p4m", 30): 1.6, ("Z2", 1000): 1.5, ("p4m", 1000): 1.6}
+    outcome = evaluate(test_of(n_train=30, minus_n_train=1000), Tables(rows(shrinking), history({"Z2": [1]}), 300))
+    assert outcome.verdict == "reproduced" and outcome.estimate.value > 0.05
+
+
+def test_a_score_alone_is_held_against_a_line():
+    assert evaluate(test_of(baseline=None, line=0.5), TABLES).verdict == "reproduced"
+    chance = Tables(rows({("p4m-invariant", 100): 0.0}, n_groups=200, seed_sd=0.0), history({"Z2": [1]}), 300)
+    test = test_of(arm="p4m-invariant", baseline=None, line=0.5, claimed=None, margin=0.05)
+    assert evaluate(test, chance).verdict == "reproduced"
+    assert evaluate(test_of(baseline=None, line=0.5, claimed=None, margin=0.05), TABLES).verdict == "contradicted"
+
+
+def test_a_factor_is_judged_where_the_grid_reaches_and_not_beyond():
+    factor = {"metric": "data_efficiency:auc", "claimed": "at least"}
+    assert evaluate(test_of(line=2.0, n_train=30, **factor), TABLES).verdict == "reproduced"
+    assert evaluate(test_of(line=25.0, n_train=30, **factor), TABLES).verdict == "contradicted"
+    beyond = evaluate(test_of(line=10.0, n_train=300, **factor), TABLES)
+    assert beyond.verdict == "not tested"
+    assert "reach a factor of 3.33 at N = 300, short of 10" in beyond.reason
+    assert beyond.estimate.high == math.inf
+    open_one = evaluate(test_of(line=8.0, n_train=30, **factor), TABLES)
+    assert open_one.verdict == "inconclusive" and "settle it" in open_one.reason
+
+
+def test_epochs_are_compared_by_seed():
+    epochs = {"metric": "epochs_to_baseline", "n_train": 1000, "line": 1.0, "claimed": "below"}
+    outcome = evaluate(test_of(**epochs), TABLES)
+    assert outcome.verdict == "reproduced" and outcome.estimate.value == pytest.approx(1 / 3)
+    few = Tables(TABLES.predictions, history({"Z2": [6] * 4, "p4m": [2] * 4}))
+    assert evaluate(test_of(**epochs), few).reason == "6 seeds at least, for an interval of the median (now 4)"
+    never = Tables(TABLES.predictions, history({"Z2": [6] * 8, "p4m": [2] * 7 + [9]}))
+    assert "88% of the seeds reached the goal" in evaluate(test_of(**epochs), never).reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"arm": "p4"}, "no predictions of arm 'p4' at N = 100"),
+        ({"n_train": 1856}, "no predictions of arm 'p4m' at N = 1856; it has N = 30, 100, 300, 1000"),
+        ({"metric": "froc"}, "froc is not computed yet"),
+        ({"split": "test-small-val"}, "no split 'test-small-val'"),
+        ({"metric": "epochs_to_baseline"}, "no history of arm 'p4m' at N = 100"),
+        ({"metric": "data_efficiency:auc", "baseline": "p4"}, "no predictions of baseline 'p4'"),
+    ],
+)
+def test_what_is_absent_is_not_tested_with_the_reason(change, reason):
+    outcome = evaluate(test_of(**change), TABLES)
+    assert outcome.verdict == "not tested" and reason in outcome.reason and outcome.estimate is None
