@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewscans.data import splits
@@ -14,6 +14,7 @@ sizes = st.integers(1, 64).map(lambda half: 2 * half)
 seeds = st.integers(0, 2**32)
 
 
+@settings(deadline=None)
 @given(sizes, seeds)
 def test_a_subset_is_balanced_and_of_the_pool(n, seed):
     drawn = splits.nested_balanced(LABELS, POOL, n, seed)
@@ -22,6 +23,7 @@ def test_a_subset_is_balanced_and_of_the_pool(n, seed):
     assert np.isin(drawn, POOL).all()
 
 
+@settings(deadline=None)
 @given(sizes, sizes, seeds)
 def test_a_smaller_subset_is_the_beginning_of_a_larger_one(n, m, seed):
     small, large = sorted((n, m))
@@ -29,6 +31,7 @@ def test_a_smaller_subset_is_the_beginning_of_a_larger_one(n, m, seed):
     assert np.array_equal(one, other[:small])
 
 
+@settings(deadline=None)
 @given(sizes, seeds, st.randoms())
 def test_the_order_of_the_pool_does_not_matter(n, seed, random):
     shuffled = POOL.tolist()
@@ -81,6 +84,7 @@ def test_a_label_other_than_0_or_1_is_refused():
         splits.nested_balanced(np.array([0, 1, 2, 1]), np.arange(4), 2, 0)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 500), seeds)
 def test_a_small_validation_set_is_no_larger_than_asked_and_keeps_the_share_of_positives(n, seed):
     drawn = splits.small_validation(LABELS, POOL, n, seed)
@@ -91,6 +95,7 @@ def test_a_small_validation_set_is_no_larger_than_asked_and_keeps_the_share_of_p
     assert abs(positives - len(drawn) * 0.2) <= 1
 
 
+@settings(deadline=None)
 @given(st.integers(2, 300), st.integers(2, 300), seeds)
 def test_small_validation_sets_are_nested(n, m, seed):
     small, large = sorted((n, m))
