@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml
 
 from fewscans import paths
 from fewscans.errors import NotebookError
@@ -254,9 +255,8 @@ def _kernel_manager() -> type:
 
 
 def _profile() -> str | None:
-    from fewscans import params
-
-    return params.load().profile
+    # Not by params.load, which checks every experiment's grid and so imports torch: a second or two per notebook.
+    return yaml.safe_load((paths.root() / "params.yaml").read_text(encoding="utf-8")).get("profile")
 
 
 def _read(path: Path) -> nbformat.NotebookNode:

@@ -13,8 +13,9 @@ import re
 from pathlib import Path
 
 import nbformat
+import yaml
 
-from fewscans import params, paths
+from fewscans import paths
 
 STYLE = """
 :root { color-scheme: light; }
@@ -78,12 +79,14 @@ def index() -> Path:
     """Write reports/index.html: the scorecard, the figures of published results, and a link to each notebook's page."""
     from nbconvert.filters import markdown2html
 
-    current, reports = params.load(), paths.reports()
-    scorecard = reports / "scorecard.md"
+    params = yaml.safe_load((paths.root() / "params.yaml").read_text(encoding="utf-8"))
+    reports = paths.reports()
+    with_this_machine, in_git = paths.build() / "scorecard.md", reports / "scorecard.md"
+    scorecard = with_this_machine if with_this_machine.is_file() else in_git
     body = markdown2html(scorecard.read_text(encoding="utf-8")) if scorecard.is_file() else "<h1>fewscans</h1>"
     links = "".join(
-        f'<li><a href="notebooks/{entry.file}.html">{html.escape(entry.file.replace("_", " "))}</a></li>\n'
-        for entry in current.notebooks.values()
+        f'<li><a href="notebooks/{entry["file"]}.html">{html.escape(entry["file"].replace("_", " "))}</a></li>\n'
+        for entry in params["notebooks"].values()
     )
     figures = "".join(
         f'<p><img src="figures/{name}" alt="{name}"></p>\n'
@@ -92,8 +95,9 @@ def index() -> Path:
     target = reports / "index.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    text = f"<h2>Notebooks</h2>\n<ul>\n{links}</ul>\n{body}\n{figures}"
-    partial.write_text(_page("fewscans: learning from few scans, replicated", text, current.profile), encoding="utf-8")
+    body = f"<h2>Notebooks</h2>\n<ul>\n{links}</ul>\n{body}\n{figures}"
+    text = _page("fewscans: learning from few scans, replicated", body, params["profile"])
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, target)
     return target
 

@@ -107,6 +107,10 @@ def test_a_stage_depends_on_the_code_and_the_run_tables_its_notebook_reads(path)
     assert {f"reports/notebooks/{path.stem}.{ending}" for ending in ("html", "ipynb")} == set(stage["outs"])
 
 
+def test_verdicts_depend_on_the_code_that_decides_them():
+    assert missing(STAGES["scorecard"]["deps"], {"fewscans.scorecard", "fewscans.page"}) == set()
+
+
 @pytest.mark.parametrize("run", PARAMS["runs"])
 def test_training_depends_on_the_code_that_decides_it(run):
     experiment = PARAMS["runs"][run]["experiment"]
