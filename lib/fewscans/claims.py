@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from fewscans import paths
+from fewscans import paths, strictyaml
 from fewscans.errors import ClaimsError
 from fewscans.stats.scores import score
 
@@ -147,7 +147,7 @@ def load(path: Path | str | None = None) -> Claims:
     """
     path = Path(path) if path is not None else paths.root() / "claims.yaml"
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoDuplicates)
+        raw = strictyaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ClaimsError(f"{path}: cannot be read ({error.strerror})") from error
     except yaml.YAMLError as error:
@@ -291,20 +291,3 @@ def _keys(value: object, known, required, where: str) -> None:
     missing = [key for key in required if key not in value]
     if missing:
         raise ClaimsError(f"{where}: key {missing[0]!r} is missing; needed: {', '.join(required)}")
-
-
-class _NoDuplicates(yaml.SafeLoader):
-    """YAML in which a key given twice is an error instead of the last one winning."""
-
-
-def _construct_mapping(loader: _NoDuplicates, node: yaml.MappingNode) -> dict:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise ClaimsError(f"key {key!r} occurs twice{key_node.start_mark}")
-        seen.add(key)
-    return dict(loader.construct_pairs(node, deep=True))
-
-
-_NoDuplicates.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)

@@ -71,7 +71,8 @@ def scorecard(local: bool = False, claims: Claims | None = None) -> list[Row]:
     Raises ClaimsError for a malformed claims.yaml, RunError for damaged tables.
     """
     claims = claims_file.load() if claims is None else claims
-    sources = {test.run: _source(test, local) for claim in claims for test in claim.tests}
+    runs = {test.run: test for claim in claims for test in claim.tests}
+    sources = {run: _source(test, local) for run, test in runs.items()}
     return [_row(claim, test, *sources[test.run]) for claim in claims for test in claim.tests]
 
 
@@ -141,7 +142,8 @@ def table(rows: list[Row]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in rows:
-        paper = f"{r.paper_value:g}" if r.paper_value is not None else "another task" if not r.direct else ""
+        another = "" if r.direct or r.paper == "ours" else "another task"
+        paper = another if r.paper_value is None else f"{r.paper_value:g}"
         claim = _cell(r.statement) + (f" *{_cell(r.reason)}*" if r.reason else "")
         source = f"{r.dataset} ({r.source})"
         verdict = f"{SYMBOL[r.verdict]} {r.verdict}"

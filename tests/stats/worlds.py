@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 
-TEST_CASES = {"n_groups": 40, "per_group": 6, "share": 0.25}
-
 
 def table(separation, seeds=5, n_groups=40, per_group=6, share=0.25, group_sd=0.5, seed_sd=0.1, noise=1.0, rng=0):
     """Rows for cells {(arm, N): separation of the classes}; each seed adds its own to the separation, each group to
