@@ -30,8 +30,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "making .venv with $$("$$found" --version)" && "$$found" -m venv .venv; }
 	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "The Python of .venv is older than 3.11: remove .venv and call make again." >&2; exit 1; }
-	$(PIP) install --no-compile $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) install --no-compile -c constraints.txt -e '.[workbook,dev]'
+	@echo "installing the pinned packages into .venv (2 GB; a minute or two)"
+	@$(PIP) install -q --no-compile $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
+	@$(PIP) install -q --no-compile -c constraints.txt -e '.[workbook,dev]'
 	@touch $@
 
 repro: $(STAMP)
