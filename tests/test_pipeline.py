@@ -99,9 +99,12 @@ def test_a_clone_runs_to_the_end_then_does_nothing_then_only_what_an_edit_asks_f
     # A notebook saved with its outputs and a figure edited: only the notebooks that draw run again, and end the same.
     shutil.copy(folder / "reports/notebooks/01_gcnn_data_efficiency.ipynb", folder / "notebooks")
     strip_injected(folder / "notebooks/01_gcnn_data_efficiency.ipynb")
-    with (folder / "lib/fewscans/figures.py").open("a") as file:
+    figure = Path("lib/fewscans/figures/gcnn.py")
+    with (folder / figure).open("a") as file:
         file.write("# an edit\n")
-    drawing = {name for name, stage in stages_of(folder).items() if "lib/fewscans/figures.py" in stage.get("deps", [])}
+    covering = {str(above) for above in (figure, *figure.parents)}
+    drawing = {name for name, stage in stages_of(folder).items() if covering & set(stage.get("deps", []))}
+    assert "notebook-01" in drawing and drawing <= {f"notebook-{number}" for number in params["notebooks"]}
     assert clone.repro() == {"source@01", *drawing}
     assert clone.reports() == before
 
