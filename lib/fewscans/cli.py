@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -52,24 +53,32 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads per run; part of what decides its bytes")] = 1,
 ) -> None:
-    """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time."""
-    from fewscans import sweep
-    from fewscans.engine import LocalEngine, default_slots
-    from fewscans.onerun import find_device
+    """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time.
 
+    With --arm the tables are runs/RUN.partial.*, to look at: notebooks and `publish` read the whole grid's.
+    """
     _end_with_pipeline()
-    setting = _setting(run, profile, find_device(device), threads)
-    places = default_slots(setting.device, threads)
-    if slots is not None:
-        if slots < 1:
-            raise ParamsError(f"--slots must be at least 1, got {slots}")
-        places = [places[i % len(places)] for i in range(slots)]
-    result = sweep.sweep(setting, arm or (), _shard(shard), LocalEngine(places))
+    share = _shard(shard)
+    for option, value in (("--threads", threads), ("--slots", slots)):
+        if value is not None and value < 1:
+            raise ParamsError(f"{option} must be at least 1, got {value}")
+    try:
+        from fewscans import sweep
+        from fewscans.engine import LocalEngine, default_slots
+        from fewscans.onerun import find_device
+
+        setting = _setting(run, profile, find_device(device), threads)
+        places = default_slots(setting.device, threads)
+        if slots is not None:
+            places = [places[i % len(places)] for i in range(slots)]
+        result = sweep.sweep(setting, arm or (), share, LocalEngine(places))
+    except KeyboardInterrupt:  # typer would leave without a word
+        typer.echo("fewscans: interrupted; what is finished is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
     trained = f"{result.trained} trained now, {result.total} in the table"
     if result.table is None:
-        typer.echo(
-            f"{run}: {trained}; other shards still hold some. Run `fewscans train {run}` once they are done to write the table"
-        )
+        rest = f"other shards hold the rest; `fewscans train {run}` writes the table once they are done"
+        typer.echo(f"{run}: {trained}; {rest}")
     else:
         typer.echo(f"{run}: {trained}; wrote {_short(result.table)}")
 
@@ -135,6 +144,25 @@ def verify(name: Annotated[str, typer.Argument(help="a data set, such as luna16-
     typer.echo(data.verify(name, paths.data_root()).summary())
 
 
+@data_app.command()
+def pack(
+    name: Annotated[str, typer.Argument(help="a data set published in loose parts: luna16-patches")],
+    images: Annotated[Path, typer.Option(help="the folder src/data of a clone of the repository that holds them")],
+    candidates: Annotated[Path, typer.Option(help="LUNA16's candidates.csv")],
+    out: Annotated[Path | None, typer.Option(help="the folder to write into; else NAME under the data root")] = None,
+) -> None:
+    """Pack a data set from the parts it is published in to the one file that is read here."""
+    from fewscans import paths
+    from fewscans.data import pack_luna16_patches
+    from fewscans.errors import DataError
+
+    packers = {"luna16-patches": pack_luna16_patches.pack}
+    if name not in packers:
+        raise DataError(f"no packing of {name!r}; there is one of {', '.join(packers)}")
+    written = packers[name](images, candidates, paths.data_root() / name if out is None else out)
+    typer.echo(f"wrote {_short(written)}" + (f"; `fewscans data verify {name}` checks it" if out is None else ""))
+
+
 @app.command()
 def profile() -> None:
     """Print the profile that params.yaml names."""
@@ -151,8 +179,6 @@ def _setting(run: str, profile: str | None, device: str, threads: int):
     p = params.load()
     spec = p.run(run)
     grid = p.grid(run, profile)
-    if threads < 1:
-        raise ParamsError(f"--threads must be at least 1, got {threads}")
     if spec.twin:
         folder = paths.root() / spec.data
         if not folder.exists():
@@ -182,18 +208,36 @@ def _literal(text: str) -> tuple[str, object]:
 def _end_with_pipeline() -> None:
     """Under DVC: end when it does. `kill -9` on `dvc repro` leaves its commands running, beside the next one's.
 
-    The process to watch is DVC's own, which may be the parent or, behind a shell, the grandparent.
+    All processes between this one and DVC are watched, shells among them: the command may be one of a chain.
     """
-    if "DVC_ROOT" not in os.environ:
+    if "DVC_STAGE" not in os.environ:
         return
-    parent = os.getppid()
+    started_by = _up_to_dvc()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while _up_to_dvc() == started_by:
             time.sleep(PARENT_POLL_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _up_to_dvc() -> list[int]:
+    """This process's parent, its parent and so on, up to the first without DVC_STAGE in its environment: DVC itself.
+
+    The parent alone where the system does not show other processes (no /proc).
+    """
+    found = [os.getppid()]
+    while found[-1] > 1:
+        process = Path("/proc") / str(found[-1])
+        try:
+            if b"\0DVC_STAGE=" not in b"\0" + (process / "environ").read_bytes():
+                break
+            # pid (name) state parent ..., where the name may hold spaces and brackets
+            found.append(int((process / "stat").read_text().rpartition(")")[2].split()[1]))
+        except (OSError, ValueError):
+            break
+    return found
 
 
 def _short(path: Path) -> str:
@@ -207,13 +251,9 @@ def _short(path: Path) -> str:
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit code 1, never a traceback."""
+    warnings.showwarning = lambda message, *_, **__: print(f"fewscans: warning: {message}", file=sys.stderr)
     try:
         app()
     except FewscansError as error:
         print(f"fewscans: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print(
-            "fewscans: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr
-        )
-        sys.exit(130)

@@ -1,43 +1,52 @@
 """Where runs are executed: the one narrow seam behind which a cluster's engine would go.
 
-`Engine.map(setting, runs, on_progress)` yields an outcome per run, as they come. `LocalEngine` keeps one worker process per slot (a core's
-worth of threads, or a GPU) and survives the death of any of them; a worker ends with its parent, however that one died.
+`Engine.map(setting, runs, on_progress)` yields an outcome per run, as they come. `LocalEngine` keeps one worker process
+per slot (a core's worth of threads, or a GPU) and survives the death of any of them; a worker ends with its parent,
+however that one died.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
+from fewscans.errors import FewscansError, RunError
 from fewscans.experiments import Run
 from fewscans.onerun import Context, Setting, train_one
 
 REPORT_EVERY_STEPS = 10
-# glibc: keep large blocks instead of handing them back after every step; saves 5-10 % of a step on a CPU, ignored elsewhere
+# glibc: keep large blocks instead of handing them back after every step; saves 5-10 % of a step on a CPU, ignored
+# elsewhere
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run's end: done, or held by another process (not done, no error), or failed with a traceback."""
+    """One run's end: trained, found in the store after all, held by another process, or failed (`error` says how)."""
 
     run: Run
-    done: bool
+    state: Literal["trained", "found", "held", "failed"]
     error: str | None = None
 
 
 class Engine(Protocol):
+    """map: a generator, which ends what it started when it is closed. Raises RunError where no run could succeed."""
+
     def map(
         self, setting: Setting, runs: Sequence[Run], on_progress: Callable[[Run, float], None]
-    ) -> Iterator[Outcome]: ...
+    ) -> Generator[Outcome, None, None]: ...
 
 
 @dataclass(frozen=True)
@@ -58,46 +67,65 @@ def default_slots(device: str, threads: int) -> list[Slot]:
 
 
 class LocalEngine:
-    """Worker processes on this machine, one per slot."""
+    """Worker processes on this machine, one per slot.
+
+    A worker that dies fails its run alone and is replaced. One that cannot even start, for code, data or packages that
+    every worker would meet, ends the sweep with its error.
+    """
 
     def __init__(self, slots: Sequence[Slot]):
         self.slots = list(slots)
 
     def map(
         self, setting: Setting, runs: Sequence[Run], on_progress: Callable[[Run, float], None]
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         queue = list(reversed(runs))
         workers: dict[Connection, _Worker] = {}
+
+        def start(slot: Slot) -> None:
+            worker = _Worker(setting, slot)
+            workers[worker.connection] = worker
+
+        def go_on(worker: _Worker) -> None:
+            if queue:
+                worker.give(queue.pop())
+            else:
+                worker.stop()
+                del workers[worker.connection]
+
         try:
             for slot in self.slots[: len(runs)]:
-                worker = _Worker(setting, slot)
-                workers[worker.connection] = worker
-                worker.give(queue.pop())
+                start(slot)
             while workers:
                 for connection in wait(list(workers)):
                     worker = workers[connection]
                     try:
                         kind, value = connection.recv()
-                    except (EOFError, OSError):  # the process is gone: killed, or out of memory
+                    except (EOFError, OSError):  # the process is gone: killed, out of memory, or never got so far
                         worker.process.join()
                         del workers[connection]
-                        error = f"its process ended with exit code {worker.process.exitcode}; a negative one is a signal, -9 often memory"
-                        yield Outcome(worker.run, False, error)
+                        if worker.run is None and worker.process.exitcode > 0:
+                            raise RunError(
+                                f"a worker {_ending(worker)} before its first run; what it printed stands above"
+                            ) from None
+                        lost = worker.run or (queue.pop() if queue else None)
                         if queue:
-                            worker = _Worker(setting, worker.slot)
-                            workers[worker.connection] = worker
-                            worker.give(queue.pop())
+                            start(worker.slot)
+                        if lost is not None:
+                            yield Outcome(lost, "failed", f"its process {_ending(worker)}")
                         continue
                     if kind == "step":
                         on_progress(worker.run, value)
-                        continue
-                    finished = worker.run
-                    if queue:
-                        worker.give(queue.pop())
+                    elif kind == "warning":
+                        warnings.warn(value, stacklevel=2)
+                    elif kind == "broken":
+                        raise RunError(value)
+                    elif kind == "ready":
+                        go_on(worker)
                     else:
-                        worker.stop()
-                        del workers[connection]
-                    yield Outcome(finished, kind == "done", value if kind == "failed" else None)
+                        finished = worker.run
+                        go_on(worker)
+                        yield Outcome(finished, kind, value)
         finally:
             for worker in workers.values():
                 worker.process.kill()
@@ -112,7 +140,8 @@ class _Worker:
         self.slot = slot
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, setting, slot), daemon=True)
-        self.process.start()
+        with _deaf_to_interrupts():
+            self.process.start()
         theirs.close()
         self.run: Run | None = None
 
@@ -132,6 +161,28 @@ class _Worker:
         self.connection.close()
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C, which a terminal sends to all; the sweep ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would lift the mask as it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ending(worker: _Worker) -> str:
+    code = worker.process.exitcode
+    if code >= 0:
+        return f"ended with exit code {code}"
+    hint = "; often the system, short of memory" if code == -signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{hint}"
+
+
 def end_with_parent() -> None:
     """In a worker: a thread that ends this process the moment its parent is gone, even by `kill -9`."""
     parent = multiprocessing.parent_process()
@@ -146,11 +197,20 @@ def end_with_parent() -> None:
 def _work(connection: Connection, setting: Setting, slot: Slot) -> None:
     """A worker's life: read the data once, then train run after run."""
     end_with_parent()
+    warnings.showwarning = lambda message, *_, **__: connection.send(("warning", str(message)))
     if slot.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
-    torch.set_num_threads(setting.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    context = Context(setting)
+    try:
+        torch.set_num_threads(setting.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        context = Context(setting)
+    except FewscansError as error:
+        connection.send(("broken", str(error)))
+        return
+    except Exception:
+        connection.send(("broken", f"a worker could not start:\n{traceback.format_exc(limit=-4).strip()}"))
+        return
+    connection.send(("ready", None))
     while True:
         try:
             run = connection.recv()
@@ -158,18 +218,23 @@ def _work(connection: Connection, setting: Setting, slot: Slot) -> None:
             return
         if run is None:
             return
-        total, counted = context.experiment.steps(run, setting.grid), 0
-
-        def on_step(steps: int, total: int = total) -> None:
-            nonlocal counted
-            counted += steps
-            if counted >= REPORT_EVERY_STEPS or counted >= total:
-                connection.send(("step", counted / total))
-                counted = 0
-
         try:
-            done = train_one(context, run, on_step)
+            connection.send((train_one(context, run, _reporter(context, run, connection)), None))
+        except FewscansError as error:
+            connection.send(("failed", str(error)))
         except Exception:
             connection.send(("failed", traceback.format_exc(limit=-4)))
-        else:
-            connection.send(("done" if done else "held", None))
+
+
+def _reporter(context: Context, run: Run, connection: Connection) -> Callable[[int], None]:
+    """Tells the parent now and then what share of the run was done since it was last told."""
+    total, counted = context.experiment.steps(run, context.setting.grid), 0
+
+    def on_step(steps: int) -> None:
+        nonlocal counted
+        counted += steps
+        if counted >= REPORT_EVERY_STEPS or counted >= total:
+            connection.send(("step", counted / total))
+            counted = 0
+
+    return on_step

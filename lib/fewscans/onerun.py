@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import filelock
 import torch
@@ -16,7 +17,10 @@ from fewscans.experiments import Run
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs of a sweep share: the experiment and its grid, where the data and the store are, device and threads per run."""
+    """What all runs of a sweep share: experiment and grid, where data and store are, device, threads per run.
+
+    code, data: the fingerprints that a sweep began with; a process that finds others must not train for it.
+    """
 
     name: str
     experiment: str
@@ -25,10 +29,15 @@ class Setting:
     store_folder: Path
     device: str
     threads: int = 1
+    code: str | None = None
+    data: str | None = None
 
 
 class Context:
-    """A setting with its data read and its hashes made, once per process."""
+    """A setting with its data read and its hashes made, once per process.
+
+    Raises RunError if the setting names fingerprints and code or data have others by now.
+    """
 
     def __init__(self, setting: Setting):
         self.setting = setting
@@ -36,6 +45,14 @@ class Context:
         self.data = self.experiment.read(setting.data_path)
         self.store = store.Store(setting.store_folder)
         self.code = store.code_fingerprint(self.experiment.CODE)
+        for what, began, now in (
+            (f"the code of {setting.experiment}", setting.code, self.code),
+            (f"{setting.data_path}", setting.data, self.data.fingerprint),
+        ):
+            if began not in (None, now):
+                raise RunError(
+                    f"{what} changed while {setting.name} was running; start it again (what is finished is kept)"
+                )
 
     def key(self, run: Run) -> str:
         decides = self.experiment.decides(run, self.setting.grid)
@@ -43,14 +60,15 @@ class Context:
         return store.key(decides | {"device": self.setting.device, "threads": self.setting.threads})
 
 
-def train_one(context: Context, run: Run, on_step: Callable[[int], None]) -> bool:
-    """Trains one run into the store, in this process; False if another process holds it."""
+def train_one(context: Context, run: Run, on_step: Callable[[int], None]) -> Literal["trained", "found", "held"]:
+    """Trains one run into the store, in this process; unless it is there by now, or another process holds it."""
     setting, key = context.setting, context.key(run)
     lock = context.store.lock(key)
     try:
         with lock.acquire(blocking=False):
             if context.store.get(key) is not None:  # finished since the plan was made
-                return True
+                return "found"
+            context.store.tidy(key)
             entry, weights = context.experiment.train_run(
                 run,
                 setting.grid,
@@ -61,12 +79,13 @@ def train_one(context: Context, run: Run, on_step: Callable[[int], None]) -> boo
             )
             record = asdict(run) | entry.record | {
                 "run": setting.name, "key": key, "code": context.code, "data": context.data.fingerprint,
-                "device": _device_name(setting.device), "threads": setting.threads, "torch": torch.__version__.split("+")[0],
+                "device": _device_name(setting.device), "threads": setting.threads,
+                "torch": torch.__version__.split("+")[0],
             }  # fmt: skip
             context.store.put(key, store.Entry(entry.predictions, entry.history, record), weights)
-            return True
+            return "trained"
     except filelock.Timeout:
-        return False
+        return "held"
 
 
 def _device_name(device: str) -> str:

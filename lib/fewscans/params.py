@@ -1,8 +1,13 @@
-"""params.yaml, typed and checked: an unknown key, a wrong type or an impossible value is one clear error that names the key."""
+"""params.yaml, typed and checked.
+
+An unknown key, a key written twice, a wrong type, an impossible value, or a name that refers to nothing is one clear
+error, which names the file and the key, and says what would be right.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -11,15 +16,18 @@ from pathlib import Path
 
 import yaml
 
-from fewscans import experiments, paths
-from fewscans.errors import ParamsError
+from fewscans import experiments, paths, strictyaml
+from fewscans.errors import DataError, ParamsError
 
 PROFILES = ("smoke", "quick", "paper")
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Which experiment reads which data set.   data: the folder the pipeline makes (a twin) or the manifest it depends on (real data)."""
+    """Which experiment reads which data set.
+
+    data: the folder the pipeline makes (a twin), or the manifest it depends on (real data).
+    """
 
     experiment: str
     dataset: str
@@ -37,7 +45,10 @@ class NotebookSpec:
 
 @dataclass(frozen=True)
 class Params:
-    """The whole of params.yaml.   grids: run → profile → the experiment's own Grid.   twins: name → profile → the generator's settings."""
+    """The whole of params.yaml.
+
+    grids: run → profile → the experiment's own Grid.   twins: name → profile → the generator's settings.
+    """
 
     profile: str
     data_root: str
@@ -52,29 +63,27 @@ class Params:
             return self.runs[name]
         if name in self.grids:
             return _spec_from_name(name)
-        raise ParamsError(f"unknown run {name!r}; params.yaml has grids for {', '.join(self.grids)}")
+        raise ParamsError(f"unknown run {name!r}; params.yaml has grids for {_list(self.grids)}")
 
     def grid(self, name: str, profile: str | None = None):
+        """The run's grid at that profile, else at the one params.yaml names. Raises ParamsError if there is none."""
         self.run(name)
-        profile = profile or self.profile
-        if profile not in self.grids.get(name, {}):
-            raise ParamsError(
-                f"grids.{name} has no profile {profile!r}; it has {', '.join(self.grids.get(name, {})) or 'none'}"
-            )
-        return self.grids[name][profile]
+        return _of_profile(self.grids.get(name, {}), profile or self.profile, f"grids.{name}")
 
 
 def load(path: Path | str | None = None) -> Params:
     """Reads and checks params.yaml (the project's, unless named). Raises ParamsError naming file, key and remedy."""
     path = Path(path) if path is not None else paths.root() / "params.yaml"
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _params(strictyaml.load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror}); run inside a clone of the project") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: byte {error.start} is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from error
-    try:
-        return _params(raw)
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ParamsError(f"{path}: {where}{problem or error}; mend that line") from error
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from None
 
@@ -82,38 +91,73 @@ def load(path: Path | str | None = None) -> Params:
 def _params(raw: object) -> Params:
     names = [f.name for f in dataclasses.fields(Params)]
     _keys(raw, names, names, "the file")
-    if raw["profile"] not in PROFILES:
-        raise ParamsError(f"profile is {raw['profile']!r}; it must be one of {', '.join(PROFILES)}")
-    data_root = _typed(raw["data_root"], str, "data_root")
-    runs = {}
-    for name, value in _mapping(raw["runs"], "runs").items():
-        runs[name] = _typed(value, RunSpec, f"runs.{name}")
-        if runs[name].experiment not in experiments.EXPERIMENTS:
-            raise ParamsError(
-                f"runs.{name}.experiment is {runs[name].experiment!r}; known experiments: {', '.join(experiments.EXPERIMENTS)}"
-            )
-        expected = f"{runs[name].experiment}-{runs[name].dataset}" + "-twin" * runs[name].twin
-        if name != expected:
-            raise ParamsError(f"runs.{name} should be called {expected} (experiment-dataset, and -twin for a twin)")
-        if name not in _mapping(raw["grids"], "grids"):
+    profile = raw["profile"]
+    if profile not in PROFILES:
+        raise ParamsError(f"profile is {profile!r}; it must be one of {', '.join(PROFILES)}")
+    runs = {name: _run_spec(name, value) for name, value in _mapping(raw["runs"], "runs").items()}
+    grids = {name: _grids(name, profiles) for name, profiles in _mapping(raw["grids"], "grids").items()}
+    twins = {name: _twins(name, profiles) for name, profiles in _mapping(raw["twins"], "twins").items()}
+    notebooks = {name: _notebook(name, value) for name, value in _mapping(raw["notebooks"], "notebooks").items()}
+    for name, spec in runs.items():
+        if name not in grids:
             raise ParamsError(f"runs.{name} has no grid; add grids.{name}")
-    grids = {}
-    for name, profiles in _mapping(raw["grids"], "grids").items():
-        experiment = (runs[name] if name in runs else _spec_from_name(name)).experiment
-        grid_type = experiments.get(experiment).Grid
-        grids[name] = {
-            profile: _typed(value, grid_type, f"grids.{name}.{profile}")
-            for profile, value in _profiles(profiles, f"grids.{name}").items()
-        }
-    twins = {
-        name: {p: _mapping(value, f"twins.{name}.{p}") for p, value in _profiles(profiles, f"twins.{name}").items()}
-        for name, profiles in _mapping(raw["twins"], "twins").items()
-    }
-    notebooks = {
-        name: _typed(value, NotebookSpec, f"notebooks.{name}")
-        for name, value in _mapping(raw["notebooks"], "notebooks").items()
-    }
-    return Params(raw["profile"], data_root, twins, runs, grids, notebooks)
+        _of_profile(grids[name], profile, f"grids.{name}")
+        if spec.twin and spec.dataset not in twins:
+            raise ParamsError(f"runs.{name} reads the twin {spec.dataset!r}; add it to twins, which has {_list(twins)}")
+    for name, profiles in twins.items():
+        _of_profile(profiles, profile, f"twins.{name}")
+    for name, spec in notebooks.items():
+        for alias, run in spec.runs.items():
+            if run not in runs:
+                raise ParamsError(f"notebooks.{name}.runs.{alias} is {run!r}, not one of runs: {_list(runs)}")
+    return Params(profile, _typed(raw["data_root"], str, "data_root"), twins, runs, grids, notebooks)
+
+
+def _run_spec(name: str, value: object) -> RunSpec:
+    spec = _typed(value, RunSpec, f"runs.{name}")
+    if spec.experiment not in experiments.EXPERIMENTS:
+        known = _list(experiments.EXPERIMENTS)
+        raise ParamsError(f"runs.{name}.experiment is {spec.experiment!r}; known experiments: {known}")
+    expected = f"{spec.experiment}-{spec.dataset}" + "-twin" * spec.twin
+    if name != expected:
+        raise ParamsError(f"runs.{name} should be called {expected} (experiment-dataset, and -twin for a twin)")
+    return spec
+
+
+def _grids(name: str, profiles: object) -> dict[str, typing.Any]:
+    grid = experiments.get(_spec_from_name(name).experiment).Grid
+    where = f"grids.{name}"
+    return {p: _typed(value, grid, f"{where}.{p}") for p, value in _profiles(profiles, where).items()}
+
+
+def _twins(name: str, profiles: object) -> dict[str, Mapping]:
+    from fewscans import twins
+
+    where = f"twins.{name}"
+    found = {p: _mapping(value, f"{where}.{p}") for p, value in _profiles(profiles, where).items()}
+    for p, settings in found.items():
+        try:
+            twins.spec(name, settings)
+        except DataError as error:
+            raise ParamsError(f"{where}.{p}: {error}") from None
+    return found
+
+
+def _notebook(name: str, value: object) -> NotebookSpec:
+    spec = _typed(value, NotebookSpec, f"notebooks.{name}")
+    if not spec.file.startswith(f"{name}_"):
+        raise ParamsError(f"notebooks.{name}.file is {spec.file!r}; it must begin with its number, {name}_")
+    return spec
+
+
+def _of_profile(profiles: Mapping, profile: str, where: str) -> typing.Any:
+    if profile not in profiles:
+        raise ParamsError(f"{where} has no profile {profile!r}; it has {_list(profiles)}")
+    return profiles[profile]
+
+
+def _list(names: typing.Iterable[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _spec_from_name(name: str) -> RunSpec:
@@ -121,8 +165,8 @@ def _spec_from_name(name: str) -> RunSpec:
     experiment, _, dataset = name.partition("-")
     if experiment not in experiments.EXPERIMENTS or not dataset:
         raise ParamsError(
-            f"grids.{name}: not a run's name; runs are called <experiment>-<dataset>, or <experiment>-<dataset>-twin, with an "
-            f"experiment of {', '.join(experiments.EXPERIMENTS)}"
+            f"grids.{name}: not a run's name; runs are called <experiment>-<dataset>, or <experiment>-<dataset>-twin, "
+            f"with an experiment of {_list(experiments.EXPERIMENTS)}"
         )
     twin = dataset.endswith("-twin")
     dataset = dataset.removesuffix("-twin")
@@ -152,7 +196,10 @@ def _keys(value: object, known: list[str], required: list[str], where: str) -> N
 
 
 def _typed(value: object, kind: typing.Any, where: str) -> typing.Any:
-    """`value` as `kind` (a dataclass, dict, tuple or scalar), checked all the way down; whole numbers pass as float, nothing else bends."""
+    """`value` as `kind` (a dataclass, dict, tuple or scalar), checked all the way down.
+
+    A whole number passes as float, nothing else bends.
+    """
     if dataclasses.is_dataclass(kind):
         fields = dataclasses.fields(kind)
         hints = typing.get_type_hints(kind)
@@ -180,12 +227,9 @@ def _typed(value: object, kind: typing.Any, where: str) -> typing.Any:
     if kind is typing.Any:
         return value
     if type(value) is not kind:
-        hint = (
-            " (write 1.0e-3, not 1e-3: YAML reads the latter as text)"
-            if kind is float and isinstance(value, str)
-            else ""
-        )
+        text_of_number = kind is float and isinstance(value, str)
+        hint = " (write 1.0e-3, not 1e-3: YAML reads the latter as text)" if text_of_number else ""
         raise ParamsError(f"{where} must be {kind.__name__}, got {value!r}{hint}")
-    if kind is float and value != value:
-        raise ParamsError(f"{where} is not a number (NaN)")
+    if kind is float and not math.isfinite(value):
+        raise ParamsError(f"{where} is {value}; it must be a finite number")
     return value

@@ -1,4 +1,4 @@
-"""Where things lie in the project, found from anywhere inside it; notebooks and commands never build relative paths themselves."""
+"""Where things lie in the project, found from anywhere inside it; nothing else builds paths into it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from fewscans.errors import FewscansError
 
 
 def root() -> Path:
-    """The project's folder: FEWSCANS_ROOT, else the first folder upwards of the working directory or the package with a params.yaml."""
+    """The project's folder: FEWSCANS_ROOT, else the first upwards of the working directory, or of the package.
+
+    Raises FewscansError if there is none.
+    """
     named = os.environ.get("FEWSCANS_ROOT")
     return _root(Path(named) if named else None, Path.cwd())
 
@@ -36,7 +39,7 @@ def build() -> Path:
 def store() -> Path:
     """Finished runs by the hash of all that decides them; FEWSCANS_STORE moves it, for a cluster's shared disk."""
     named = os.environ.get("FEWSCANS_STORE")
-    return Path(named) if named else build() / "store"
+    return Path(named).expanduser().resolve() if named else build() / "store"
 
 
 def runs() -> Path:
@@ -54,7 +57,10 @@ def published() -> Path:
 
 
 def data_root() -> Path:
-    """Where the user keeps public data sets: FEWSCANS_DATA_ROOT, else `data_root` of params.yaml, taken from the project's folder."""
+    """Where the user keeps public data sets: FEWSCANS_DATA_ROOT, else params.yaml's `data_root`.
+
+    The latter is taken from the project's folder, if it is not absolute.
+    """
     named = os.environ.get("FEWSCANS_DATA_ROOT")
     if named:
         return Path(named).expanduser().resolve()

@@ -1,8 +1,9 @@
 """The run store: finished runs by the hash of all that decides them.
 
-One Parquet file a run holds its predictions, with its history and record in the schema's metadata, so a run is there whole or not at
-all; weights lie beside it as safetensors. A lock per run, which the system frees when its holder dies, lets any number of sweeps share a
-store. The hash covers parameters, data and the code that matters without its comments and docstrings.
+One Parquet file a run holds its predictions, with its history and record in the schema's metadata, so a run is there
+whole or not at all; weights lie beside it as safetensors. A lock per run, which the system frees when its holder dies,
+lets any number of sweeps share a store. The hash covers parameters, data and the code that matters without its comments
+and docstrings.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from fewscans.errors import RunError
@@ -35,7 +36,10 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished run: predictions (tidy rows, `COLUMNS`), history (one row per validation), record (what it was and cost)."""
+    """One finished run.
+
+    predictions: tidy rows, `COLUMNS`.   history: one row per validation.   record: what it was and what it cost.
+    """
 
     predictions: pd.DataFrame
     history: list[dict[str, float]]
@@ -58,29 +62,70 @@ class Store:
         return self.folder / f"{key}.checkpoint"
 
     def lock(self, key: str) -> FileLock:
-        """Held while a run is trained; `with lock.acquire(blocking=False)` raises filelock.Timeout if another holds it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Held while a run is trained; `with lock.acquire(blocking=False)` raises filelock.Timeout if another holds it.
+
+        Raises RunError if the folder cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"{key}.lock").touch()
+        except OSError as error:
+            raise RunError(
+                f"the run store {self.folder} cannot be written ({error.strerror}); "
+                "make it writable, or set FEWSCANS_STORE to a folder that is"
+            ) from error
         return FileLock(self.folder / f"{key}.lock")
 
-    def get(self, key: str) -> Entry | None:
-        """The finished run, or None; an entry that is cut short or altered is removed with a warning, so that it is trained again."""
-        path = self.path(key)
-        if not path.exists():
-            return None
+    def held(self, key: str) -> bool:
+        """Whether some process is training that run now."""
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
-            notes = json.loads(table.schema.metadata[b"fewscans"])
-            predictions = table.to_pandas()
-            if list(predictions.columns) != list(COLUMNS) or len(predictions) != notes["rows"]:
-                raise ValueError(f"{len(predictions)} rows with columns {list(predictions.columns)}")
-            return Entry(predictions, notes["history"], notes["record"])
+            with self.lock(key).acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+
+    def get(self, key: str) -> Entry | None:
+        """The finished run, or None; an entry cut short or altered is removed with a warning, and so trained again."""
+        return self._read(key, self._entry)
+
+    def record(self, key: str) -> dict | None:
+        """The finished run's record alone, ten times faster than `get`.
+
+        What is cut short shows here as well, for Parquet ends in the part that is read; an altered byte only in `get`.
+        """
+        return self._read(key, self._notes)
+
+    def _read(self, key: str, read: Callable):
+        path = self.path(key)
+        try:
+            return read(path)
+        except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}); make the run store readable") from error
         except Exception as error:  # pyarrow raises many kinds for a damaged file
-            warnings.warn(f"{path}: damaged store entry ({error}); its run is trained again", stacklevel=2)
+            cause = str(error).strip().partition("\n")[0] or type(error).__name__
+            warnings.warn(f"{path}: damaged store entry ({cause}); its run is trained again", stacklevel=3)
             path.unlink(missing_ok=True)
             return None
 
-    def has(self, key: str) -> bool:
-        return self.path(key).exists()
+    @staticmethod
+    def _entry(path: Path) -> Entry:
+        table = pq.read_table(path, page_checksum_verification=True)
+        notes = json.loads(table.schema.metadata[b"fewscans"])
+        predictions = table.to_pandas()
+        if list(predictions.columns) != list(COLUMNS) or len(predictions) != notes["rows"]:
+            raise ValueError(f"{len(predictions)} rows with columns {list(predictions.columns)}")
+        return Entry(predictions, notes["history"], notes["record"])
+
+    @staticmethod
+    def _notes(path: Path) -> dict:
+        return json.loads(pq.read_schema(path).metadata[b"fewscans"])["record"]
+
+    def tidy(self, key: str) -> None:
+        """Removes half-written files that a killed process left of a run; for whoever holds its lock."""
+        for partial in self.folder.glob(f"{key}.*.part"):
+            partial.unlink(missing_ok=True)
 
     def put(self, key: str, entry: Entry, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes weights, then the entry, each replaced atomically; the entry's presence is what counts."""
