@@ -165,19 +165,21 @@ def _same_program(program: str) -> bool:
 
 
 def _data() -> list[Check]:
-    """The real data sets that params.yaml names; absent ones are optional, for the twins need none."""
-    from fewscans import data, params, paths
+    """Every public data set that the workbook can read; absent ones are optional, for the twins need none."""
+    from fewscans import data, paths
+    from fewscans.errors import DataError
 
     root = paths.data_root()
     found = []
-    for name in sorted({run.dataset for run in params.load().runs.values() if not run.twin}):
-        remedy = f"optional: put the public data set under {root} (or set data_root), then fewscans data verify {name}"
+    for name, entry in data.DATASETS.items():
+        remedy = (
+            f"optional, for the twins need none: get {entry.source}; put it under {root}, or set FEWSCANS_DATA_ROOT to the "
+            f"folder that holds your data sets; then fewscans data verify {name}"
+        )
         try:
-            where = data.find(name, root)
-        except Exception as error:
-            found.append(Check(f"data {name}", None, str(error).splitlines()[0], remedy))
-        else:
-            found.append(Check(f"data {name}", True if where else None, str(where or f"not under {root}"), remedy))
+            found.append(Check(f"data {name}", True, str(data.find(name, root)), remedy))
+        except DataError:
+            found.append(Check(f"data {name}", None, f"not under {root}", remedy))
     return found
 
 
