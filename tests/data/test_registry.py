@@ -30,7 +30,8 @@ def test_an_absent_data_set_says_what_to_get_and_where_to_put_it(tmp_path, made)
         root.mkdir()
     with pytest.raises(DataError) as error:
         data.find("luna16-patches", root)
-    for word in (str(root), FILE, "swethasubramanian/LungCancerDetection", "data_root", "FEWSCANS_DATA_ROOT"):
+    where = ("swethasubramanian/LungCancerDetection", "candidates.csv", "fewscans data pack luna16-patches")
+    for word in (str(root), FILE, *where, "data_root", "FEWSCANS_DATA_ROOT"):
         assert word in str(error.value)
 
 

@@ -18,9 +18,10 @@ ROOMS = [
 ]
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
 # Packages named otherwise than what one imports, or that come with the named one.
-PACKAGED_AS = {"yaml": "pyyaml", "openslide": "openslide-python", "pygments": "nbconvert"} | dict.fromkeys(
-    ("traitlets", "jupyter_client"), "ipykernel"
-)
+PACKAGED_AS = {
+    "yaml": "pyyaml", "openslide": "openslide-python", "PIL": "pillow", "pygments": "nbconvert",
+    "traitlets": "ipykernel", "jupyter_client": "ipykernel",
+}  # fmt: skip
 LONGEST = 450
 
 

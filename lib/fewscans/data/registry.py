@@ -34,8 +34,8 @@ DATASETS: Mapping[str, Dataset] = {
         licence="LUNA16: CC BY 4.0, a subset of LIDC-IDRI: CC BY 3.0; repository that cut the patches: MIT",
         cite="Setio et al., Medical Image Analysis 42:1-13 (2017); Armato et al., Medical Physics 38:915-931 (2011), "
         "doi 10.7937/K9/TCIA.2015.LO9QL9SX",
-        source="the patches of github.com/swethasubramanian/LungCancerDetection (src/data/, commit 36e7980), packed as "
-        "one npz without its rotated copies",
+        source="github.com/swethasubramanian/LungCancerDetection (commit 36e7980, patches in src/data/) and LUNA16's "
+        "candidates.csv (luna16.grand-challenge.org), which `fewscans data pack luna16-patches` packs as one npz",
         size_bytes=17_355_522,
         sha256="7ad1806c3f174bda9418870bb4d2b53508a7ccef21da32079b89075e14c3aeb0",
         counts={"train": (5236, 928), "val": (1208, 167), "test": (1583, 245)},
