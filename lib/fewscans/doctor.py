@@ -173,8 +173,8 @@ def _data() -> list[Check]:
     found = []
     for name, entry in data.DATASETS.items():
         remedy = (
-            f"optional, for the twins need none: get {entry.source}; put it under {root}, or set FEWSCANS_DATA_ROOT to the "
-            f"folder that holds your data sets; then fewscans data verify {name}"
+            f"optional, for the twins need none: get {entry.source}; put it under {root}, or set FEWSCANS_DATA_ROOT "
+            f"to the folder that holds your data sets; then fewscans data verify {name}"
         )
         try:
             found.append(Check(f"data {name}", True, str(data.find(name, root)), remedy))
