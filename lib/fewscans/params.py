@@ -139,7 +139,7 @@ def _twins(name: str, profiles: object) -> dict[str, Mapping]:
         try:
             twins.spec(name, settings)
         except DataError as error:
-            raise ParamsError(f"{where}.{p}: {error}") from None
+            raise ParamsError(f"{where}.{p}: {str(error).removeprefix('twin: ')}") from None
     return found
 
 
