@@ -1,0 +1,120 @@
+"""What the gain is, and what it is not: every arm against the plain network at the same size, and the controls."""
+
+from __future__ import annotations
+
+from fewscans.figures.arms import filled, look
+from fewscans.figures.picture import GREY, Picture, sheet, styled
+from fewscans.figures.sources import Source
+from fewscans.figures.wording import interval, listed, markdown, side
+from fewscans.stats import Estimate
+
+FAIR = ("p4", "p4m", "p4-compute", "p4m-compute")
+RIVALS = ("Z2-wide", "Z2-long", "Z2-tta-p4", "Z2-tta-p4m")
+CONTROLS = ("p4m-sham", "Z2-invariant", "p4m-invariant")
+GROUPS = {"group convolutions": FAIR, "a plain network given more": RIVALS, "controls and other heads": CONTROLS}
+TRIVIAL = ("histogram", "centre", "nearest")
+
+
+@styled
+def gains(source: Source, n_train=(30, 300), baseline: str = "Z2") -> Picture:
+    """AUC of every arm minus that of the plain network, at some training sizes; arms that a run lacks are left out."""
+    asked = [n for n in n_train if source.has(baseline, n)]
+    arms = [arm for group in GROUPS.values() for arm in group if any(source.has(arm, n) for n in asked)]
+    found = {n: {arm: source.gain(arm, n, baseline=baseline) for arm in arms if source.has(arm, n)} for n in asked}
+    title = f"{source.prefix}: {_finding(found)}"
+    figure, axes = sheet(title, 1, len(asked), 1.75 + 0.29 * len(arms), source.note, sharey=True)
+    for n, panel in zip(asked, axes[0], strict=True):
+        for row, arm in enumerate(arms):
+            if arm in found[n]:
+                _bar(panel, arm, row, found[n][arm])
+        panel.axvline(0, color=look(baseline).colour, linewidth=1.4)
+        panel.set_title(f"N = {n:,}")
+        panel.grid(False, axis="y")
+        panel.set_xlabel("AUC − plain CNN's")
+        panel.locator_params(axis="x", nbins=3)
+        panel.tick_params(axis="y", length=0)
+    first = axes[0, 0]
+    first.set_yticks(range(len(arms)), [look(arm).label for arm in arms])
+    first.set_ylim(len(arms) - 0.4, -0.6)
+    for boundary in _boundaries(arms):
+        for panel in axes[0]:
+            panel.axhline(boundary, color="#c9d1d9", linewidth=0.8)
+    return Picture(figure, title, source.provenance | {"figure": "gains over the plain network", "n_train": asked})
+
+
+def _bar(panel, arm: str, row: int, e: Estimate) -> None:
+    panel.plot([e.low, e.high], [row, row], color=look(arm).colour, linewidth=1.8)
+    panel.plot(e.value, row, **filled(arm))
+
+
+def _boundaries(arms: list[str]) -> list[float]:
+    """Between the groups of arms that are there."""
+    group = [next(i for i, members in enumerate(GROUPS.values()) if arm in members) for arm in arms]
+    return [i + 0.5 for i in range(len(arms) - 1) if group[i] != group[i + 1]]
+
+
+def _finding(found: dict[int, dict[str, Estimate]]) -> str:
+    """How often p4m, its rivals and the sham group are surely above the plain network."""
+    sizes = list(found)
+
+    def wins(arm: str) -> str:
+        tested = [n for n in sizes if arm in found[n]]
+        at = [f"{n:,}" for n in tested if side(found[n][arm]) > 0]
+        return "" if not tested else f"at N = {listed(at)}" if at else "at none"
+
+    named = {"p4m": "p4m surely gains over a plain CNN", "Z2-wide": "a wider one", "p4m-sham": "a sham group"}
+    parts = [f"{words} {wins(arm)}" for arm, words in named.items() if wins(arm)]
+    return ", ".join(parts) if parts else "arms against the plain network"
+
+
+def rivals(source: Source, n_train: int, arm: str = "p4m") -> str:
+    """Markdown: `arm` against each rival explanation at one size: more compute, more updates, copies, the head."""
+    rows = []
+    for other in (*RIVALS, *CONTROLS, "Z2"):
+        if source.has(arm, n_train) and source.has(other, n_train) and other != f"{arm}-invariant":
+            e = source.gain(arm, n_train, baseline=other)
+            told = {1: f"{arm} is better", -1: f"{arm} is worse", 0: "open"}[side(e)]
+            rows.append([look(other).label, interval(e, sign=True), told])
+    if not rows:
+        return f"No rival of {arm} at N = {n_train:,} in this run."
+    return markdown([f"{arm} at N = {n_train:,}, minus …", "AUC (95 % interval)", ""], rows)
+
+
+def score_table(source: Source, arms, score: str = "auc") -> str:
+    """Markdown: scores with intervals, arms by sizes."""
+    present = [arm for arm in arms if arm in source.arms]
+    n_all = sorted({n for arm in present for n in source.sizes(arm)})
+    rows = [[look(arm).label, *(interval(source.score(arm, n, score)) if source.has(arm, n) else "" for n in n_all)]
+            for arm in present]  # fmt: skip
+    return markdown([f"{score.upper() if score == 'auc' else score}", *(f"N = {n:,}" for n in n_all)], rows)
+
+
+@styled
+def orientation_control(source: Source) -> Picture:
+    """Where orientation is the label: AUC of plain and invariant networks, with chance."""
+    arms = [arm for arm in ("Z2-invariant", "p4-invariant", "p4m-invariant") if arm in source.arms]
+    n = min(source.sizes(*arms))
+    found = {arm: source.score(arm, n) for arm in arms}
+    title = f"Where orientation is the label: {_chance(found)}"
+    figure, axes = sheet(title, height=1.55 + 0.3 * len(arms), note=source.note)
+    panel = axes[0, 0]
+    for row, arm in enumerate(arms):
+        _bar(panel, arm, row, found[arm])
+    panel.axvline(0.5, color=GREY, linewidth=1.1, linestyle=(0, (5, 3)))
+    panel.text(
+        0.5, 1.02, "chance", fontsize=9, color=GREY, va="bottom", ha="center", transform=panel.get_xaxis_transform()
+    )
+    panel.set_yticks(range(len(arms)), [look(arm).label for arm in arms])
+    panel.set_ylim(len(arms) - 0.4, -0.6)
+    panel.set_xlim(min(0.38, *(e.low - 0.02 for e in found.values())), 1.02)
+    panel.grid(False, axis="y")
+    panel.set_xlabel(f"AUC, N = {n:,}")
+    return Picture(figure, title, source.provenance | {"figure": "orientation control", "n_train": n})
+
+
+def _chance(found: dict[str, Estimate]) -> str:
+    blind = [arm for arm, e in found.items() if e.low <= 0.5 <= e.high]
+    seeing = [arm for arm, e in found.items() if e.low > 0.5]
+    told = ((seeing, "above chance"), (blind, "at chance"))
+    parts = [f"{listed([look(arm).label for arm in some])}: {words}" for some, words in told if some]
+    return "; ".join(parts) if parts else "all networks below chance"

@@ -1,0 +1,148 @@
+"""Learning curves: score over training size, ours filled with intervals; the paper's hollow, on axes of their own.
+
+The paper scores whole scans in space by LUNA16's FROC score, we score planar patches by AUC: two tasks whose heights
+cannot be compared, so they never share an axis. What can be compared is the shape: who is ahead, and where.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from fewscans.figures.arms import MAIN, filled, hollow, look
+from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
+from fewscans.figures.sources import Source
+from fewscans.figures.wording import side, sizes, times
+from fewscans.stats import Estimate
+
+NAMED = 100  # the size at which claims.yaml asks for the factor first
+PAPER_ARMS = ("Z3", "D4", "D4h")
+
+
+@styled
+def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=MAIN, beside=()) -> Picture:
+    """AUC over N; with `paper` (its Table 2, rows by N), that table in a panel of its own.
+
+    arms: with intervals.   beside: thin lines without, such as trivial baselines.
+    """
+    title = finding(source)
+    ratios = {"width_ratios": [1.55, 1]} if paper is not None else {}
+    figure, axes = sheet(title, 1, 1 if paper is None else 2, 3.95, source.note, **ratios)
+    left = axes[0, 0]
+    present = [arm for arm in arms if arm in source.arms]
+    for arm in (arm for arm in beside if arm in source.arms):
+        n = source.sizes(arm)
+        means = [source.resampled().values(arm, size).mean().round(4) for size in n]
+        left.plot(n, means, **filled(arm) | {"linewidth": 1.1, "markersize": 4}, label=look(arm).label)
+    for position, arm in enumerate(present):
+        curve(left, arm, {n: source.score(arm, n) for n in source.sizes(arm)}, spread_out(position, len(present)))
+    sizes_axis(left, {n for arm in present for n in source.sizes(arm)})
+    left.set_ylabel("AUC, test patches")
+    left.legend(loc="lower right")
+    if paper is not None:
+        left.set_title(f"Ours: planar patches,\n{'real CT' if source.real else 'synthetic'}")
+        paper_panel(axes[0, 1], paper)
+    return Picture(figure, title, source.provenance | {"figure": "learning curves", "score": "auc", "arms": present})
+
+
+def curve(axes: Axes, arm: str, estimates: dict[int, Estimate], shift: float = 1.0, **options) -> None:
+    """One arm's estimates with their intervals; `shift` keeps bars of different arms apart on the logarithmic axis."""
+    n = np.array(list(estimates)) * shift
+    value, low, high = (np.array([getattr(e, k) for e in estimates.values()]) for k in ("value", "low", "high"))
+    settings = filled(arm) | {"label": look(arm).label, "capsize": 0, "elinewidth": 1.6} | options
+    axes.errorbar(n, value, [value - low, high - value], **settings)
+
+
+def spread_out(position: int, count: int) -> float:
+    """The factor by which the arm at that position is moved along a logarithmic axis."""
+    return 1.07 ** (position - (count - 1) / 2)
+
+
+def paper_panel(axes: Axes, paper: pd.DataFrame, arms=PAPER_ARMS) -> None:
+    """The paper's scores, hollow: another task and another score."""
+    for arm in (arm for arm in arms if arm in paper):
+        axes.plot(paper.index, paper[arm], **hollow(arm), label=look(arm).label)
+    sizes_axis(axes, paper.index, "training candidates")
+    axes.set_ylabel("overall FROC score")
+    axes.set_title("Paper: candidates in space,\nanother score", color=GREY)
+    axes.legend(loc="lower right")
+
+
+def finding(source: Source, arm: str = "p4m", baseline: str = "Z2") -> str:
+    """The title: what the factor at the size named in advance (or the nearest there is) says, in words that fit it."""
+    shared = source.sizes(arm, baseline)
+    if not shared or len(source.sizes(baseline)) < 2:
+        return f"{source.prefix}: AUC over training size"
+    n = min(shared, key=lambda size: abs(np.log(size / NAMED)))
+    e = source.factor(arm, n)
+    if side(e, 1) > 0:
+        reach = max(source.sizes(baseline))
+        if e.censored == "high":
+            return f"{source.prefix}: trained on {n} patches, {arm} scores more than a plain CNN on {reach:,}"
+        many = f"{e.value * n:,.0f}" if e.value * n < 200 else f"{round(e.value * n, -1):,.0f}"
+        plain = f"a plain CNN on about {many}, {times(e)} as many"
+        return f"{source.prefix}: trained on {n} patches, {arm} scores like {plain}"
+    if side(e, 1) < 0:
+        return f"{source.prefix}: trained on {n} patches, {arm} scores less than a plain CNN"
+    return f"{source.prefix}: trained on {n} patches, {arm} and a plain CNN cannot be told apart"
+
+
+def ordering(source: Source, arm: str = "p4m", baseline: str = "Z2", score: str = "auc") -> str:
+    """At which sizes one arm is surely ahead of another, in a sentence."""
+    shared = source.sizes(arm, baseline)
+    told = {n: side(source.gain(arm, n, score, baseline=baseline)) for n in shared}
+    parts = []
+    for sign, words in ((1, "ahead of"), (-1, "behind"), (0, "not surely different from")):
+        some = [n for n, found in told.items() if found == sign]
+        if some:
+            parts.append(f"{words} {baseline} at N = {sizes(some)}")
+    return f"{arm} is {'; '.join(parts)}" if parts else f"{arm} and {baseline} share no training size"
+
+
+@styled
+def sensitivities(source: Source, rates=(0.01, 0.05), arms=MAIN) -> Picture:
+    """Share of the nodules found where a given share of the negatives is called positive too."""
+    present = [arm for arm in arms if arm in source.arms]
+    told = " and ".join(_ahead(source, rate) for rate in rates)
+    title = f"{source.prefix}: at few false alarms p4m surely finds more nodules than a plain CNN at {told}"
+    figure, axes = sheet(title, 1, len(rates), 3.5, source.note, sharey=True)
+    for rate, panel in zip(rates, axes[0], strict=True):
+        for position, arm in enumerate(present):
+            estimates = {n: source.score(arm, n, f"sensitivity@{rate}") for n in source.sizes(arm)}
+            curve(panel, arm, estimates, spread_out(position, len(present)), label=look(arm).short)
+        sizes_axis(panel, {n for arm in present for n in source.sizes(arm)})
+        panel.set_title(f"at {100 * rate:g} % false positives")
+    axes[0, 0].set_ylabel("sensitivity")
+    axes[0, 0].set_ylim(0, 1)
+    axes[0, 0].legend(loc="upper left")
+    return Picture(figure, title, source.provenance | {"figure": "sensitivity", "rates": list(rates)})
+
+
+def _ahead(source: Source, rate: float) -> str:
+    shared = source.sizes("p4m", "Z2")
+    ahead = [n for n in shared if side(source.gain("p4m", n, f"sensitivity@{rate}")) > 0]
+    return f"{len(ahead)} of {len(shared)} sizes ({100 * rate:g} %)"
+
+
+@styled
+def small_validation(source: Source, arm: str = "p4m", baseline: str = "Z2") -> Picture:
+    """The gain with the checkpoint chosen by the whole validation set, and by one no larger than N."""
+    shared = source.sizes(arm, baseline)
+    splits = {"test": "chosen by the whole validation set", "test-small-val": "chosen by N validation patches at most"}
+    gains = {split: {n: source.gain(arm, n, split=split) for n in shared} for split in splits}
+    ahead = {split: sum(side(e) > 0 for e in found.values()) for split, found in gains.items()}
+    title = (
+        f"{source.prefix}: {arm}'s gain is sure at {ahead['test']} of {len(shared)} sizes, and at "
+        f"{ahead['test-small-val']} if validation, too, has no more than N patches"
+    )
+    figure, axes = sheet(title, height=3.3, note=source.note)
+    panel = axes[0, 0]
+    looks = ({"marker": "o"}, {"marker": "D", "color": "#56B4E9", "markeredgecolor": "#56B4E9"})
+    for position, (split, words) in enumerate(splits.items()):
+        curve(panel, arm, gains[split], spread_out(position, 2), label=words, **looks[position])
+    panel.axhline(0, color=look(baseline).colour, linewidth=1.4)
+    sizes_axis(panel, shared)
+    panel.set_ylabel(f"AUC of {arm} − plain CNN's")
+    panel.legend(loc="upper right")
+    return Picture(figure, title, source.provenance | {"figure": "small validation", "arms": [arm, baseline]})
