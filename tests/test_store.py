@@ -149,6 +149,13 @@ def test_a_store_that_cannot_be_written_names_the_folder_and_the_remedy(tmp_path
         use(Store(tmp_path / "file" / "store"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a file stands in for a folder that cannot be entered")
+def test_an_entry_that_the_system_withholds_is_not_taken_for_damaged(tmp_path):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(RunError, match=r"store/k\.parquet cannot be read \(Not a directory\).*FEWSCANS_STORE"):
+        Store(tmp_path / "store").record("k")
+
+
 # Locks
 
 

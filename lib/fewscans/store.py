@@ -101,9 +101,12 @@ class Store:
             return read(path)
         except FileNotFoundError:
             return None
-        except PermissionError as error:
-            raise RunError(f"{path} cannot be read ({error.strerror}); make the run store readable") from error
-        except Exception as error:  # pyarrow raises many kinds for a damaged file
+        except Exception as error:  # pyarrow raises many kinds for a damaged file, OSError among them
+            if getattr(error, "errno", None) is not None:  # from the system: not the file's content is at fault
+                raise RunError(
+                    f"{path} cannot be read ({os.strerror(error.errno)}); "
+                    "make the run store readable, or set FEWSCANS_STORE to another folder"
+                ) from error
             cause = str(error).strip().partition("\n")[0] or type(error).__name__
             warnings.warn(f"{path}: damaged store entry ({cause}); its run is trained again", stacklevel=3)
             path.unlink(missing_ok=True)
