@@ -18,8 +18,9 @@ TRIVIAL = ("histogram", "centre", "nearest")
 @styled
 def gains(source: Source, n_train=(30, 300), baseline: str = "Z2") -> Picture:
     """AUC of every arm minus that of the plain network, at some training sizes; arms that a run lacks are left out."""
-    asked = [n for n in n_train if source.has(baseline, n)]
-    arms = [arm for group in GROUPS.values() for arm in group if any(source.has(arm, n) for n in asked)]
+    every = [arm for group in GROUPS.values() for arm in group]
+    asked = [n for n in n_train if source.has(baseline, n) and any(source.has(arm, n) for arm in every)]
+    arms = [arm for arm in every if any(source.has(arm, n) for n in asked)]
     found = {n: {arm: source.gain(arm, n, baseline=baseline) for arm in arms if source.has(arm, n)} for n in asked}
     title = f"{source.prefix}: {_finding(found)}"
     figure, axes = sheet(title, 1, len(asked), 1.75 + 0.29 * len(arms), source.note, sharey=True)
@@ -67,26 +68,36 @@ def _finding(found: dict[int, dict[str, Estimate]]) -> str:
     return ", ".join(parts) if parts else "arms against the plain network"
 
 
-def rivals(source: Source, n_train: int, arm: str = "p4m") -> str:
-    """Markdown: `arm` against each rival explanation at one size: more compute, more updates, copies, the head."""
+def rivals(source: Source, arm: str = "p4m") -> str:
+    """Markdown: `arm` against each rival explanation (more compute, more updates, copies, the head), at the size that
+    most rivals share.
+    """
+    others = [other for other in (*RIVALS, *CONTROLS, "Z2") if other != f"{arm}-invariant"]
+    n_train = max(source.sizes(arm), key=lambda n: (sum(source.has(other, n) for other in others), n))
     rows = []
-    for other in (*RIVALS, *CONTROLS, "Z2"):
-        if source.has(arm, n_train) and source.has(other, n_train) and other != f"{arm}-invariant":
-            e = source.gain(arm, n_train, baseline=other)
-            told = {1: f"{arm} is better", -1: f"{arm} is worse", 0: "open"}[side(e)]
-            rows.append([look(other).label, interval(e, sign=True), told])
-    if not rows:
-        return f"No rival of {arm} at N = {n_train:,} in this run."
+    for other in (other for other in others if source.has(other, n_train)):
+        e = source.gain(arm, n_train, baseline=other)
+        told = {1: f"{arm} is better", -1: f"{arm} is worse", 0: "open"}[side(e)]
+        rows.append([look(other).label, interval(e, sign=True), told])
     return markdown([f"{arm} at N = {n_train:,}, minus …", "AUC (95 % interval)", ""], rows)
 
 
-def score_table(source: Source, arms, score: str = "auc") -> str:
-    """Markdown: scores with intervals, arms by sizes."""
+def score_table(source: Source, arms, score: str = "auc", n_train=None) -> str:
+    """Markdown: scores with intervals, arms by sizes (all that there are, if n_train does not name some)."""
     present = [arm for arm in arms if arm in source.arms]
-    n_all = sorted({n for arm in present for n in source.sizes(arm)})
+    n_all = sorted({n for arm in present for n in source.sizes(arm) if n_train is None or n in n_train})
     rows = [[look(arm).label, *(interval(source.score(arm, n, score)) if source.has(arm, n) else "" for n in n_all)]
             for arm in present]  # fmt: skip
     return markdown([f"{score.upper() if score == 'auc' else score}", *(f"N = {n:,}" for n in n_all)], rows)
+
+
+def leakage(source: Source) -> str:
+    """Markdown: what the leaky split does to the scores, where a run has both."""
+    arms = [arm for arm in ("Z2", "Z2-leaky", "nearest", "nearest-leaky") if arm in source.arms]
+    leaky = [arm for arm in arms if arm.endswith("-leaky")]
+    if not leaky:
+        return "This run has no arm on the leaky split."
+    return score_table(source, arms, n_train=source.sizes(*leaky))
 
 
 @styled

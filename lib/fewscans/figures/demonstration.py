@@ -12,7 +12,7 @@ from fewscans.figures.arms import look
 from fewscans.figures.equivariance import MOVES, Move
 from fewscans.figures.picture import Picture, picture_only, sheet, styled
 from fewscans.figures.wording import listed, markdown
-from fewscans.nn.gcnn import NoduleNet
+from fewscans.nn.gcnn import HEADS, NoduleNet
 
 SHOWN = "conv 3"  # deep enough to be abstract, large enough to see
 LOOKS = {
@@ -33,17 +33,6 @@ def nets(seed: int, size: int = 48, width: int = 8) -> dict[str, NoduleNet]:
         made[arm] = NoduleNet(arm, (size, size), width)
         made[arm].reset_parameters(torch.Generator().manual_seed(seed))
     return made
-
-
-def telling_patch(images: np.ndarray, labels: np.ndarray, look_at: int = 200) -> int:
-    """Among the first positives that lie free in the lung, the one that a quarter turn changes most: a round one would
-    show nothing.
-    """
-    positive = np.flatnonzero(labels == 1)[:look_at]
-    inner = images[positive, 13:-13, 13:-13].astype(float)
-    change = np.abs(inner - np.rot90(inner, axes=(1, 2))).mean((1, 2))
-    bright = (images[positive] > 128).mean((1, 2))  # chest wall and rib fill much of a patch
-    return int(positive[(change * (bright < 0.15)).argmax()])
 
 
 @styled
@@ -130,6 +119,41 @@ def measured(networks: Mapping[str, NoduleNet], patch: np.ndarray, moves=MOVES) 
     """The error of every arm, move and layer in the scene around a patch."""
     wide = measure.scene(patch)
     return {arm: {move.name: measure.errors(net, wide, move) for move in moves} for arm, net in networks.items()}
+
+
+def last(found: Errors) -> dict[str, dict[str, float]]:
+    """arm → move → error of the last map, to what can be told from rounding."""
+    return {arm: {m: float(_short(list(e.values())[-1])) for m, e in moves.items()} for arm, moves in found.items()}
+
+
+def windows(patch: np.ndarray, seed: int, sizes=(48, 50), arm: str = "p4m") -> str:
+    """Markdown: error under a quarter turn behind each pool, for windows that stay even at each and others."""
+    rows = []
+    for size in sizes:
+        net = nets(seed, size)[arm]
+        pooled = [shape[0] for shape, pool in zip(net.feature_sizes(), net.pools, strict=False) if pool is not None]
+        found = measure.errors_of_window(net, patch, size)
+        shapes = " → ".join(str(n) for n in (*pooled, net.feature_sizes()[-1][0]))
+        rows.append([f"{size} × {size}", shapes, *(_short(v) for name, v in found.items() if name.startswith("pool"))])
+    return markdown(["window", "sizes at the pools", *(f"error behind pool {n}" for n in (1, 2, 3))], rows)
+
+
+def heads(images: np.ndarray, seed: int, size: int = 48, arms=("Z2", "p4m"), width: int = 8) -> str:
+    """Markdown: how much the answer wavers when patches are turned and mirrored, per network and head.
+
+    images: (B, 50, 50) uint8.
+    """
+    start = (images.shape[-1] - size) // 2
+    x = torch.from_numpy(images[:, start : start + size, start : start + size]).float()[:, None] / 127.5 - 1
+    rows = []
+    for arm in arms:
+        found = []
+        for head in HEADS:
+            net = NoduleNet(arm, (size, size), width, head=head)
+            net.reset_parameters(torch.Generator().manual_seed(seed))
+            found.append(_short(measure.wavering(net, x)))
+        rows.append([look(arm).label, *found])
+    return markdown(["untrained", "paper's head (flatten)", "pooling head (invariant)"], rows)
 
 
 def table(found: Errors) -> str:

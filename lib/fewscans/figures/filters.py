@@ -34,7 +34,7 @@ def copies(kernel: Tensor, group: Group, responses: Tensor) -> Picture:
 
 @styled
 def second_layer(layer: GroupConv) -> Picture:
-    """A rotation group's convolution, expanded: row g is the filter turned by g, reading orientations in turned order."""
+    """A rotation group's convolution, expanded: row g is the filter turned by g, reading likewise."""
     group = layer.group
     shape = (layer.out_channels, group.order, layer.in_channels, group.order, *layer.kernel_size)
     bank = layer.expanded_weight().detach().view(shape)[0, :, 0]  # (G, G, k, k)

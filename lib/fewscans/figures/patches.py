@@ -6,20 +6,57 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fewscans import data, paths
 from fewscans.data.audit import Matches, near_duplicates
 from fewscans.data.luna16_patches import Patches
+from fewscans.errors import DataError
 from fewscans.figures.picture import Picture, picture_only, sheet, styled
 from fewscans.figures.wording import listed, markdown
 
 SHOWN = 8
+NAMES = {"real LUNA16": "real LUNA16 scans", "twin": "the synthetic twin"}
 SPLITS = ("train", "val", "test", "dropped")
+
+
+def available() -> dict[str, Patches]:
+    """The reader's copy of the real patches, if there is one, and the twin that the pipeline wrote, by name."""
+    folder = paths.build() / "twins" / "luna16-patches"
+    found = {}
+    try:
+        found["real LUNA16"] = data.read("luna16-patches", data.find("luna16-patches", paths.data_root()))
+    except DataError:
+        pass  # the notebook says so, without the paths of somebody's disk
+    if folder.exists():
+        found["twin"] = data.read("luna16-patches", folder)
+    if not found:
+        raise DataError("neither real patches nor a twin; `fewscans twin luna16-patches` writes the twin")
+    return found
+
+
+def example(sets: Mapping[str, Patches]) -> tuple[np.ndarray, str]:
+    """A nodule that a turn changes visibly, from the training split of the first set; and what it is, in words."""
+    name, patches = next(iter(sets.items()))
+    index = patches.indices("train")
+    chosen = index[telling_patch(patches.images[index], patches.labels[index])]
+    words = "A nodule of LUNA16 (CC BY 4.0)" if name == "real LUNA16" else "A synthetic nodule (twin)"
+    return patches.images[chosen], words
+
+
+def telling_patch(images: np.ndarray, labels: np.ndarray, look_at: int = 200) -> int:
+    """Among the first positives that lie free in the lung, the one that a quarter turn changes most: a round one would
+    show nothing.
+    """
+    positive = np.flatnonzero(labels == 1)[:look_at]
+    inner = images[positive, 13:-13, 13:-13].astype(float)
+    change = np.abs(inner - np.rot90(inner, axes=(1, 2))).mean((1, 2))
+    bright = (images[positive] > 128).mean((1, 2))  # chest wall and rib fill much of a patch
+    return int(positive[(change * (bright < 0.15)).argmax()])
 
 
 @styled
 def gallery(sets: Mapping[str, Patches], seed: int = 0) -> Picture:
     """Eight positives and eight negatives of each set, drawn at random from its training split."""
-    names = listed(list(sets))
-    title = f"Nodule or not? Patches from the {names}"
+    title = f"Nodule or not? Patches from {listed([NAMES.get(name, name) for name in sets])}"
     rows = [(name, label) for name in sets for label in (1, 0)]
     note = "50 × 50 pixels, one axial slice, lung window. Drawn at random from the training split, not chosen."
     figure, axes = sheet(title, len(rows), SHOWN, 0.65 + 0.8 * len(rows), note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fewscans import claims, paths
 from fewscans.figures import calibration, comparisons, cost, curves, efficiency
 from fewscans.figures.picture import Picture
 from fewscans.figures.sources import Source, published
+from fewscans.stats import Estimate
 
 PAPER = "winkels-cohen-2019"
 
@@ -30,6 +32,22 @@ GCNN: dict[str, Callable[[Source], Picture]] = {
     "gcnn_calibration": calibration.reliabilities,
     "gcnn_epochs": lambda source: cost.epochs(source, paper_table("Table 5")),
 }
+
+
+def metrics(source: Source, arms=("Z2", "p4", "p4m")) -> dict:
+    """The numbers that the notebook states, for `dvc metrics`: AUC by arm and size, gains and factors of p4m."""
+    table: dict = {"auc": {}, "gain over Z2": {}, "factor": {}}
+    for arm in (arm for arm in arms if arm in source.arms):
+        table["auc"][arm] = {str(n): _plain(source.score(arm, n)) for n in source.sizes(arm)}
+    table["gain over Z2"]["p4m"] = {str(n): _plain(source.gain("p4m", n)) for n in source.sizes("p4m", "Z2")}
+    table["factor"]["p4m"] = {str(n): _plain(e) for n, e in efficiency.estimates(source, "p4m").items()}
+    return {"what": source.label, **table}
+
+
+def _plain(e: Estimate) -> dict:
+    """An end that the data do not reach is left out, as JSON has no infinity."""
+    found = {"value": e.value, "low": e.low, "high": e.high}
+    return {key: x for key, x in found.items() if math.isfinite(x)} | ({"censored": e.censored} if e.censored else {})
 
 
 def redraw(folder: Path | None = None) -> list[Path]:

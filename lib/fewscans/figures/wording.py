@@ -31,6 +31,11 @@ def interval(estimate: Estimate, digits: int = 3, sign: bool = False) -> str:
     return f"{bound}{plus}{number(estimate.value, digits)} ({ends[0]} to {ends[1]})"
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """A difference: "+0.012", "−0.168"."""
+    return f"{'+' if value > 0 else ''}{number(value, digits)}"
+
+
 def factor(estimate: Estimate) -> str:
     """ "11 (6.2 to 17)", "> 19 (9.3 or more)", "0.8 (0.3 or less to 1.4)": two digits are enough for a factor."""
 
