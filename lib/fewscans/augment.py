@@ -1,8 +1,9 @@
-"""Augmentation of planar patches, one resampling a batch; every random decision is a recorded value, so a sample can be replayed.
+"""Augmentation of planar patches, one resampling a batch; each random decision is a recorded value and can be replayed.
 
-Source: Winkels & Cohen (2019), section 4.2: rotation by any angle, reflection, small translations, scale 0.8-1.2, noise, value
-remapping; the ranges that the paper leaves open follow the author's thesis code (each operation with probability 0.8, 3 voxels of
-translation, noise 0.05). The paper turns in the plane as well. The range of the value remapping is ours: gain 0.9-1.1, offset 0.1.
+Source: Winkels & Cohen (2019), section 4.2: rotation by any angle, reflection, small translations, scale 0.8-1.2,
+noise, value remapping; the ranges that the paper leaves open follow the author's thesis code (each operation with
+probability 0.8, 3 voxels of translation, noise 0.05). The paper turns in the plane as well. The range of the value
+remapping is ours: gain 0.9-1.1, offset 0.1.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ OFFSET = 0.1
 
 @dataclass(frozen=True)
 class Decisions:
-    """What is done to each of B patches: matrix (B, 2, 2) maps output to input offsets, shift (B, 2) in voxels, noise (B,) standard
-    deviation, gain and offset (B,) on intensities in [-1, 1]."""
+    """What is done to each of B patches.
+
+    matrix: (B, 2, 2), maps output to input offsets.   shift: (B, 2) in voxels.   noise: (B,) standard deviation.
+    gain, offset: (B,) on intensities in [-1, 1].
+    """
 
     matrix: Tensor
     shift: Tensor

@@ -1,6 +1,7 @@
 """What can go wrong, one class per kind, so that the command line can tell a user's mistake from a bug.
 
-Each message names the offending file or value and says what would be right; the command line prints it alone, without a traceback.
+Each message names the offending file or value and says what would be right; the command line prints it alone, without a
+traceback.
 """
 
 

@@ -1,10 +1,11 @@
 """The finite rotation and reflection groups of the square and the cube, as integer matrices with their product table.
 
-Sources: Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016 (p4, p4m); Winkels & Cohen, Pulmonary nodule
-detection in CT scans with equivariant CNNs, Med. Image Anal. 55 (2019), section 3.1 (D4, D4h, O, Oh).
+Sources: Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016 (p4, p4m); Winkels & Cohen, Pulmonary
+nodule detection in CT scans with equivariant CNNs, Med. Image Anal. 55 (2019), section 3.1 (D4, D4h, O, Oh).
 
-A matrix acts on a column vector of offsets in tensor-axis order, (y, x) or (z, y, x). Everything that a layer needs of a group is
-an index table, so nothing here knows about networks; the plane and space differ by the length of a vector alone.
+A matrix acts on a column vector of offsets in tensor-axis order, (y, x) or (z, y, x). Everything that a layer needs of
+a group is an index table, so nothing here knows about networks; the plane and space differ by the length of a vector
+alone.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ NAMES = tuple(_GROUPS)
 class Group:
     """A finite group of rotations and reflections that map the square or the cube onto itself.
 
-    name: one of `NAMES`.   elements: (order, dim, dim) integer matrices on column vectors in tensor-axis order; elements[0] is
-    the identity, rotations come before reflections.   inverse: (order,) index of each element's inverse.   product: (order, order),
-    product[i, j] is the index of elements[i] @ elements[j].   sham_seed: see `sham`.
+    name: one of `NAMES`.   elements: (order, dim, dim) integer matrices on column vectors in tensor-axis order;
+    elements[0] is the identity, rotations come before reflections.   inverse: (order,) index of each element's inverse.
+    product: (order, order), product[i, j] is the index of elements[i] @ elements[j].   sham_seed: see `sham`.
     """
 
     name: str
@@ -69,7 +70,8 @@ class Group:
     def sham(self, seed: int) -> Group:
         """A control: the same order and product table, but each element scrambles the kernel's taps at random.
 
-        A layer over it has the same parameters, cost and weight sharing as one over the true group, without its geometry.
+        A layer over it has the same parameters, cost and weight sharing as one over the true group, without its
+        geometry.
         """
         return Group(f"{self.name}-sham", self.elements, sham_seed=seed)
 

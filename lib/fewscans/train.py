@@ -1,8 +1,8 @@
 """The one training loop: seeded, resumable, best-validation checkpoints, mixed precision on a GPU.
 
-Nothing here knows about an experiment: the caller hands in the model, a function that draws a batch and one that scores the
-validation set. All randomness of step s comes from generators made of (seed, purpose, s), so a resumed run needs no generator state and
-all arms that share a seed see the same samples in the same order with the same augmentation.
+Nothing here knows about an experiment: the caller hands in the model, a function that draws a batch and one that scores
+the validation set. All randomness of step s comes from generators made of (seed, purpose, s), so a resumed run needs no
+generator state and all arms that share a seed see the same samples in the same order with the same augmentation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PURPOSES = {"initialisation": 0, "order": 1, "augmentation": 2, "noise": 3, "dr
 
 @dataclass(frozen=True)
 class Budget:
-    """How much training a run gets: `steps` updates of Adam on batches of `batch_size`, validated every `eval_every` steps."""
+    """How much training a run gets: `steps` updates of Adam on `batch_size` samples, validated every `eval_every`."""
 
     steps: int
     batch_size: int
@@ -36,8 +36,8 @@ class Fitted:
     """What training leaves behind.
 
     history: one row per validation: step, epoch, train_loss (mean since the last), and one loss per validation set.
-    best: per validation set, the state dict with its lowest loss (the earliest, if tied).   seconds_cpu, seconds_wall: training and
-    validation, over all parts of an interrupted run.
+    best: per validation set, the state dict with its lowest loss (the earliest, if tied).   seconds_cpu, seconds_wall:
+    training and validation, over all parts of an interrupted run.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -54,7 +54,10 @@ def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
 
 
 def batch_indices(n_train: int, batch_size: int, step: int, seed: int) -> Tensor:
-    """Positions in the training set for one step: passes over shuffled data, each sample once a pass; batches may span two passes."""
+    """Positions in the training set for one step, (batch,).
+
+    Passes over shuffled data, each sample once a pass; a batch may span two passes.
+    """
     batch_size = min(batch_size, n_train)
     positions = torch.arange(step * batch_size, (step + 1) * batch_size)
     passes = positions // n_train
@@ -78,9 +81,10 @@ def fit(
 ) -> Fitted:
     """Trains `model` in place and returns its best states.
 
-    batch(indices, step) → inputs and targets on the model's device; loss(outputs, targets) → scalar; validate(model) → a loss per
-    named validation set. With `checkpoint`, progress is saved after each validation, and a run that was cut goes on from there to the
-    same bytes; the file is left for the caller to remove. A loss that is not finite raises FloatingPointError.
+    batch(indices, step) → inputs and targets on the model's device; loss(outputs, targets) → scalar; validate(model) →
+    a loss per named validation set. With `checkpoint`, progress is saved after each validation, and a run that was cut
+    goes on from there to the same bytes; the file is left for the caller to remove. A loss that is not finite raises
+    FloatingPointError.
     """
     device = next(model.parameters()).device
     optimiser = torch.optim.Adam(model.parameters(), lr=budget.learning_rate)

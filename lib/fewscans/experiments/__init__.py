@@ -4,9 +4,12 @@ An experiment is a module with
     Grid                       a frozen dataclass: what params.yaml may say under grids.<run>.<profile>
     CODE                       the modules whose code decides a run
     read(path)                 its data, with a `fingerprint`
-    plan(grid, losses, data)   the runs known so far, given the validation losses of those that are done
-    final(grid, losses)        the runs that make the table, once all are done
-    train(run, grid, data, device, checkpoint, on_step) → store.Entry, weights
+    check(grid, data)          an error before anything is trained, if the data cannot carry the grid
+    plan(grid, losses)         the runs known so far, given the validation losses of those that are done
+    final(grid, losses)        the runs of the table, as far as they are known
+    decides(run, grid)         the parameters that decide a run, as plain JSON; code, data and device are added to them
+    train_run(run, grid, data, device, checkpoint, on_step) → store.Entry, weights
+    steps(run, grid), work(run, grid)   updates, and rough cost, for the progress bar
     arm_names(grid)            the arms of the table, in order
 """
 

@@ -1,8 +1,9 @@
 """G-CNN on planar candidate patches: arms, grid and training protocol.
 
-Source: Winkels & Cohen, Med. Image Anal. 55 (2019): Adam, batches of 30, cross-entropy, balanced nested subsets, the same augmentation
-for all arms. Where the paper stops early with patience 5, every arm here gets the same number of updates and keeps its best-validation
-checkpoint; three learning rates per arm and size are tried on the first seeds and chosen on validation loss.
+Source: Winkels & Cohen, Med. Image Anal. 55 (2019): Adam, batches of 30, cross-entropy, balanced nested subsets, the
+same augmentation for all arms. Where the paper stops early with patience 5, every arm here gets the same number of
+updates and keeps its best-validation checkpoint; three learning rates per arm and size are tried on the first seeds and
+chosen on validation loss.
 """
 
 from __future__ import annotations
@@ -35,9 +36,13 @@ PREDICT_BATCH = 64
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of the figure.   like: take the channels of that group's network, orientations and all, so that the plain network costs
-    as much.   updates: times the grid's steps.   sham: see `Group.sham`.   repository_split: train and test on the source's leaky split.
-    trivial: no network at all.   turned: groups whose elements are averaged over at test time, as arms of their own."""
+    """One line of the figure.
+
+    like: take the channels of that group's network, orientations and all, so that the plain network costs as much.
+    updates: times the grid's steps.   sham: see `Group.sham`.   repository_split: train and test on the source's leaky
+    split.   trivial: no network at all.   turned: groups whose elements are averaged over at test time, as arms of
+    their own.
+    """
 
     group: str = "Z2"
     budget: str = "parameters"
@@ -72,9 +77,13 @@ ARMS: dict[str, Arm] = {
 
 @dataclass(frozen=True)
 class Grid:
-    """arms: sizes of the balanced training subset for each arm.   seeds: 0 … seeds - 1, shared by all arms.   steps: updates.
-    learning_rates: tried on the first `tuning_seeds` seeds, chosen per arm and size.   width: of the plain network's first layer.
-    augment: off only where orientation carries the label."""
+    """What params.yaml says of one run at one profile.
+
+    arms: sizes of the balanced training subset for each arm.   seeds: 0 … seeds - 1, shared by all arms.   steps:
+    updates.   learning_rates: tried on the first `tuning_seeds` seeds, chosen per arm and size.   width: of the plain
+    network's first layer.   augment: off only where orientation carries the label.
+    Raises ParamsError for an unknown arm and for what cannot be.
+    """
 
     arms: dict[str, tuple[int, ...]]
     seeds: int
@@ -197,8 +206,11 @@ def train_run(
     checkpoint: Path | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> tuple[store.Entry, dict[str, Tensor]]:
-    """Trains and predicts one run: rows for the test set by the checkpoint that the whole validation set chooses ("test"), and by the
-    one that a validation set no larger than N chooses ("test-small-val")."""
+    """Trains and predicts one run.
+
+    Rows for the test set by the checkpoint that the whole validation set chooses ("test"), and by the one that a
+    validation set no larger than N chooses ("test-small-val").   Returns the entry and the weights of the former.
+    """
     spec = ARMS[run.arm]
     pools = {split: data.indices(split, spec.repository_split) for split in ("train", "val", "test")}
     subset = splits.nested_balanced(data.labels, pools["train"], run.n_train, run.seed)

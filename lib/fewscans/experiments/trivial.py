@@ -1,4 +1,4 @@
-"""Trivial baselines for patches, which a network must beat: intensity histogram, brightness of the centre, nearest neighbour.
+"""Trivial baselines for patches, which a network must beat: histogram, brightness of the centre, nearest neighbour.
 
 Each is fitted on the training subset alone and scores patches between 0 and 1.
 """
@@ -49,7 +49,10 @@ def centre(images: np.ndarray, labels: np.ndarray) -> Scorer:
 
 
 def nearest(images: np.ndarray, labels: np.ndarray) -> Scorer:
-    """By correlation: half of 1 plus the best match among positives minus the best among negatives. Shows what memory alone can do."""
+    """By correlation: half of 1 plus the best match among positives minus the best among negatives.
+
+    Shows what memory alone can do.
+    """
 
     def normalised(patches: np.ndarray) -> np.ndarray:
         flat = patches.reshape(len(patches), -1).astype(np.float32)

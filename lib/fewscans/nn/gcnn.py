@@ -1,12 +1,12 @@
 """NoduleNet: the G-CNN of Winkels & Cohen for candidate patches, in space and on the plane.
 
-Source: Winkels & Cohen, Med. Image Anal. 55 (2019), section 4.2 and figure 5: six blocks of 3x3x3 convolution, batch norm and ReLU,
-max-pools after the first, third and fifth, then everything flattened into one fully connected layer. The paper ends in two logits and
-a softmax; one logit and a sigmoid are the same model and half the last layer.
+Source: Winkels & Cohen, Med. Image Anal. 55 (2019), section 4.2 and figure 5: six blocks of 3x3x3 convolution, batch
+norm and ReLU, max-pools after the first, third and fifth, then everything flattened into one fully connected layer. The
+paper ends in two logits and a softmax; one logit and a sigmoid are the same model and half the last layer.
 
-For any group the channels of the plain network are divided by sqrt(order) and rounded, which keeps the convolutions' parameters about
-equal ("equal parameters"); divided by the order, the convolutions' cost stays equal ("equal compute"). Convolutions carry no bias, as
-the batch norm behind them has one.
+For any group the channels of the plain network are divided by sqrt(order) and rounded, which keeps the convolutions'
+parameters about equal ("equal parameters"); divided by the order, the convolutions' cost stays equal ("equal compute").
+Convolutions carry no bias, as the batch norm behind them has one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ BUDGETS = ("parameters", "compute")
 
 
 def scaled_channels(width: int, group: Group, budget: str = "parameters") -> tuple[int, ...]:
-    """Channels per orientation of the six convolutions: C / sqrt(order) or, at equal compute, C / order, rounded, at least 1."""
+    """Channels per orientation of the six convolutions: C / sqrt(order) or, at equal compute, C / order.
+
+    Rounded, at least 1. Raises ValueError for an unknown budget.
+    """
     if budget not in BUDGETS:
         raise ValueError(f"budget must be one of {BUDGETS}, got {budget!r}")
     divisor = math.sqrt(group.order) if budget == "parameters" else group.order
@@ -36,12 +39,12 @@ def scaled_channels(width: int, group: Group, budget: str = "parameters") -> tup
 class NoduleNet(nn.Module):
     """Candidate patch in, one logit out.
 
-    group: a `Group` or its name; a plane group takes patches (H, W), a space group (D, H, W).   width: channels of the plain
-    network's first layer (16 in the paper).   head: "paper" flattens every orientation and position into the last layer, so the
-    network may prefer some orientations; "invariant" pools over orientations (max) and positions (mean) first.   budget: see
-    `scaled_channels`.   channels: overrides the six widths per orientation.
-    in (B, 1, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one the pools reduce to
-    nothing, and for an unknown head.
+    group: a `Group` or its name; a plane group takes patches (H, W), a space group (D, H, W).   width: channels of the
+    plain network's first layer (16 in the paper).   head: "paper" flattens every orientation and position into the last
+    layer, so the network may prefer some orientations; "invariant" pools over orientations (max) and positions (mean)
+    first.   budget: see `scaled_channels`.   channels: overrides the six widths per orientation.
+    in (B, 1, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one the pools
+    reduce to nothing, and for an unknown head.
     """
 
     def __init__(self, group, patch=(12, 72, 72), width=16, head="paper", budget="parameters", channels=None):
@@ -74,7 +77,10 @@ class NoduleNet(nn.Module):
         self.classifier = nn.Linear(features, 1)
 
     def feature_sizes(self) -> list[tuple[int, ...]]:
-        """Spatial size of each convolution's output, and last the size behind the last pool. Odd sizes at a pool end equivariance."""
+        """Spatial size of each convolution's output, and last the size behind the last pool.
+
+        Odd sizes at a pool end equivariance.
+        """
         sizes = [self.patch]
         for pool in self.pools:
             sizes.append(sizes[-1] if pool is None else tuple(s // p for s, p in zip(sizes[-1], pool, strict=True)))
