@@ -1,11 +1,10 @@
-"""Results kept in git: prediction tables that took real data or a GPU, small, readable anywhere, and the same bytes
-each time.
+"""Results kept in git: prediction tables that took real data or a GPU, small, readable anywhere, stable to the byte.
 
 reports/published/<experiment>/<dataset, or dataset-twin>/
-    <arm>.parquet   tidy predictions, rows sorted by split, case, n_train, seed: then all columns but one are runs
-    of equal values history.parquet   validation losses records.json   one record a run: what it was and what it
-    cost README.md   what this is, where the data come from, what decided it; without a date, so the bytes stay the
-    same
+    <arm>.parquet    tidy predictions, sorted by split, case, n_train, seed: all columns but one are runs of equal values
+    history.parquet  validation losses
+    records.json     one record a run: what it was and what it cost
+    README.md        what this is, where the data come from, what decided it; without a date, so the bytes stay the same
 
 Predictions are kept to 0.001 in the log-odds, p = 1 / (1 + exp(-round(logit(p), 3))): a tenth of a per cent of the
 odds, near 0 and near 1 as well as between, where rounding p itself would tie the very cases that decide sensitivity
