@@ -1,7 +1,7 @@
 """Results kept in git: prediction tables that took real data or a GPU, small, readable anywhere, stable to the byte.
 
 reports/published/<experiment>/<dataset, or dataset-twin>/
-    <arm>.parquet    tidy predictions, sorted by split, case, n_train, seed: all columns but one are runs of equal values
+    <arm>.parquet    tidy predictions, sorted by split, case, n_train, seed: runs of equal values but for one column
     history.parquet  validation losses
     records.json     one record a run: what it was and what it cost
     README.md        what this is, where the data come from, what decided it; without a date, so the bytes stay the same
