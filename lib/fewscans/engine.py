@@ -10,8 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
-import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,11 +20,11 @@ from typing import Literal, Protocol
 
 import torch
 
-from fewscans.errors import FewscansError, RunError
+from fewscans.errors import RunError
 from fewscans.experiments import Run
-from fewscans.onerun import Context, Setting, train_one
+from fewscans.onerun import Setting
+from fewscans.worker import begin
 
-REPORT_EVERY_STEPS = 10
 # glibc: keep large blocks instead of handing them back after every step; saves 5-10 % of a step on a CPU, ignored
 # elsewhere
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
@@ -139,26 +137,28 @@ class _Worker:
             os.environ.setdefault(name, value)
         self.slot = slot
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, setting, slot), daemon=True)
+        self.process = context.Process(target=begin, args=(theirs,), daemon=True)
         with _deaf_to_interrupts():
             self.process.start()
         theirs.close()
         self.run: Run | None = None
+        self._send(slot.gpu)
+        self._send(setting)
 
     def give(self, run: Run) -> None:
         self.run = run
-        try:
-            self.connection.send(run)
-        except BrokenPipeError:
-            pass  # the worker died before it was given anything; the next receive says so
+        self._send(run)
 
     def stop(self) -> None:
-        try:
-            self.connection.send(None)
-        except BrokenPipeError:
-            pass
+        self._send(None)
         self.process.join()
         self.connection.close()
+
+    def _send(self, value: object) -> None:
+        try:
+            self.connection.send(value)
+        except BrokenPipeError:
+            pass  # the worker is dead; the next receive says so
 
 
 @contextmanager
@@ -181,60 +181,3 @@ def _ending(worker: _Worker) -> str:
         return f"ended with exit code {code}"
     hint = "; often the system, short of memory" if code == -signal.SIGKILL else ""
     return f"was ended by {signal.Signals(-code).name}{hint}"
-
-
-def end_with_parent() -> None:
-    """In a worker: a thread that ends this process the moment its parent is gone, even by `kill -9`."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _work(connection: Connection, setting: Setting, slot: Slot) -> None:
-    """A worker's life: read the data once, then train run after run."""
-    end_with_parent()
-    warnings.showwarning = lambda message, *_, **__: connection.send(("warning", str(message)))
-    if slot.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu
-    try:
-        torch.set_num_threads(setting.threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        context = Context(setting)
-    except FewscansError as error:
-        connection.send(("broken", str(error)))
-        return
-    except Exception:
-        connection.send(("broken", f"a worker could not start:\n{traceback.format_exc(limit=-4).strip()}"))
-        return
-    connection.send(("ready", None))
-    while True:
-        try:
-            run = connection.recv()
-        except EOFError:
-            return
-        if run is None:
-            return
-        try:
-            connection.send((train_one(context, run, _reporter(context, run, connection)), None))
-        except FewscansError as error:
-            connection.send(("failed", str(error)))
-        except Exception:
-            connection.send(("failed", traceback.format_exc(limit=-4)))
-
-
-def _reporter(context: Context, run: Run, connection: Connection) -> Callable[[int], None]:
-    """Tells the parent now and then what share of the run was done since it was last told."""
-    total, counted = context.experiment.steps(run, context.setting.grid), 0
-
-    def on_step(steps: int) -> None:
-        nonlocal counted
-        counted += steps
-        if counted >= REPORT_EVERY_STEPS or counted >= total:
-            connection.send(("step", counted / total))
-            counted = 0
-
-    return on_step
