@@ -11,7 +11,7 @@ import pandas as pd
 from fewscans import claims, paths
 from fewscans.figures import calibration, comparisons, cost, curves, efficiency
 from fewscans.figures.picture import Picture
-from fewscans.figures.sources import Source, published
+from fewscans.figures.sources import N_BOOTSTRAP, Source, published
 from fewscans.stats import Estimate
 
 PAPER = "winkels-cohen-2019"
@@ -50,13 +50,14 @@ def _plain(e: Estimate) -> dict:
     return {key: x for key, x in found.items() if math.isfinite(x)} | ({"censored": e.censored} if e.censored else {})
 
 
-def redraw(folder: Path | None = None) -> list[Path]:
+def redraw(source: Source | None = None, folder: Path | None = None) -> list[Path]:
     """Draws every figure of published real results into reports/figures/ (or `folder`); returns the files.
 
-    Nothing published: nothing drawn. Raises RunError for damaged tables.
+    source: the published results, if they have been read already. Nothing published, or a source of anything else:
+    nothing drawn. Raises RunError for damaged tables.
     """
     folder = folder or paths.reports() / "figures"
-    source = published("gcnn", "luna16-patches")
-    if source is None:
+    source = source or published("gcnn", "luna16-patches")
+    if source is None or not (source.real and source.published) or source.tables.n_bootstrap != N_BOOTSTRAP:
         return []
     return [draw(source).save(folder / f"{name}.png") for name, draw in GCNN.items()]
