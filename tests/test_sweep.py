@@ -228,6 +228,14 @@ def test_a_damaged_entry_is_trained_again_to_the_same_table(tmp_path, damage):
     assert written(tmp_path / "runs") == before
 
 
+def test_a_folder_that_cannot_be_written_is_one_sentence_and_costs_no_training(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(RunError, match=r"runs cannot be written \(.*; the runs are kept"):
+        swept(tmp_path)
+    (tmp_path / "runs").unlink()
+    assert swept(tmp_path).trained == 0
+
+
 # Arms
 
 

@@ -134,10 +134,10 @@ class Store:
         """Writes weights, then the entry, each replaced atomically; the entry's presence is what counts."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if weights:
-            from safetensors.torch import save_file
+            from safetensors.torch import save
 
             partial = self.weights_path(key).with_suffix(f".{os.getpid()}.part")
-            save_file({k: v.contiguous() for k, v in weights.items()}, partial)
+            partial.write_bytes(save({k: v.contiguous() for k, v in weights.items()}))  # save_file: for its owner alone
             os.replace(partial, self.weights_path(key))
         notes = {"rows": len(entry.predictions), "history": entry.history, "record": entry.record}
         write_table(entry.predictions, self.path(key), notes)

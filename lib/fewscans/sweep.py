@@ -72,7 +72,8 @@ def sweep(
                     break
                 entries = {run: context.store.get(context.key(run)) for run in final}
                 if all(entries.values()):
-                    return Result(len(final), len(trained), _write(context, grid, entries, out, partial=bool(arms)))
+                    name = setting.name + (".partial" if arms else "")
+                    return Result(len(final), len(trained), _write(context, grid, entries, out, name))
                 records = {run: record for run, record in records.items() if entries.get(run, True)}
                 continue
             free = [run for run in todo if not context.store.held(context.key(run))]
@@ -140,13 +141,12 @@ def _share(plan: Sequence[Run], final: Sequence[Run], shard: tuple[int, int]) ->
     return own + [run for run in plan if position[run] != index - 1 and run not in tabled]
 
 
-def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, partial: bool) -> Path:
+def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, name: str) -> Path:
     """The run table and, beside it, the histories and records.
 
     Sorted by arm, N and seed, so the bytes do not depend on who finished when; the table comes last, and so speaks for
     all three.
     """
-    name = context.setting.name + (".partial" if partial else "")
     order = {arm: i for i, arm in enumerate(context.experiment.arm_names(grid))}
     table = pd.concat([entry.predictions for entry in entries.values()], ignore_index=True)
     table = table.assign(_arm=table["arm"].map(order)).sort_values(["_arm", "n_train", "seed", "split"], kind="stable")
@@ -161,14 +161,19 @@ def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, p
     history = pd.DataFrame(
         rows, columns=["arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss", "small_val_loss"]
     )
-    store.write_table(history, out / f"{name}.history.parquet")
-    records = out / f"{name}.records.json"
-    partial_file = records.with_name(f"{records.name}.{os.getpid()}.part")
-    listing = json.dumps([e.record for e in entries.values()], indent=1, sort_keys=True)
-    partial_file.write_text(listing + "\n", encoding="utf-8")
-    os.replace(partial_file, records)
-    path = out / f"{name}.parquet"
-    store.write_table(table, path)
+    listing = json.dumps([e.record for e in entries.values()], indent=1, sort_keys=True) + "\n"
+    records, path = out / f"{name}.records.json", out / f"{name}.parquet"
+    try:
+        store.write_table(history, out / f"{name}.history.parquet")
+        partial = records.with_name(f"{records.name}.{os.getpid()}.part")
+        partial.write_text(listing, encoding="utf-8")
+        os.replace(partial, records)
+        store.write_table(table, path)
+    except OSError as error:
+        raise RunError(
+            f"{out} cannot be written ({os.strerror(error.errno) if error.errno else error}); the runs are kept, and "
+            "the same command writes their table once there is room"
+        ) from error
     return path
 
 

@@ -31,6 +31,7 @@ def begin(connection: Connection) -> None:
         gpu = connection.recv()
         if gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS is not deterministic
         setting = connection.recv()  # imports what it is made of
         import torch
 
