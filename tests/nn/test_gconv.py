@@ -436,7 +436,7 @@ def in_layout(x: torch.Tensor, layout: str) -> torch.Tensor:
 @settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(["Z2", "p4", "p4m", "Z3", "D4", "O"]),
-    batch=st.integers(2, 4),
+    batch=st.integers(1, 4),
     channels=st.integers(1, 4),
     layout=st.sampled_from(["contiguous", "channels last"]),
     offset=st.sampled_from([0.0, 30.0]),
@@ -458,9 +458,10 @@ def test_group_batch_norm_is_torchs_on_orientations_taken_as_positions(
     compare_with_torchs(norm, batch, layout, draw, offset, scale)
 
 
-@pytest.mark.xfail(reason="gradients of a lone channels-last sample: torch misreads its batch stride", strict=True)
 @pytest.mark.parametrize("name", ["Z2", "p4m", "D4"])
 def test_group_batch_norm_is_torchs_for_a_batch_of_one_too(name):
+    """torch's own backward may misread the strides of a lone channels-last sample, without a word."""
+
     def draw(*shape):
         return torch.randn(*shape, dtype=torch.float64)
 
