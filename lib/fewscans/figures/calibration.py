@@ -53,8 +53,9 @@ def _error(source: Source, arm: str, n: int, adjusted: bool) -> float:
 
 def _finding(source: Source, arms, n: int) -> str:
     before, after = (np.mean([_error(source, arm, n, adjusted) for arm in arms]) for adjusted in (False, True))
-    change = f"{'falls' if after < before else 'grows'} from {number(before, 2)} to {number(after, 2)}"
-    return f"the mean calibration error at N = {n:,} {change} once the prior is corrected"
+    verb = "falls" if after < before - 0.01 else "grows" if after > before + 0.01 else "hardly changes,"
+    change = f"{verb} from {number(before, 2)} to {number(after, 2)}"
+    return f"the mean calibration error at N = {n:,} {change}, once the prior is corrected"
 
 
 def table(source: Source, arms=("Z2", "p4", "p4m")) -> str:

@@ -72,14 +72,17 @@ def epochs(source: Source, paper: pd.DataFrame, arms=ARMS) -> Picture:
     theirs.set_title("Paper: in space", color=GREY)
     for panel in axes[0]:
         panel.axhline(1, color=look("Z2").colour, linewidth=1.4)
-        panel.legend(loc="best")
-    ours.set_ylim(0, 1.1 * max(1.1, *(e.value for by in made.values() for e in (_drawn(c.ratio) for c in by.values()))))
+        panel.legend(loc="lower left" if panel is ours else "upper right")
+    ours.set_yscale("log")
+    ours.set_ylim(0.07, 30)
+    ours.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1×", "0.3×", "1×", "3×", "10×"])
+    ours.minorticks_off()
     return Picture(figure, title, source.provenance | {"figure": "epochs to the baseline's best", "arms": list(made)})
 
 
 def _drawn(e: Estimate) -> Estimate:
-    """An end at infinity is drawn as far as the frame."""
-    return rounded(Estimate(e.value, e.low, min(e.high, 1e3), e.level, e.censored))
+    """An end at infinity, or at 0, is drawn as far as the frame."""
+    return rounded(Estimate(e.value, max(e.low, 1e-3), min(e.high, 1e3), e.level, e.censored))
 
 
 def _finding(arm: str, by_size: dict[int, Convergence]) -> str:

@@ -13,33 +13,34 @@ from matplotlib.axes import Axes
 from fewscans.figures.arms import MAIN, filled, hollow, look
 from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
 from fewscans.figures.sources import Source
-from fewscans.figures.wording import side, sizes, times
+from fewscans.figures.wording import factor, side, sizes
 from fewscans.stats import Estimate
 
-NAMED = 100  # the size at which claims.yaml asks for the factor first
+RIVALS = ("Z2-tta-p4m", "centre")  # the two that come closest: no new layer, and no network
 PAPER_ARMS = ("Z3", "D4", "D4h")
 
 
 @styled
-def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=MAIN, beside=()) -> Picture:
+def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=MAIN, beside=RIVALS) -> Picture:
     """AUC over N; with `paper` (its Table 2, rows by N), that table in a panel of its own.
 
     arms: with intervals.   beside: thin lines without, such as trivial baselines.
     """
     title = finding(source)
     ratios = {"width_ratios": [1.55, 1]} if paper is not None else {}
-    figure, axes = sheet(title, 1, 1 if paper is None else 2, 3.95, source.note, **ratios)
+    note = source.note + factors_in_words(source)
+    figure, axes = sheet(title, 1, 1 if paper is None else 2, 4.2, note, **ratios)
     left = axes[0, 0]
     present = [arm for arm in arms if arm in source.arms]
+    for position, arm in enumerate(present):
+        curve(left, arm, {n: source.score(arm, n) for n in source.sizes(arm)}, spread_out(position, len(present)))
     for arm in (arm for arm in beside if arm in source.arms):
         n = source.sizes(arm)
         means = [source.resampled().values(arm, size).mean().round(4) for size in n]
-        left.plot(n, means, **filled(arm) | {"linewidth": 1.1, "markersize": 4}, label=look(arm).label)
-    for position, arm in enumerate(present):
-        curve(left, arm, {n: source.score(arm, n) for n in source.sizes(arm)}, spread_out(position, len(present)))
+        left.plot(n, means, **filled(arm) | {"linewidth": 1.1, "markersize": 4}, label=look(arm).label, zorder=1.5)
     sizes_axis(left, {n for arm in present for n in source.sizes(arm)})
     left.set_ylabel("AUC, test patches")
-    left.legend(loc="lower right")
+    left.legend(loc="lower right", fontsize=8.5)
     if paper is not None:
         left.set_title(f"Ours: planar patches,\n{'real CT' if source.real else 'synthetic'}")
         paper_panel(axes[0, 1], paper)
@@ -65,27 +66,32 @@ def paper_panel(axes: Axes, paper: pd.DataFrame, arms=PAPER_ARMS) -> None:
         axes.plot(paper.index, paper[arm], **hollow(arm), label=look(arm).label)
     sizes_axis(axes, paper.index, "training candidates")
     axes.set_ylabel("overall FROC score")
-    axes.set_title("Paper: candidates in space,\nanother score", color=GREY)
+    axes.set_title("Paper: in space,\nanother score", color=GREY)
     axes.legend(loc="lower right")
 
 
 def finding(source: Source, arm: str = "p4m", baseline: str = "Z2") -> str:
-    """The title: what the factor at the size named in advance (or the nearest there is) says, in words that fit it."""
-    shared = source.sizes(arm, baseline)
-    if not shared or len(source.sizes(baseline)) < 2:
+    """The title: at which sizes the intervals put one network ahead of the other, in words that fit them."""
+    told = {n: side(source.gain(arm, n, baseline=baseline)) for n in source.sizes(arm, baseline)}
+    ahead, behind, still = ([n for n, found in told.items() if found == sign] for sign in (1, -1, 0))
+    if not told:
         return f"{source.prefix}: AUC over training size"
-    n = min(shared, key=lambda size: abs(np.log(size / NAMED)))
-    e = source.factor(arm, n)
-    if side(e, 1) > 0:
-        reach = max(source.sizes(baseline))
-        if e.censored == "high":
-            return f"{source.prefix}: trained on {n} patches, {arm} scores more than a plain CNN on {reach:,}"
-        many = f"{e.value * n:,.0f}" if e.value * n < 200 else f"{round(e.value * n, -1):,.0f}"
-        plain = f"a plain CNN on about {many}, {times(e)} as many"
-        return f"{source.prefix}: trained on {n} patches, {arm} scores like {plain}"
-    if side(e, 1) < 0:
-        return f"{source.prefix}: trained on {n} patches, {arm} scores less than a plain CNN"
-    return f"{source.prefix}: trained on {n} patches, {arm} and a plain CNN cannot be told apart"
+    if len(ahead) == len(told) > 1:
+        return f"{source.prefix}: {arm} is ahead of a plain CNN at every size"
+    if len(still) == len(told):
+        return f"{source.prefix}: {arm} and a plain CNN cannot be told apart at N = {sizes(still)}"
+    parts = [f"{words} at N = {sizes(some)}" for words, some in (("ahead of", ahead), ("behind", behind)) if some]
+    plain = f"{source.prefix}: {arm} is {' and '.join(parts).replace(' at', ' a plain CNN at', 1)}"
+    return plain + (f", not surely at N = {sizes(still)}" if still else "")
+
+
+def factors_in_words(source: Source, arm: str = "p4m", baseline: str = "Z2") -> str:
+    """For the note under the curves: all data-efficiency factors with their intervals, none picked."""
+    if len(source.sizes(baseline)) < 2:
+        return ""
+    found = {n: source.factor(arm, n, baseline=baseline) for n in source.sizes(arm, baseline)[:-1]}
+    told = "; ".join(f"N = {n:,}: {factor(e)}" for n, e in found.items())
+    return f" Times as many patches a plain CNN needs for what {arm} scores: {told}." if told else ""
 
 
 def ordering(source: Source, arm: str = "p4m", baseline: str = "Z2", score: str = "auc") -> str:

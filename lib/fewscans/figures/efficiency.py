@@ -50,7 +50,8 @@ def factors(source: Source, methods=METHODS, baseline: str = "Z2") -> Picture:
     marks = [t for t in (0.1, 0.3, 1, 3, 10, 30, 100) if panel.get_ylim()[0] < t < top]
     panel.set_yticks(marks, [f"{t:g}×" for t in marks])
     panel.set_ylabel("times as many patches\nfor the plain CNN")
-    panel.legend(loc="lower left", ncols=len(found))
+    panel.set_xlim(left=n_all[0] / 1.6)
+    panel.legend(loc="lower right", ncols=len(found))
     return Picture(figure, title, source.provenance | {"figure": "data efficiency", "arms": [*found, baseline]})
 
 

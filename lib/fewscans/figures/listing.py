@@ -12,22 +12,13 @@ from fewscans.params import PROFILES, Params, load
 
 
 def notebooks() -> str:
-    """Markdown: every notebook of params.yaml with its title and the run tables it reads."""
+    """Markdown: every notebook of params.yaml with the run tables it reads."""
     rows = []
     for number, entry in load().notebooks.items():
-        path = paths.root() / "notebooks" / f"{entry.file}.ipynb"
         runs = ", ".join(f"`{run}`" for run in entry.runs.values()) or "–"
-        rows.append([f"[{_title(path) or entry.file}]({entry.file}.ipynb)", runs, f"`fewscans notebook {number}`"])
+        name = entry.file.partition("_")[2].replace("_", " ")
+        rows.append([f"[{number} · {name}]({entry.file}.ipynb)", runs, f"`fewscans notebook {number}`"])
     return markdown(["notebook", "reads this machine's runs", "command"], rows)
-
-
-def _title(path) -> str:
-    """The text of the first heading."""
-    if not path.is_file():
-        return ""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    lines = "".join(cells[0]["source"]).splitlines()
-    return lines[0].removeprefix("# ") if lines else ""
 
 
 def profiles(loaded: Params) -> str:

@@ -77,7 +77,7 @@ class Picture:
         buffer = io.BytesIO()
         with style():
             FigureCanvasAgg(self.figure)
-            self.figure.savefig(buffer, format="png", dpi=DPI, metadata=text)
+            self.figure.savefig(buffer, format="png", dpi="figure", metadata=text)
         return buffer.getvalue()
 
     def save(self, path: Path) -> Path:
@@ -109,7 +109,7 @@ def sheet(
 
     height: inches.   options: as for `Figure.subplots`, such as width_ratios.
     """
-    figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)
     letters = int(WIDTH_INCHES * 72 / 7.1)
     figure.suptitle(textwrap.fill(title, letters), x=0.012, ha="left", fontsize=12, fontweight="bold")

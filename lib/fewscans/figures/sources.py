@@ -44,8 +44,9 @@ class Source:
 
     @property
     def origin(self) -> str:
-        """ "published, profile paper" or "this machine, profile quick"."""
-        return f"{'published' if self.published else 'this machine'}, profile {self.profile or 'unknown'}"
+        """ "published, profile paper" or "this machine, profile quick"; whether arms of its grid are still to come."""
+        where = "published" if self.published else "this machine"
+        return f"{where}, profile {self.profile or 'unknown'}{', incomplete' if self.about.get('incomplete') else ''}"
 
     @property
     def label(self) -> str:
@@ -108,7 +109,7 @@ class Source:
     @property
     def provenance(self) -> dict:
         """For a figure's file: what was trained on what, by which code; no time, no place."""
-        keys = ("run", "real", "profile", "code", "data", "seeds", "device", "torch")
+        keys = ("run", "real", "profile", "incomplete", "code", "data", "seeds", "device", "torch")
         return {key: self.about[key] for key in keys if key in self.about} | {"n_bootstrap": self.tables.n_bootstrap}
 
 

@@ -53,12 +53,6 @@ def factor(estimate: Estimate) -> str:
     return f"{value} (no bound either way)"
 
 
-def times(estimate: Estimate) -> str:
-    """ "8.9 times (at least 5.3)": a factor in a sentence."""
-    value, _, interval = factor(estimate).partition(" (")
-    return f"{value} times ({interval}"
-
-
 def listed(names: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"; "none" for nothing."""
     names = list(names)
