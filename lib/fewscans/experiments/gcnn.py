@@ -105,6 +105,8 @@ class Grid:
                 raise ParamsError(
                     f"arms.{arm}: sizes must be even and at least 2, as subsets are balanced; got {list(sizes)}"
                 )
+            if len(set(sizes)) < len(sizes):
+                raise ParamsError(f"arms.{arm} names a size twice: {list(sizes)}")
         for name in ("seeds", "steps", "eval_every", "tuning_seeds", "batch_size", "width"):
             if getattr(self, name) < 1:
                 raise ParamsError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -112,6 +114,8 @@ class Grid:
             raise ParamsError("arms is empty; name at least one arm")
         if not self.learning_rates or any(not 0 < rate < 1 for rate in self.learning_rates):
             raise ParamsError(f"learning_rates must lie between 0 and 1, got {list(self.learning_rates)}")
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            raise ParamsError(f"learning_rates names a rate twice: {list(self.learning_rates)}")
         if self.tuning_seeds > self.seeds:
             raise ParamsError(f"tuning_seeds ({self.tuning_seeds}) exceeds seeds ({self.seeds})")
 

@@ -233,12 +233,14 @@ class GroupBatchNorm(nn.Module):
                 f"G = {self.group.order} and {self.group.dim} spatial axes, got {tuple(x.shape)}"
             )
         flat = x.flatten(1, 2)  # (B, C·G, *S): what lies channels-last stays so
+        if len(x) == 1:  # torch's norm may misread the strides of a lone channels-last sample, not those of a flat one
+            flat = flat.flatten(2)
         if self.training:
             flat = _TiedNorm.apply(flat, self.weight, self.bias, *self._batch_moments(flat), self.eps)
         else:
             tied = (self.running_mean, self.running_var, self.weight, self.bias)
             flat = F.batch_norm(flat, *(v.repeat_interleave(self.group.order) for v in tied), False, 0.0, self.eps)
-        return flat.unflatten(1, x.shape[1:3])
+        return flat.reshape(x.shape)
 
     @torch.no_grad()
     def _batch_moments(self, flat: Tensor) -> tuple[Tensor, Tensor]:
