@@ -175,6 +175,14 @@ def test_the_title_follows_from_the_interval(gain, expected):
 def test_a_title_names_the_sizes_on_either_side():
     world = source(lambda arm, n: 0.8 + (1.0 if n == 300 else 0.0) * (arm == "p4m"))
     assert curves.finding(world).endswith("p4m is ahead of a plain CNN at N = 300, not surely at N = 30 and 100")
+    world = source(lambda arm, n: 0.8 + (1.0 if n > 30 else 0.0) * (arm == "p4m"))
+    assert curves.finding(world).endswith("p4m is ahead of a plain CNN from N = 100 on")
+
+
+def test_a_title_says_when_a_rival_draws_level():
+    level = source(lambda arm, n: 0.8 + 1.0 * (arm in ("p4m", "Z2-tta-p4m")))
+    assert "8 turned copies" in curves.drawn_level(level)
+    assert curves.drawn_level(source(lambda arm, n: 0.8 + 1.0 * (arm == "p4m"))) == ""
 
 
 def test_the_note_gives_every_factor_and_picks_none(made):

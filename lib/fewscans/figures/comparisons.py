@@ -16,14 +16,14 @@ TRIVIAL = ("histogram", "centre", "nearest")
 
 
 @styled
-def gains(source: Source, n_train=(30, 300), baseline: str = "Z2") -> Picture:
+def gains(source: Source, n_train=(30, 300, 1856), baseline: str = "Z2") -> Picture:
     """AUC of every arm minus that of the plain network, at some training sizes; arms that a run lacks are left out."""
     every = [arm for group in GROUPS.values() for arm in group]
     asked = [n for n in n_train if source.has(baseline, n) and any(source.has(arm, n) for arm in every)]
     arms = [arm for arm in every if any(source.has(arm, n) for n in asked)]
     found = {n: {arm: source.gain(arm, n, baseline=baseline) for arm in arms if source.has(arm, n)} for n in asked}
-    title = f"{source.prefix}: {_finding(found)}"
-    figure, axes = sheet(title, 1, len(asked), 1.75 + 0.29 * len(arms), source.note, sharey=True)
+    title = f"{source.prefix}: {_finding(source)}"
+    figure, axes = sheet(title, 1, len(asked), 1.75 + 0.29 * len(arms), source.note, sharey=True, sharex=True)
     for n, panel in zip(asked, axes[0], strict=True):
         for row, arm in enumerate(arms):
             if arm in found[n]:
@@ -31,9 +31,10 @@ def gains(source: Source, n_train=(30, 300), baseline: str = "Z2") -> Picture:
         panel.axvline(0, color=look(baseline).colour, linewidth=1.4)
         panel.set_title(f"N = {n:,}")
         panel.grid(False, axis="y")
-        panel.set_xlabel("AUC − plain CNN's")
         panel.locator_params(axis="x", nbins=3)
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.tick_params(axis="y", length=0)
+    axes[0, len(asked) // 2].set_xlabel("AUC − plain CNN's")
     first = axes[0, 0]
     first.set_yticks(range(len(arms)), [look(arm).label for arm in arms])
     first.set_ylim(len(arms) - 0.4, -0.6)
@@ -54,29 +55,36 @@ def _boundaries(arms: list[str]) -> list[float]:
     return [i + 0.5 for i in range(len(arms) - 1) if group[i] != group[i + 1]]
 
 
-def _finding(found: dict[int, dict[str, Estimate]]) -> str:
-    """How often p4m, its rivals and the sham group are surely above the plain network."""
-    sizes = list(found)
+def _finding(source: Source, arm: str = "p4m") -> str:
+    """What the arm surely beats and what it does not, at the size that most rivals share."""
+    if arm not in source.arms:
+        return "arms against the plain network"
+    n_train, others = _most_shared(source, arm)
+    named = {"Z2": "a plain CNN", "Z2-wide": "a wider one", "Z2-long": "one with 4 times the updates",
+             "Z2-tta-p4m": "the mean over 8 turned copies", "p4m-sham": "a sham group"}  # fmt: skip
+    told = {other: side(source.gain(arm, n_train, baseline=other)) for other in others if other in named}
+    beaten, not_beaten = ([named[o] for o in named if o in told and (told[o] > 0) is sure] for sure in (True, False))
+    parts = [f"{words} {listed(some, last)}" for words, some, last in
+             ((f"{arm} is surely better than", beaten, "and"), ("not than", not_beaten, "or")) if some]  # fmt: skip
+    if not beaten:
+        parts = [f"{arm} is not surely better than {listed(not_beaten, 'or')}"]
+    return f"at N = {n_train:,}, {', '.join(parts)}"
 
-    def wins(arm: str) -> str:
-        tested = [n for n in sizes if arm in found[n]]
-        at = [f"{n:,}" for n in tested if side(found[n][arm]) > 0]
-        return "" if not tested else f"at N = {listed(at)}" if at else "at none"
 
-    named = {"p4m": "p4m", "Z2-tta-p4m": "that CNN averaged over 8 turned copies", "Z2-wide": "a wider one",
-             "p4m-sham": "a sham group"}  # fmt: skip
-    parts = [f"{words} {wins(arm)}" for arm, words in named.items() if wins(arm)]
-    return f"surely better than a plain CNN: {'; '.join(parts)}"
+def _most_shared(source: Source, arm: str) -> tuple[int, list[str]]:
+    """The size at which the arm has most rivals, the largest of such sizes; and these rivals."""
+    others = [other for other in (*RIVALS, *CONTROLS, "Z2") if other != f"{arm}-invariant"]
+    by_size = {n: [other for other in others if source.has(other, n)] for n in source.sizes(arm)}
+    return max(by_size.items(), key=lambda entry: (len(entry[1]), entry[0]))
 
 
 def rivals(source: Source, arm: str = "p4m") -> str:
     """Markdown: `arm` against each rival explanation (more compute, more updates, copies, the head), at the size that
     most rivals share.
     """
-    others = [other for other in (*RIVALS, *CONTROLS, "Z2") if other != f"{arm}-invariant"]
-    n_train = max(source.sizes(arm), key=lambda n: (sum(source.has(other, n) for other in others), n))
+    n_train, others = _most_shared(source, arm)
     rows = []
-    for other in (other for other in others if source.has(other, n_train)):
+    for other in others:
         e = source.gain(arm, n_train, baseline=other)
         told = {1: f"{arm} is better", -1: f"{arm} is worse", 0: "open"}[side(e)]
         rows.append([look(other).label, interval(e, sign=True), told])

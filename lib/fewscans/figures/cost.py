@@ -12,7 +12,7 @@ from fewscans.figures.arms import hollow, look
 from fewscans.figures.curves import PAPER_ARMS, curve, spread_out
 from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
 from fewscans.figures.sources import Source, rounded
-from fewscans.figures.wording import factor, markdown, side, sizes
+from fewscans.figures.wording import factor, interval, markdown, side, sizes
 from fewscans.stats import Estimate
 from fewscans.stats.convergence import Convergence, convergence
 
@@ -58,6 +58,7 @@ def epochs(source: Source, paper: pd.DataFrame, arms=ARMS) -> Picture:
     last = list(made)[-1]
     title = f"{source.prefix}: {_finding(last, made[last])}"
     note = source.note.replace("over seeds and scans together", "of the median over seeds")
+    note += " A bar that leaves the frame: too many seeds never got there."
     figure, axes = sheet(title, 1, 2, 3.5, note, width_ratios=[1.55, 1], sharey=True)
     ours, theirs = axes[0]
     for position, (arm, by_size) in enumerate(made.items()):
@@ -102,6 +103,32 @@ def epochs_table(source: Source, arms=ARMS) -> str:
             epochs = (f"{c.baseline_epochs.value:.3g}", f"{bound}{c.epochs.value:.3g}")
             rows.append([f"{look(arm).label}, N = {n:,}", *epochs, f"{c.reached:.0%}", factor(c.ratio)])
     return markdown(["", "epochs of Z2", "epochs", "seeds that got there", "ratio (95 % interval)"], rows)
+
+
+def longer(source: Source, arm: str = "p4m", baseline: str = "Z2", long: str = "Z2-long") -> str:
+    """Markdown: what more updates bring the baseline, what is left of the arm's gain, and the time of each."""
+    shared = [n for n in source.sizes(arm, baseline) if source.has(long, n)]
+    if not shared:
+        return f"This run has no {look(long).label}."
+    gains = {n: source.gain(long, n, baseline=baseline) for n in shared}
+    left = {n: source.gain(arm, n, baseline=long) for n in shared}
+    rows = [[f"N = {n:,}", interval(gains[n], sign=True), interval(left[n], sign=True)] for n in shared]
+    head = [
+        "AUC (95 % interval)",
+        f"{look(long).label}, minus {look(baseline).label}",
+        f"{arm}, minus {look(long).label}",
+    ]
+    raised = [n for n in shared if side(gains[n]) > 0]
+    kept = [n for n in shared if side(left[n]) > 0]
+    seconds = pd.DataFrame(source.records).groupby("arm")["seconds_cpu"].median()
+    told = "More updates do not surely raise the plain network's score: **its budget was enough**"
+    if raised:
+        told = (
+            f"More updates surely raise the plain network's score at N = {sizes(raised)}: **its budget was not enough**"
+        )
+    rest = f"surely remains at N = {sizes(kept)}" if kept else "does not surely remain at any of these sizes"
+    time = ", ".join(f"{look(a).label} {seconds[a]:.0f}" for a in (baseline, long, arm) if a in seconds)
+    return f"{markdown(head, rows)}\n\n{told}; against it, a gain of {arm} {rest}. CPU seconds a run: {time}."
 
 
 def budget_is_enough(source: Source, arm: str = "Z2", last_share: float = 0.2) -> str:

@@ -16,20 +16,22 @@ from fewscans.figures.sources import Source
 from fewscans.figures.wording import factor, side, sizes
 from fewscans.stats import Estimate
 
-RIVALS = ("Z2-tta-p4m", "centre")  # the two that come closest: no new layer, and no network
+# what else a plain network may be given, and what needs no network at all
+RIVALS = {"Z2-long": "4 times the updates", "Z2-tta-p4m": "8 turned copies"}
+BESIDE = (*RIVALS, "centre")
 PAPER_ARMS = ("Z3", "D4", "D4h")
 
 
 @styled
-def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=MAIN, beside=RIVALS) -> Picture:
+def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=MAIN, beside=BESIDE) -> Picture:
     """AUC over N; with `paper` (its Table 2, rows by N), that table in a panel of its own.
 
     arms: with intervals.   beside: thin lines without, such as trivial baselines.
     """
-    title = finding(source)
+    title = finding(source) + drawn_level(source)
     ratios = {"width_ratios": [1.55, 1]} if paper is not None else {}
     note = source.note + factors_in_words(source)
-    figure, axes = sheet(title, 1, 1 if paper is None else 2, 4.2, note, **ratios)
+    figure, axes = sheet(title, 1, 1 if paper is None else 2, 4.5, note, **ratios)
     left = axes[0, 0]
     present = [arm for arm in arms if arm in source.arms]
     for position, arm in enumerate(present):
@@ -37,10 +39,12 @@ def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=MAIN
     for arm in (arm for arm in beside if arm in source.arms):
         n = source.sizes(arm)
         means = [source.resampled().values(arm, size).mean().round(4) for size in n]
-        left.plot(n, means, **filled(arm) | {"linewidth": 1.1, "markersize": 4}, label=look(arm).label, zorder=1.5)
+        left.plot(n, means, **filled(arm) | {"linewidth": 1.1, "markersize": 4}, label=look(arm).label, zorder=4)
     sizes_axis(left, {n for arm in present for n in source.sizes(arm)})
     left.set_ylabel("AUC, test patches")
-    left.legend(loc="lower right", fontsize=8.5)
+    drawn = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
+    names = [look(arm).label for arm in (*arms, *beside) if look(arm).label in drawn]
+    left.legend([drawn[name] for name in names], names, loc="lower right", fontsize=8.5)
     if paper is not None:
         left.set_title(f"Ours: planar patches,\n{'real CT' if source.real else 'synthetic'}")
         paper_panel(axes[0, 1], paper)
@@ -77,12 +81,25 @@ def finding(source: Source, arm: str = "p4m", baseline: str = "Z2") -> str:
     if not told:
         return f"{source.prefix}: AUC over training size"
     if len(ahead) == len(told) > 1:
-        return f"{source.prefix}: {arm} is ahead of a plain CNN at every size"
+        return f"{source.prefix}: at equal updates {arm} is ahead of a plain CNN at every size"
     if len(still) == len(told):
-        return f"{source.prefix}: {arm} and a plain CNN cannot be told apart at N = {sizes(still)}"
+        return f"{source.prefix}: at equal updates {arm} and a plain CNN cannot be told apart at N = {sizes(still)}"
+    if len(ahead) > 1 and ahead == list(told)[-len(ahead) :] and not behind:
+        return f"{source.prefix}: at equal updates {arm} is ahead of a plain CNN from N = {ahead[0]:,} on"
     parts = [f"{words} at N = {sizes(some)}" for words, some in (("ahead of", ahead), ("behind", behind)) if some]
-    plain = f"{source.prefix}: {arm} is {' and '.join(parts).replace(' at', ' a plain CNN at', 1)}"
+    plain = f"{source.prefix}: at equal updates {arm} is {' and '.join(parts).replace(' at', ' a plain CNN at', 1)}"
     return plain + (f", not surely at N = {sizes(still)}" if still else "")
+
+
+def drawn_level(source: Source, arm: str = "p4m", baseline: str = "Z2") -> str:
+    """What leaves `arm` nowhere surely ahead of the plain network, as the end of a title; or nothing."""
+    ahead = [n for n in source.sizes(arm, baseline) if side(source.gain(arm, n, baseline=baseline)) > 0]
+    level = []
+    for rival, words in RIVALS.items():
+        shared = [n for n in ahead if source.has(rival, n)]
+        if shared and all(side(source.gain(arm, n, baseline=rival)) <= 0 for n in shared):
+            level.append(words)
+    return f"; with {' or '.join(level)}, the plain CNN draws level" if level else ""
 
 
 def factors_in_words(source: Source, arm: str = "p4m", baseline: str = "Z2") -> str:

@@ -26,7 +26,7 @@ METHODS = ("p4", "p4m")
 def factors(source: Source, methods=METHODS, baseline: str = "Z2") -> Picture:
     """Factor over training size, per method, with the largest factor that the grid can show and the paper's ten."""
     found = {arm: estimates(source, arm, baseline) for arm in methods if arm in source.arms}
-    title = f"{source.prefix}: {_finding(found, baseline)}"
+    title = f"{source.prefix}: at equal updates, {_finding(found, baseline)}"
     figure, axes = sheet(title, height=3.9, note=source.note + " Arrow: cut off by the grid, the truth lies beyond.")
     panel = axes[0, 0]
     n_all = sorted({n for by_size in found.values() for n in by_size})
@@ -34,7 +34,7 @@ def factors(source: Source, methods=METHODS, baseline: str = "Z2") -> Picture:
     panel.set_yscale("log")
     top = 1.6 * reach / n_all[0]
     panel.set_ylim(0.5 * min(1, source.sizes(baseline)[0] / n_all[0]), top)
-    grid = np.geomspace(n_all[0] / 1.35, n_all[-1] * 1.35, 50)
+    grid = np.geomspace(n_all[0] / 1.6, n_all[-1] * 1.35, 50)
     panel.fill_between(grid, reach / grid, top * 2, color="#eef1f4", zorder=0, linewidth=0)
     beyond = f"more than the\n{reach:,} patches that\nthe plain CNN\nwas trained on"
     panel.text(_between(n_all, -2), top / 1.15, beyond, ha="center", va="top", fontsize=9, color=GREY)
@@ -51,7 +51,7 @@ def factors(source: Source, methods=METHODS, baseline: str = "Z2") -> Picture:
     panel.set_yticks(marks, [f"{t:g}×" for t in marks])
     panel.set_ylabel("times as many patches\nfor the plain CNN")
     panel.set_xlim(left=n_all[0] / 1.6)
-    panel.legend(loc="lower right", ncols=len(found))
+    panel.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(found), borderaxespad=0.2)
     return Picture(figure, title, source.provenance | {"figure": "data efficiency", "arms": [*found, baseline]})
 
 

@@ -53,12 +53,12 @@ def factor(estimate: Estimate) -> str:
     return f"{value} (no bound either way)"
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], last: str = "and") -> str:
     """ "a", "a and b", "a, b and c"; "none" for nothing."""
     names = list(names)
     if not names:
         return "none"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def sizes(numbers: Sequence[int]) -> str:
