@@ -99,7 +99,7 @@ def test_a_clone_runs_to_the_end_then_does_nothing_then_only_what_an_edit_asks_f
     # A notebook saved with its outputs and a figure edited: only the notebooks that draw run again, and end the same.
     shutil.copy(folder / "reports/notebooks/01_gcnn_data_efficiency.ipynb", folder / "notebooks")
     strip_injected(folder / "notebooks/01_gcnn_data_efficiency.ipynb")
-    figure = Path("lib/fewscans/figures/gcnn.py")
+    figure = Path("lib/fewscans/figures/curves.py")
     with (folder / figure).open("a") as file:
         file.write("# an edit\n")
     covering = {str(above) for above in (figure, *figure.parents)}

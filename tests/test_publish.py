@@ -18,7 +18,10 @@ PARAMS = """
 profile: quick
 data_root: data
 twins:
-  luna16-patches: {smoke: {scans: 24, candidates_per_scan: 20, positive_fraction: 0.3, seed: 0}}
+  luna16-patches:
+    smoke: &twin {scans: 60, candidates_per_scan: 8, positive_fraction: 0.35, seed: 0}
+    quick: *twin
+    paper: *twin
 runs:
   gcnn-luna16-patches-twin: {experiment: gcnn, dataset: luna16-patches, twin: true, data: build/twins/luna16-patches}
 grids:

@@ -99,7 +99,7 @@ def test_an_open_difference_says_what_would_settle_it():
     close = Tables(rows(CELLS | {("p4", 100): 0.35 * math.log10(130)}, seeds=3, seed_sd=0.3), history({"Z2": [1]}), 300)
     outcome = evaluate(test_of(arm="p4"), close)
     assert outcome.verdict == "inconclusive"
-    assert "would settle it (now 3 seeds and 40 patients or scans)" in outcome.reason
+    assert "would settle it (now 3 seeds and 40 groups of test cases)" in outcome.reason
 
 
 def test_settling_blames_what_dominates():

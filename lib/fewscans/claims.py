@@ -1,6 +1,6 @@
 """What the papers say, as data: claims.yaml, read and checked.
 
-A claim is one checkable statement. Each of its tests names, before any result is seen, the run that can test it,
+A claim is one checkable statement. Each of its tests names, before the results that decide it are seen, the run that can test it,
 the arm, the training size, the metric and the line or margin that decides. Verdicts are computed from tables
 (`verdicts`), never typed.
 """
@@ -94,7 +94,7 @@ class Test:
 class Claim:
     """One statement of a paper.   direct: in the paper's own setting, else its idea elsewhere ("conceptual").
     paper_value: the paper's number for what the tests measure, only if verified; paper_value_of: what it is a
-    number of.   note: said wherever the claim is not tested.
+    number of.   note: said wherever the claim is not tested or contradicted.
     """
 
     id: str

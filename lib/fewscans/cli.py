@@ -117,12 +117,13 @@ def scorecard() -> None:
 @app.command()
 def publish(
     run: Annotated[str, typer.Argument(help="a run whose table is in runs/")],
-    profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
+    profile: Annotated[str | None, typer.Option(help="the profile that it must be of; else found out")] = None,
+    incomplete: Annotated[str | None, typer.Option(help="why gaps or few seeds may be published; is recorded")] = None,
 ) -> None:
     """Copy a run's tables into reports/published/, to be kept in git."""
     from fewscans import publish as publishing
 
-    typer.echo(f"wrote {_short(publishing.publish(run, profile=profile))}")
+    typer.echo(f"wrote {_short(publishing.publish(run, profile, incomplete))}")
 
 
 @app.command()

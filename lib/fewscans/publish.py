@@ -84,7 +84,7 @@ def publish(
     if complaints and not incomplete:
         raise RunError(
             f"{run} is not fit to be published: {'; '.join(complaints)}. To publish it all the same, "
-            "say why (incomplete)"
+            "say why: --incomplete REASON"
         )
     about = {
         "run": run,

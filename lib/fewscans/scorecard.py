@@ -207,7 +207,7 @@ def _row(claim: Claim, test: Test, tables: Tables | None, source: str, why: str)
     outcome = evaluate(test, tables) if tables is not None else Outcome("not tested", reason=why)
     estimate = outcome.estimate
     reason = outcome.reason
-    if outcome.verdict == "not tested" and claim.note:
+    if outcome.verdict in ("not tested", "contradicted") and claim.note:
         reason = f"{reason}. {claim.note}" if reason else claim.note
     return Row(
         id=claim.id,

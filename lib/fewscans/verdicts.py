@@ -141,7 +141,7 @@ def _distance(value: float, test: Test) -> float:
 def settling(spread: Spread, distance: float) -> str:
     """What would bring the interval to one side, if the value and the parts of its variance stay what they are."""
     seeds, groups = spread.seeds_needed(distance), spread.groups_needed(distance)
-    now = f"now {spread.n_seeds} seeds and {spread.n_groups} patients or scans"
+    now = f"now {spread.n_seeds} seeds and {spread.n_groups} groups of test cases"
     if seeds is not None:
         return f"about {seeds} seeds would settle it ({now})"
     if groups is not None:
