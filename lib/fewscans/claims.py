@@ -1,8 +1,8 @@
 """What the papers say, as data: claims.yaml, read and checked.
 
-A claim is one checkable statement. Each of its tests names, before the results that decide it are seen, the run that can test it,
-the arm, the training size, the metric and the line or margin that decides. Verdicts are computed from tables
-(`verdicts`), never typed.
+A claim is one checkable statement. Each of its tests names, before the results that decide it are seen, the run that
+can test it, the arm, the training size, the metric and the line or margin that decides. Verdicts are computed from
+tables (`verdicts`), never typed.
 """
 
 from __future__ import annotations
