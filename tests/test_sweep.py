@@ -297,7 +297,7 @@ def test_device_threads_data_and_code_decide_a_run_and_its_place_and_name_do_not
 
 # Real training, in processes of their own
 
-SMALL = """{arms: {Z2: [10], p4m: [10], histogram: [10]}, seeds: 2, steps: 24, eval_every: 3,
+SMALL = """{arms: {Z2: [10], p4m: [10], histogram: [10]}, seeds: 2, steps: 90, eval_every: 5,
       learning_rates: [1.0e-3], width: 4}"""
 
 
