@@ -108,7 +108,7 @@ def factors_in_words(source: Source, arm: str = "p4m", baseline: str = "Z2") -> 
         return ""
     found = {n: source.factor(arm, n, baseline=baseline) for n in source.sizes(arm, baseline)[:-1]}
     told = "; ".join(f"N = {n:,}: {factor(e)}" for n, e in found.items())
-    return f" Times as many patches a plain CNN needs for what {arm} scores: {told}." if told else ""
+    return f" Times as many patches a plain CNN needs, at equal updates, for what {arm} scores: {told}." if told else ""
 
 
 def ordering(source: Source, arm: str = "p4m", baseline: str = "Z2", score: str = "auc") -> str:

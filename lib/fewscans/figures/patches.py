@@ -14,7 +14,7 @@ from fewscans.figures.picture import Picture, picture_only, sheet, styled
 from fewscans.figures.wording import listed, markdown
 
 SHOWN = 8
-NAMES = {"real LUNA16": "real LUNA16 scans", "twin": "the synthetic twin"}
+NAMES = {"real LUNA16": "LUNA16", "twin": "the synthetic twin"}
 SPLITS = ("train", "val", "test", "dropped")
 
 
@@ -56,7 +56,7 @@ def telling_patch(images: np.ndarray, labels: np.ndarray, look_at: int = 200) ->
 @styled
 def gallery(sets: Mapping[str, Patches], seed: int = 0) -> Picture:
     """Eight positives and eight negatives of each set, drawn at random from its training split."""
-    title = f"Nodule or not? Patches from {listed([NAMES.get(name, name) for name in sets])}"
+    title = f"Nodule or not? Patches of {listed([NAMES.get(name, name) for name in sets])}"
     rows = [(name, label) for name in sets for label in (1, 0)]
     note = "50 × 50 pixels, one axial slice, lung window. Drawn at random from the training split, not chosen."
     figure, axes = sheet(title, len(rows), SHOWN, 0.65 + 0.8 * len(rows), note)
@@ -67,7 +67,7 @@ def gallery(sets: Mapping[str, Patches], seed: int = 0) -> Picture:
         for panel, index in zip(line, chosen, strict=True):
             panel.imshow(patches.images[index], vmin=0, vmax=255)
             picture_only(panel)
-        line[0].set_ylabel(f"{name}:\n{'nodule' if label else 'none'}", fontsize=9)
+        line[0].set_ylabel(f"{name.split()[0]}:\n{'nodule' if label else 'none'}", fontsize=9)
     return Picture(figure, title, {"figure": "gallery", "data": {name: p.fingerprint for name, p in sets.items()}})
 
 
@@ -83,9 +83,9 @@ def split_table(sets: Mapping[str, Patches]) -> str:
     return markdown(["", "patches", "nodules", "scans (blocks of rows)"], rows)
 
 
-def duplicates(patches: Patches, shift: int = 4) -> dict[str, Matches]:
+def duplicates(patches: Patches) -> dict[str, Matches]:
     """Near-duplicates of test nodules in training or validation: by the scan-disjoint split, and by the leaky one."""
-    return {words: near_duplicates(patches, repository, shift).above()
+    return {words: near_duplicates(patches, repository).above()
             for words, repository in (("split by scan", False), ("split at random over candidates", True))}  # fmt: skip
 
 

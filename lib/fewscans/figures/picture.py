@@ -112,7 +112,8 @@ def sheet(
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)
     letters = int(WIDTH_INCHES * 72 / 7.1)
-    figure.suptitle(textwrap.fill(title, letters), x=0.012, ha="left", fontsize=12, fontweight="bold")
+    whole = title.replace("N = ", "N\u00a0=\u00a0")  # never parted at the end of a line
+    figure.suptitle(textwrap.fill(whole, letters), x=0.012, ha="left", fontsize=12, fontweight="bold")
     if note:
         small = textwrap.fill(note, int(WIDTH_INCHES * 72 / 4.15))
         figure.supxlabel(small, x=0.012, ha="left", fontsize=8, color=GREY)
