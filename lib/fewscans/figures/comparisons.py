@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fewscans.figures.arms import filled, look
 from fewscans.figures.picture import GREY, Picture, sheet, styled
-from fewscans.figures.sources import Source
-from fewscans.figures.wording import interval, listed, markdown, side
+from fewscans.figures.sources import Source, rounded
+from fewscans.figures.wording import interval, listed, markdown, side, signed
 from fewscans.stats import Estimate
+from fewscans.stats.resample import Resampled
 
 FAIR = ("p4", "p4m", "p4-compute", "p4m-compute")
 RIVALS = ("Z2-wide", "Z2-long", "Z2-tta-p4", "Z2-tta-p4m")
@@ -138,3 +139,35 @@ def _chance(found: dict[str, Estimate]) -> str:
     told = ((seeing, "above chance"), (blind, "at chance"))
     parts = [f"{listed([look(arm).label for arm in some])}: {words}" for some, words in told if some]
     return "; ".join(parts) if parts else "all networks below chance"
+
+
+def leakage_in_words(source: Source) -> str:
+    """By how much the leaky split changes a score; the two test sets differ, so there is no interval."""
+    pairs = [(arm, f"{arm}-leaky") for arm in ("Z2", "nearest") if f"{arm}-leaky" in source.arms]
+    told = []
+    for arm, leaky in pairs:
+        for n in source.sizes(arm, leaky):
+            change = source.score(leaky, n).value - source.score(arm, n).value
+            told.append(f"{signed(change)} for {look(arm).label} at N = {n:,}")
+    if not told:
+        return ""
+    return (
+        f"On the leaky split the AUC changes by {listed(told)}. The two test sets are not the same, so part of this may "
+        "be that one of them is easier."
+    )
+
+
+def blocks_in_words(source: Source, arm: str = "p4m", baseline: str = "Z2", n_train: int = 300) -> str:
+    """Whether the interval of a gain hangs on the size of the blocks that stand in for scans."""
+    if n_train not in source.sizes(arm, baseline):
+        return ""
+    rows = source.tables.predictions
+    rows = rows[rows["arm"].isin([arm, baseline]) & (rows["n_train"] == n_train)]
+    terms = {(arm, n_train): 1.0, (baseline, n_train): -1.0}
+    told = []
+    for together in (1, 2, 4):
+        codes = {group: i // together for i, group in enumerate(sorted(rows["group"].astype(str).unique()))}
+        merged = rows.assign(group=[f"{codes[group]:05d}" for group in rows["group"].astype(str)])
+        found = rounded(Resampled(merged, n_bootstrap=source.tables.n_bootstrap).spread(terms).estimate(0.95))
+        told.append(f"{interval(found, sign=True)} with {len(set(codes.values()))} blocks")
+    return f"{arm} minus {baseline} at N = {n_train:,}, with neighbouring blocks joined: {'; '.join(told)}."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fewscans import data, paths
-from fewscans.data.audit import Matches, near_duplicates
+from fewscans.data.audit import SHIFT, Matches, near_duplicates
 from fewscans.data.luna16_patches import Patches
 from fewscans.errors import DataError
 from fewscans.figures.picture import Picture, picture_only, sheet, styled
@@ -83,9 +83,9 @@ def split_table(sets: Mapping[str, Patches]) -> str:
     return markdown(["", "patches", "nodules", "scans (blocks of rows)"], rows)
 
 
-def duplicates(patches: Patches) -> dict[str, Matches]:
+def duplicates(patches: Patches, shift: int = SHIFT) -> dict[str, Matches]:
     """Near-duplicates of test nodules in training or validation: by the scan-disjoint split, and by the leaky one."""
-    return {words: near_duplicates(patches, repository).above()
+    return {words: near_duplicates(patches, repository, shift).above()
             for words, repository in (("split by scan", False), ("split at random over candidates", True))}  # fmt: skip
 
 
