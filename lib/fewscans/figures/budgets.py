@@ -50,6 +50,6 @@ def protocol(grid: gcnn.Grid) -> str:
         ["validated every", f"{grid.eval_every} updates"],
         ["learning rates (Adam)", chosen],
         ["seeds (subset and initialisation)", grid.seeds],
-        ["augmentation", "as in the paper, for all arms" if grid.augment else "none"],
+        ["augmentation", "after the paper (ranges: part 5), the same for all arms" if grid.augment else "none"],
     ]
     return markdown(["protocol", ""], rows)
