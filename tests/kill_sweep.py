@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,11 @@ def project(folder: Path, grid: str = GRID) -> Path:
     return folder
 
 
+def _hear_interrupts() -> None:
+    """A shell starts what runs in its background deaf to SIGINT, and so would be all that this starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Sweep:
     """`fewscans train` in processes of its own; the store's path in their environment is how all of them are found."""
@@ -71,7 +77,7 @@ class Sweep:
         command = (sys.executable, "-c", "from fewscans.cli import main; main()", "train", RUN, *options)
         self.process = subprocess.Popen(
             command, env=environment, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=_hear_interrupts,
         )  # fmt: skip
         return self
 

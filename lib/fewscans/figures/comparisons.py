@@ -152,8 +152,8 @@ def leakage_in_words(source: Source) -> str:
     if not told:
         return ""
     return (
-        f"On the leaky split the AUC changes by {listed(told)}. The two test sets are not the same, so part of this may "
-        "be that one of them is easier."
+        f"On the leaky split the AUC changes by {listed(told)}. The two test sets are not the same, so part of this "
+        "may be that one of them is easier."
     )
 
 

@@ -157,7 +157,7 @@ def small_validation(source: Source, arm: str = "p4m", baseline: str = "Z2") -> 
     ahead = {split: sum(side(e) > 0 for e in found.values()) for split, found in gains.items()}
     title = (
         f"{source.prefix}: {arm}'s gain is sure at {ahead['test']} of {len(shared)} sizes, and at "
-        f"{ahead['test-small-val']} if validation, too, has no more than N patches"
+        f"{ahead['test-small-val']} if no more than N validation patches choose the checkpoint"
     )
     figure, axes = sheet(title, height=3.3, note=source.note)
     panel = axes[0, 0]
