@@ -27,6 +27,7 @@ from fewscans.experiments import Run
 from fewscans.onerun import Context, Setting
 
 POLL_SECONDS = 1.0
+TELL_EVERY_SECONDS = 60.0  # where there is no terminal to draw a bar on, as in a cluster's log
 
 
 @dataclass
@@ -178,13 +179,14 @@ def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, n
 
 
 class _Progress:
-    """A bar over the sweep's work (multiply-adds), with the time left; quiet where nobody looks."""
+    """A bar over the sweep's work (multiply-adds), with the time left; without a terminal, a line a minute."""
 
     def __init__(self, show: bool, name: str):
         self.show, self.name = show, name
         self.runs, self.finished = 0, 0
         self.bar = None
         self._work: dict[Run, float] = {}
+        self._told = time.monotonic()
 
     def __enter__(self):
         return self
@@ -227,8 +229,13 @@ class _Progress:
         self._tell(run)
 
     def _tell(self, run: Run | None = None) -> None:
-        if self.bar is not None:
-            self.bar.set_postfix_str(f"{self.finished} of {self.runs} runs" + (f", last {run}" if run else ""))
+        if self.bar is None:
+            return
+        state = f"{self.finished} of {self.runs} runs" + (f", last {run}" if run else "")
+        self.bar.set_postfix_str(state)
+        if self.bar.disable and time.monotonic() - self._told >= TELL_EVERY_SECONDS:
+            self._told = time.monotonic()
+            print(f"{self.name}: {state}", file=sys.stderr, flush=True)
 
     def write(self, text: str) -> None:
         """A line above the bar."""
