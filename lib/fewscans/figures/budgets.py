@@ -53,3 +53,21 @@ def protocol(grid: gcnn.Grid) -> str:
         ["augmentation", "after the paper (ranges: part 5), the same for all arms" if grid.augment else "none"],
     ]
     return markdown(["protocol", ""], rows)
+
+
+def rates_of(source: Source, arms=("Z2", "p4", "p4m")) -> str:
+    """Markdown: the learning rate that validation chose per arm and size; one at the edge of the grid is marked."""
+    chosen = {(r["arm"], r["n_train"]): r["learning_rate"] for r in source.records if r["arm"] in arms}
+    tried = sorted((source.about.get("params") or {}).get("learning_rates", set(chosen.values())))
+    if len(tried) < 2:
+        return ""
+    n_all = sorted({n for _, n in chosen})
+    rows = [
+        [look(arm).label, *(_rate(chosen[arm, n], tried) if (arm, n) in chosen else "" for n in n_all)] for arm in arms
+    ]
+    table = markdown(["learning rate chosen", *(f"N = {n:,}" for n in n_all)], rows)
+    return f"{table}\n\n\\* the largest or smallest on offer: a rate beyond might do better."
+
+
+def _rate(rate: float, tried: list[float]) -> str:
+    return f"{rate:g}{' *' if rate in (tried[0], tried[-1]) else ''}"

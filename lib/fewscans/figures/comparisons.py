@@ -80,16 +80,16 @@ def _most_shared(source: Source, arm: str) -> tuple[int, list[str]]:
 
 
 def rivals(source: Source, arm: str = "p4m") -> str:
-    """Markdown: `arm` against each rival explanation (more compute, more updates, copies, the head), at the size that
-    most rivals share.
-    """
-    n_train, others = _most_shared(source, arm)
+    """Markdown: `arm` minus each rival explanation (more compute, more updates, copies, sham), at every shared size."""
+    _, others = _most_shared(source, arm)
+    n_all = sorted({n for other in others for n in source.sizes(arm, other)})
     rows = []
     for other in others:
-        e = source.gain(arm, n_train, baseline=other)
-        told = {1: f"{arm} is better", -1: f"{arm} is worse", 0: "open"}[side(e)]
-        rows.append([look(other).label, interval(e, sign=True), told])
-    return markdown([f"{arm} at N = {n_train:,}, minus …", "AUC (95 % interval)", ""], rows)
+        gains = {n: source.gain(arm, n, baseline=other) for n in source.sizes(arm, other)}
+        told = [f"{interval(gains[n], sign=True)}{' *' if side(gains[n]) else ''}" if n in gains else "" for n in n_all]
+        rows.append([look(other).label, *told])
+    table = markdown([f"{arm} minus …, AUC", *(f"N = {n:,}" for n in n_all)], rows)
+    return f"{table}\n\n\\* the interval does not cover 0. {arm} itself is not averaged over turned copies here."
 
 
 def score_table(source: Source, arms, score: str = "auc", n_train=None) -> str:
