@@ -637,7 +637,8 @@ def test_an_exported_layer_is_a_plain_convolution_with_the_same_output(name, kin
 
 @pytest.mark.parametrize("name", ["p4m", "D4"])
 def test_mixed_precision_trains(name):
-    module, x = stack(name), image(name)
+    # twice the side: on maps of 2 x 2 x 2, torch's own bfloat16 Conv3d reads memory that nobody wrote (torch 2.13, CPU)
+    module, x = stack(name), torch.randn(2, 2, *(2 * size for size in side(name)))
     with torch.autocast("cpu", torch.bfloat16):
         assert module[1](module[0](x)).dtype == torch.bfloat16
         module(x).float().square().mean().backward()
