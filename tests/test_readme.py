@@ -1,0 +1,41 @@
+"""The README's opening is prose; the verdicts it tells of are computed. They must say the same."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OPENING = " ".join((ROOT / "README.md").read_text(encoding="utf-8").partition("## Two commands")[0].split())
+VERDICTS = {
+    row["id"]: row["verdict"]
+    for row in json.loads((ROOT / "reports" / "scorecard.json").read_text(encoding="utf-8"))
+    if row["real"] and row["dataset"] == "luna16-patches"
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "verdicts"),
+    [
+        ("with equally many updates for all, they are ahead of a plain network from 300 training patches on",
+         {"planar-p4m-beats-plain-n300": "reproduced", "planar-p4m-beats-plain-n1000": "reproduced"}),
+        ("a plain network that gets four times the updates, and so about the same computing time, draws level",
+         {"control-beats-long-n300": "inconclusive"}),
+        ("nearly so does one that is averaged over turned copies of each test patch",
+         {"planar-beats-tta-n30": "inconclusive", "planar-beats-tta-n300": "inconclusive"}),
+        ("Below 300 patches the gain in AUC is open",
+         {"planar-p4m-beats-plain-n30": "inconclusive", "planar-p4m-beats-plain-n100": "inconclusive"}),
+        ("ten times fewer is contradicted at 30 and open at 100",
+         {"planar-tenfold-n30": "contradicted", "planar-tenfold-n100": "inconclusive"}),
+    ],
+)  # fmt: skip
+def test_the_opening_says_what_the_verdicts_say(words, verdicts):
+    assert words in OPENING, "the sentence changed: change what it rests on here too"
+    assert {name: VERDICTS[name] for name in verdicts} == verdicts
+
+
+def test_the_opening_s_test_set_is_the_published_one():
+    cases = re.search(r"\*Real CT: ([\d,]+) test patches of LUNA16 candidates \((\d+) nodules\)", OPENING)
+    about = (ROOT / "reports/published/gcnn/luna16-patches/README.md").read_text(encoding="utf-8")
+    assert f"| p4m | 30, 100, 300, 1000, 1856 | 10 | {cases[1].replace(',', '')} ({cases[2]}) |" in about
