@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def setting(data, tmp_path) -> Setting:
-    return Setting(kill_sweep.RUN, "gcnn", GRID, data, tmp_path / "store", "cpu")
+    return Setting(kill_sweep.RUN, "gcnn", "luna16-patches", GRID, data, tmp_path / "store", "cpu")
 
 
 def outcomes(setting, runs, slots=1, on_progress=lambda run, share: None) -> list[Outcome]:

@@ -303,7 +303,8 @@ SMALL = """{arms: {Z2: [10], p4m: [10], histogram: [10]}, seeds: 2, steps: 90, e
 
 def setting_of(folder, store_folder) -> Setting:
     grid = params.load(folder / "params.yaml").grid(kill_sweep.RUN)
-    return Setting(kill_sweep.RUN, "gcnn", grid, folder / "build/twins/luna16-patches", store_folder, "cpu")
+    data = folder / "build/twins/luna16-patches"
+    return Setting(kill_sweep.RUN, "gcnn", "luna16-patches", grid, data, store_folder, "cpu")
 
 
 @pytest.fixture(scope="module")

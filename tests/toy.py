@@ -31,7 +31,7 @@ class Grid:
                 raise ParamsError(f"unknown arm {arm!r}; known arms: {', '.join(KNOWN)}")
 
 
-def _read(path):
+def _read(dataset, path, grid):
     text = Path(path).read_text()
     return types.SimpleNamespace(fingerprint=text, size=len(text))
 
@@ -64,7 +64,7 @@ def register(monkeypatch) -> None:
     """`toy`, for the time of a test."""
     module = types.ModuleType("toy_experiment")
     vars(module).update(
-        Grid=Grid, CODE=(), read=_read, final=_final, check=_check, train_run=_train_run,
+        Grid=Grid, code=lambda dataset: (), read=_read, final=_final, check=_check, train_run=_train_run,
         plan=lambda grid, losses: list(dict.fromkeys(sorted(_trials(grid)) + sorted(_final(grid, losses)))),
         decides=lambda run, grid: {"run": [run.seed, run.n_train, run.arm, run.learning_rate]},
         arm_names=lambda grid: list(grid.arms), work=lambda run, grid: 1.0, steps=lambda run, grid: 1,
@@ -77,7 +77,7 @@ def setting(folder: Path, arms=None, seeds: int = 3, store_folder: str = "store"
     """A sweep of the toy over a file of a few letters."""
     (folder / "data.txt").write_text("data")
     grid = Grid({"a": (2, 4), "b": (2,)} if arms is None else arms, seeds)
-    return Setting("toy-x", "toy", grid, folder / "data.txt", folder / store_folder, "cpu")
+    return Setting("toy-x", "toy", "x", grid, folder / "data.txt", folder / store_folder, "cpu")
 
 
 class Inline:

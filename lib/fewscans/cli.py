@@ -186,7 +186,7 @@ def _setting(run: str, profile: str | None, device: str, threads: int):
             raise RunError(f"{_short(folder)} does not exist; write the twin first: fewscans twin {spec.dataset}")
     else:
         folder = data.find(spec.dataset, paths.data_root())
-    return Setting(run, spec.experiment, grid, folder, paths.store(), device, threads)
+    return Setting(run, spec.experiment, spec.dataset, grid, folder, paths.store(), device, threads)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -24,6 +24,7 @@ class Setting:
 
     name: str
     experiment: str
+    dataset: str
     grid: object
     data_path: Path
     store_folder: Path
@@ -42,9 +43,9 @@ class Context:
     def __init__(self, setting: Setting):
         self.setting = setting
         self.experiment = experiments.get(setting.experiment)
-        self.data = self.experiment.read(setting.data_path)
+        self.data = self.experiment.read(setting.dataset, setting.data_path, setting.grid)
         self.store = store.Store(setting.store_folder)
-        self.code = store.code_fingerprint(self.experiment.CODE)
+        self.code = store.code_fingerprint(self.experiment.code(setting.dataset))
         for what, began, now in (
             (f"the code of {setting.experiment}", setting.code, self.code),
             (f"{setting.data_path}", setting.data, self.data.fingerprint),

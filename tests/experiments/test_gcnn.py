@@ -12,7 +12,8 @@ from fewscans import store, train
 from fewscans.data import splits
 from fewscans.errors import DataError, ParamsError, RunError
 from fewscans.experiments import Run, gcnn
-from fewscans.experiments.gcnn import ARMS, Grid
+from fewscans.experiments.arms import ARMS, PLANE, Arm
+from fewscans.experiments.gcnn import Grid
 from fewscans.groups import Group
 from fewscans.nn.gcnn import NoduleNet
 from fewscans.nn.gconv import act_on_image
@@ -105,19 +106,29 @@ def test_trivial_baselines_have_no_rate_to_choose():
 # What decides a run
 
 
-CHANGED = {"steps": 5, "eval_every": 1, "batch_size": 7, "width": 5, "augment": False}
-ELSEWHERE = {"arms": {"p4": (10,)}, "seeds": 9, "learning_rates": RATES, "tuning_seeds": 2}
+CHANGED = {
+    "steps": 5, "eval_every": 1, "batch_size": 7, "width": 5, "augment": False, "patch": (40, 40),
+    "pools": ((3, 3), (2, 2), (2, 2)), "balanced_validation": True,
+}  # fmt: skip
+ELSEWHERE = {
+    "arms": {"p4": (10,)}, "seeds": 9, "learning_rates": RATES, "tuning_seeds": 2,
+    # how cases are cut from scans: it decides the data, whose fingerprint is in the key
+    "spacing_mm": (1.0, 1.0), "negatives_per_scan": 3, "train_negatives": 30,
+}  # fmt: skip
 
 
 def test_each_parameter_either_decides_a_run_or_chooses_among_runs():
-    assert set(CHANGED) | set(ELSEWHERE) == {field.name for field in fields(Grid)}
+    in_space = {"downsample"}  # tested below
+    assert set(CHANGED) | set(ELSEWHERE) | in_space == {field.name for field in fields(Grid)}
 
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_parameter_that_changes_a_run_changes_its_key(patches, name):
-    run, changed = Run(0, 10, "Z2", 1e-2), replace(GRID, **{name: CHANGED[name]})
-    assert gcnn.decides(run, changed) != gcnn.decides(run, GRID)
-    first, second = (trained(run, patches, grid) for grid in (GRID, changed))
+    run, base = Run(0, 10, "Z2", 1e-2), replace(GRID, patch=(24, 24))
+    changed = replace(base, **{name: CHANGED[name]})
+    assert gcnn.decides(run, changed) != gcnn.decides(run, base)
+    lopsided = np.where((patches.split == "val") & (np.arange(len(patches)) % 4 == 1), "dropped", patches.split)
+    first, second = (trained(run, replace(patches, split=lopsided), grid) for grid in (base, changed))
     assert first[1].history != second[1].history, "and the key changes for a reason"
 
 
@@ -138,10 +149,11 @@ def test_every_run_has_a_key_of_its_own():
 def test_what_an_arm_is_belongs_to_its_key(monkeypatch):
     run = Run(0, 10, "Z2", 1e-2)
     before = gcnn.decides(run, GRID)
-    for field in fields(gcnn.Arm):
+    for field in fields(Arm):
         other = {"group": "p4", "budget": "compute", "head": "invariant", "like": "p4m", "updates": 2, "sham": True,
+                 "shuffled": True,
                  "repository_split": True, "trivial": "centre", "turned": ("p4",)}[field.name]  # fmt: skip
-        monkeypatch.setitem(ARMS, "Z2", replace(gcnn.Arm(turned=("p4", "p4m")), **{field.name: other}))
+        monkeypatch.setitem(ARMS, "Z2", replace(Arm(turned=("p4", "p4m")), **{field.name: other}))
         assert gcnn.decides(run, GRID) != before, field.name
 
 
@@ -216,7 +228,7 @@ def test_a_size_the_data_cannot_carry_is_an_error_before_anything_is_trained(pat
 
 
 def networks(width=8):
-    return {arm: gcnn.model(arm, width, 0) for arm, spec in ARMS.items() if spec.trivial is None}
+    return {arm: gcnn.model(arm, width, 0) for arm, spec in PLANE.items() if spec.trivial is None}
 
 
 def test_equal_parameters_are_about_equal_and_equal_compute_is_no_more():
@@ -412,7 +424,13 @@ def test_no_augmentation_means_the_patches_as_they_are(patches, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arms": {"Z3": (10,)}}, "unknown arm 'Z3'.*known arms: Z2, p4"),
+        ({"arms": {"Z4": (10,)}}, "unknown arm 'Z4'.*known arms: Z2, p4"),
+        ({"arms": {"Z3": (10,)}}, r"arms.Z3 has a group of space, but patch is \[48, 48\]"),
+        ({"patch": (8, 24, 24)}, r"arms.Z2 has a group of the plane, but patch is \[8, 24, 24\]"),
+        ({"patch": (4, 4)}, r"patch must be .* got \[4, 4\]"),
+        ({"pools": ((2, 2),)}, "pools must be three windows, got 1"),
+        ({"pools": ((2, 2), (2, 2), (0, 2))}, r"a window of pools must be 2 numbers above 0.*got \[0, 2\]"),
+        ({"negatives_per_scan": 0}, "negatives_per_scan must be at least 1"),
         ({"arms": {"Z2-tta-p4": (10,)}}, "unknown arm 'Z2-tta-p4'; it is computed along with Z2"),
         ({"arms": {}}, "arms is empty"),
         ({"arms": {"Z2": ()}}, "arms.Z2.*got \\[\\]"),

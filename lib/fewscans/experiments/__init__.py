@@ -2,8 +2,8 @@
 
 An experiment is a module with
     Grid                       a frozen dataclass: what params.yaml may say under grids.<run>.<profile>
-    CODE                       the modules whose code decides a run
-    read(path)                 its data, with a `fingerprint`
+    code(dataset)              the modules whose code decides a run on that data set
+    read(dataset, path, grid)  its data, with a `fingerprint`, and perhaps a `reference()` for FROC
     check(grid, data)          an error before anything is trained, if the data cannot carry the grid
     plan(grid, losses)         the runs known so far, given the validation losses of those that are done
     final(grid, losses)        the runs of the table, as far as they are known

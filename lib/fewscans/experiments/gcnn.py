@@ -1,4 +1,4 @@
-"""G-CNN on planar candidate patches: arms, grid and training protocol.
+"""G-CNN in space, as published, and on the plane: grid and training protocol.
 
 Source: Winkels & Cohen, Med. Image Anal. 55 (2019): Adam, batches of 30, cross-entropy, balanced nested subsets, the
 same augmentation for all arms. Where the paper stops early with patience 5, every arm here gets the same number of
@@ -8,6 +8,8 @@ chosen on validation loss.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,60 +21,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewscans import augment, store, train
-from fewscans.data import luna16_patches, splits
-from fewscans.errors import ParamsError, RunError
+from fewscans.data import splits
+from fewscans.data.samples import Samples
+from fewscans.errors import DataError, ParamsError, RunError
 from fewscans.experiments import Run, trivial
+from fewscans.experiments.arms import ARMS
 from fewscans.groups import Group
 from fewscans.nn.gcnn import NoduleNet
 from fewscans.nn.gconv import act_on_image
 
-CODE = (
+SHARED_CODE = (
     "fewscans.groups", "fewscans.nn.gconv", "fewscans.nn.gcnn", "fewscans.augment", "fewscans.train",
-    "fewscans.data.luna16_patches", "fewscans.data.splits", "fewscans.experiments.gcnn", "fewscans.experiments.trivial",
+    "fewscans.data.splits", "fewscans.experiments.arms", "fewscans.experiments.gcnn", "fewscans.experiments.trivial",
 )  # fmt: skip
-SIZE = 48  # even at every pool: 48, 24, 12, 6
-PREDICT_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One line of the figure.
-
-    like: take the channels of that group's network, orientations and all, so that the plain network costs as much.
-    updates: times the grid's steps.   sham: see `Group.sham`.   repository_split: train and test on the source's leaky
-    split.   trivial: no network at all.   turned: groups whose elements are averaged over at test time, as arms of
-    their own.
-    """
-
-    group: str = "Z2"
-    budget: str = "parameters"
-    head: str = "paper"
-    like: str | None = None
-    updates: int = 1
-    sham: bool = False
-    repository_split: bool = False
-    trivial: str | None = None
-    turned: tuple[str, ...] = ()
-
-
-ARMS: dict[str, Arm] = {
-    "Z2": Arm(turned=("p4", "p4m")),
-    "p4": Arm("p4"),
-    "p4m": Arm("p4m"),
-    "p4-compute": Arm("p4", budget="compute"),
-    "p4m-compute": Arm("p4m", budget="compute"),
-    "Z2-wide": Arm(like="p4m"),
-    "Z2-long": Arm(updates=4),
-    "p4m-sham": Arm("p4m", sham=True),
-    "Z2-invariant": Arm(head="invariant"),
-    "p4-invariant": Arm("p4", head="invariant"),
-    "p4m-invariant": Arm("p4m", head="invariant"),
-    "Z2-leaky": Arm(repository_split=True),
-    "histogram": Arm(trivial="histogram"),
-    "centre": Arm(trivial="centre"),
-    "nearest": Arm(trivial="nearest"),
-    "nearest-leaky": Arm(trivial="nearest", repository_split=True),
+READERS = {
+    "luna16-patches": ("fewscans.data.luna16_patches",),
+    "orientation": ("fewscans.data.luna16_patches",),
+    "adrenalmnist3d": ("fewscans.data.medmnist3d",),
+    "nodulemnist3d": ("fewscans.data.medmnist3d",),
+    "luna16": ("fewscans.data.mhd", "fewscans.data.luna16", "fewscans.data.luna16_candidates"),
 }
+SIZE = 48  # of planar patches, even at every pool: 48, 24, 12, 6
+PREDICT_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -81,7 +51,11 @@ class Grid:
 
     arms: sizes of the balanced training subset for each arm.   seeds: 0 … seeds - 1, shared by all arms.   steps:
     updates.   learning_rates: tried on the first `tuning_seeds` seeds, chosen per arm and size.   width: of the plain
-    network's first layer.   augment: off only where orientation carries the label.
+    network's first layer.   augment: off only where orientation carries the label.   patch: what the networks see, (y,
+    x) or (z, y, x).   downsample: MedMNIST's volumes are averaged over blocks of so many voxels a side.   pools: see
+    `NoduleNet`.   spacing_mm: of the patch's voxels, for data sets that are cut from scans.   negatives_per_scan,
+    train_negatives: how much of such a list of candidates is cut.   balanced_validation: both classes count equally in
+    the validation loss, as they do in training; else each case does.
     Raises ParamsError for an unknown arm and for what cannot be.
     """
 
@@ -94,6 +68,13 @@ class Grid:
     batch_size: int = 30
     width: int = 16
     augment: bool = True
+    patch: tuple[int, ...] = (SIZE, SIZE)
+    downsample: int = 1
+    pools: tuple[tuple[int, ...], ...] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    negatives_per_scan: int | None = None
+    train_negatives: int | None = None
+    balanced_validation: bool = False
 
     def __post_init__(self):
         for arm, sizes in self.arms.items():
@@ -107,7 +88,12 @@ class Grid:
                 )
             if len(set(sizes)) < len(sizes):
                 raise ParamsError(f"arms.{arm} names a size twice: {list(sizes)}")
-        for name in ("seeds", "steps", "eval_every", "tuning_seeds", "batch_size", "width"):
+            dim = Group.named(ARMS[arm].group).dim
+            if ARMS[arm].trivial is None and dim != len(self.patch):
+                raise ParamsError(
+                    f"arms.{arm} has a group of {'the plane' if dim == 2 else 'space'}, but patch is {list(self.patch)}"
+                )
+        for name in ("seeds", "steps", "eval_every", "tuning_seeds", "batch_size", "width", "downsample"):
             if getattr(self, name) < 1:
                 raise ParamsError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.arms:
@@ -116,20 +102,76 @@ class Grid:
             raise ParamsError(f"learning_rates must lie between 0 and 1, got {list(self.learning_rates)}")
         if len(set(self.learning_rates)) < len(self.learning_rates):
             raise ParamsError(f"learning_rates names a rate twice: {list(self.learning_rates)}")
+        if len(self.patch) not in (2, 3) or min(self.patch) < 8 // 2 ** (len(self.patch) - 2):
+            raise ParamsError(f"patch must be two sizes of at least 8 or three of at least 4, got {list(self.patch)}")
+        for name, value in [("spacing_mm", self.spacing_mm), *(("a window of pools", w) for w in self.pools or ())]:
+            if value is not None and (len(value) != len(self.patch) or not all(v > 0 for v in value)):
+                raise ParamsError(f"{name} must be {len(self.patch)} numbers above 0, as patch has; got {list(value)}")
+        if self.pools is not None and len(self.pools) != 3:
+            raise ParamsError(f"pools must be three windows, got {len(self.pools)}")
+        for name in ("negatives_per_scan", "train_negatives"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ParamsError(f"{name} must be at least 1, or left out for all; got {getattr(self, name)}")
         if self.tuning_seeds > self.seeds:
             raise ParamsError(f"tuning_seeds ({self.tuning_seeds}) exceeds seeds ({self.seeds})")
 
 
-def read(path: Path) -> luna16_patches.Patches:
-    return luna16_patches.read(path)
+def code(dataset: str) -> tuple[str, ...]:
+    """The modules whose code decides a run on that data set."""
+    return (*SHARED_CODE, *READERS[dataset])
+
+
+def read(dataset: str, path: Path, grid: Grid) -> Samples:
+    """The data set's cases, with images large enough for the grid's patch.
+
+    Returns `Samples`, or what has its fields.   Raises DataError for a data set that this experiment cannot read.
+    """
+    if dataset in ("luna16-patches", "orientation"):
+        from fewscans.data import luna16_patches
+
+        return luna16_patches.read(path)
+    if dataset in ("adrenalmnist3d", "nodulemnist3d"):
+        from fewscans.data import medmnist3d
+
+        return _fitted(medmnist3d.read(path, dataset), grid)
+    if dataset == "luna16":
+        from fewscans.data import luna16_candidates
+
+        if grid.spacing_mm is None:
+            raise ParamsError("spacing_mm is missing: patches of scans are cut at a spacing, (z, y, x) in mm")
+        return luna16_candidates.prepare(
+            path, grid.patch, grid.spacing_mm, _margin(grid), grid.negatives_per_scan, grid.train_negatives
+        )
+    raise DataError(f"the experiment gcnn cannot read {dataset!r}; it reads {', '.join(READERS)}")
+
+
+def _margin(grid: Grid) -> tuple[int, ...]:
+    """Voxels around the patch that turning it about z and shifting it bring into view."""
+    shift = [math.ceil(side * augment.SHIFT_SHARE) for side in grid.patch]
+    turn = math.ceil((math.sqrt(2) - 1) / 2 * max(grid.patch[-2:]))
+    return (*shift[:-2], *(s + turn for s in shift[-2:]))
+
+
+def _fitted(samples: Samples, grid: Grid) -> Samples:
+    """Dark borders where the images are smaller than the patch, 28 voxels to 32, say; then means over blocks."""
+    widths, blocks = [(0, 0)], [len(samples)]
+    for part, whole in zip(grid.patch, samples.images.shape[1:], strict=True):
+        side = max(part * grid.downsample, whole + -whole % grid.downsample)
+        widths.append(((side - whole) // 2, side - whole - (side - whole) // 2))
+        blocks += [side // grid.downsample, grid.downsample]
+    images = np.pad(samples.images, widths)
+    if grid.downsample > 1:
+        images = images.reshape(blocks).mean(axis=tuple(range(2, len(blocks), 2)), dtype=np.float32).round()
+    return dataclasses.replace(samples, images=images.astype(np.uint8))
 
 
 def decides(run: Run, grid: Grid) -> dict:
     """The parameters that decide one run (data, code, device and threads are added by the sweep)."""
     spec = ARMS[run.arm]
     chosen = {"arm": run.arm, "n_train": run.n_train, "seed": run.seed, "spec": vars(spec)}
+    chosen |= {"patch": grid.patch, "downsample": grid.downsample}
     if spec.trivial is None:
-        names = ("steps", "eval_every", "batch_size", "width", "augment")
+        names = ("steps", "eval_every", "batch_size", "width", "augment", "pools", "balanced_validation")
         chosen |= {"learning_rate": run.learning_rate} | {name: getattr(grid, name) for name in names}
     return chosen
 
@@ -169,23 +211,26 @@ def arm_names(grid: Grid) -> list[str]:
     return [name for arm in grid.arms for name in (arm, *(f"{arm}-tta-{g}" for g in ARMS[arm].turned))]
 
 
-def check(grid: Grid, data: luna16_patches.Patches) -> None:
+def check(grid: Grid, data: Samples) -> None:
     """DataError or ParamsError before anything is trained, if the data cannot carry the grid."""
+    found, wanted = (" x ".join(map(str, sizes)) for sizes in (data.images.shape[1:], grid.patch))
+    if any(have < want for have, want in zip(data.images.shape[1:], grid.patch, strict=True)):
+        raise DataError(f"{data.path}: its images are {found} voxels, too small for a patch of {wanted}")
     for arm, sizes in grid.arms.items():
         for n in sizes:
             splits.nested_balanced(data.labels, data.indices("train", ARMS[arm].repository_split), n, 0)
 
 
-def model(arm: str, width: int, seed: int) -> NoduleNet:
+def model(arm: str, width: int, seed: int, patch: tuple[int, ...] = (SIZE, SIZE), pools=None) -> NoduleNet:
     """The untrained network of an arm; a sham group is drawn from the seed, as everything else of a run is."""
     spec = ARMS[arm]
     group = Group.named(spec.group)
     channels = None
     if spec.like is not None:
-        other = NoduleNet(spec.like, (SIZE, SIZE), width)
+        other = NoduleNet(spec.like, patch, width, pools=pools)
         channels = [c * other.group.order for c in other.channels]
     group = group.sham(seed) if spec.sham else group
-    net = NoduleNet(group, (SIZE, SIZE), width, head=spec.head, budget=spec.budget, channels=channels)
+    net = NoduleNet(group, patch, width, spec.head, spec.budget, channels, pools)
     net.reset_parameters(train.generator(seed, "initialisation"))
     return net
 
@@ -195,7 +240,8 @@ def work(run: Run, grid: Grid) -> float:
     spec = ARMS[run.arm]
     if spec.trivial is not None:
         return 1.0
-    return float(model(run.arm, grid.width, 0).macs() + 2e6) * grid.steps * spec.updates
+    macs = model(run.arm, grid.width, 0, grid.patch, grid.pools).macs()
+    return float(macs + 2e6) * grid.steps * spec.updates
 
 
 def steps(run: Run, grid: Grid) -> int:
@@ -205,7 +251,7 @@ def steps(run: Run, grid: Grid) -> int:
 def train_run(
     run: Run,
     grid: Grid,
-    data: luna16_patches.Patches,
+    data: Samples,
     device: torch.device,
     checkpoint: Path | None = None,
     on_step: Callable[[int], None] | None = None,
@@ -231,25 +277,33 @@ def train_run(
             on_step(1)
         return store.Entry(rows(run.arm, "test", scorer(data.images[test])), [], {"parameters": 0, "macs": 0}), {}
 
-    net = model(run.arm, grid.width, run.seed).to(device)
-    images = torch.from_numpy(data.images).unsqueeze(1)  # (n, 1, 50, 50) uint8
-    labels = torch.from_numpy(data.labels).float()
-    x_train, y_train = images[subset].to(device), labels[subset].to(device)
-    x_val, y_val = _scaled(augment.centre(images[pools["val"]], SIZE)).to(device), labels[pools["val"]].to(device)
+    net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
+    (x_train, y_train), (x_val, y_val) = (
+        (_images(data, indices).to(device), _labels(data, indices, spec.shuffled, run.seed).to(device))
+        for indices in (subset, pools["val"])
+    )
     in_small = torch.from_numpy(np.isin(pools["val"], small)).to(device)
+    max_shift = augment.MAX_SHIFT_VOXELS
+    if len(grid.patch) == 3:
+        max_shift = tuple(side * augment.SHIFT_SHARE for side in grid.patch[::-1])
 
     def batch(indices: Tensor, step: int) -> tuple[Tensor, Tensor]:
         x = _scaled(x_train[indices.to(device)])
         if grid.augment:
-            decisions = augment.draw(len(indices), train.generator(run.seed, "augmentation", step))
-            x = augment.apply(x, decisions, SIZE, train.generator(run.seed, "noise", step))
+            decisions = augment.draw(len(indices), train.generator(run.seed, "augmentation", step), max_shift)
+            noise = train.generator(run.seed, "noise", step)
+            x = augment.apply(x, decisions, grid.patch, noise)
         else:
-            x = augment.centre(x, SIZE)
+            x = augment.centre(x, grid.patch)
         return x, y_train[indices.to(device)]
 
     def validate(net: NoduleNet) -> dict[str, float]:
-        losses = F.binary_cross_entropy_with_logits(_logits(_deployed(net), x_val), y_val, reduction="none")
-        return {"val_loss": float(losses.mean()), "small_val_loss": float(losses[in_small].mean())}
+        losses = F.binary_cross_entropy_with_logits(_logits(_deployed(net), x_val, grid), y_val, reduction="none")
+        mean = _class_mean if grid.balanced_validation else lambda values, _: values.mean()
+        return {
+            "val_loss": float(mean(losses, y_val)),
+            "small_val_loss": float(mean(losses[in_small], y_val[in_small])),
+        }
 
     budget = train.Budget(grid.steps * spec.updates, grid.batch_size, run.learning_rate, grid.eval_every * spec.updates)
     fitted = train.fit(
@@ -259,15 +313,15 @@ def train_run(
     if missing:
         raise RunError(f"{run}: no finite validation loss, so no checkpoint; lower the learning rate")
 
-    x_test = _scaled(augment.centre(images[test], SIZE)).to(device)
+    x_test = _images(data, test).to(device)
     tables = []
     for split, chosen_by in (("test", "val_loss"), ("test-small-val", "small_val_loss")):
         net.load_state_dict(fitted.best[chosen_by])
         plain = _deployed(net)
-        tables.append(rows(run.arm, split, _probabilities(plain, x_test)))
+        tables.append(rows(run.arm, split, _probabilities(plain, x_test, grid)))
         for name in spec.turned:
             group = Group.named(name)
-            turned = [_probabilities(plain, act_on_image(group, h, x_test)) for h in range(group.order)]
+            turned = [_probabilities(plain, x_test, grid, group, h) for h in range(group.order)]
             tables.append(rows(f"{run.arm}-tta-{name}", split, np.mean(turned, axis=0)))
     record = {
         "parameters": sum(p.numel() for p in net.parameters()),
@@ -284,20 +338,40 @@ def train_run(
     return store.Entry(pd.concat(tables, ignore_index=True), fitted.history, record), fitted.best["val_loss"]
 
 
+def _images(data: Samples, indices: np.ndarray) -> Tensor:
+    """Those cases' images, (k, 1, *S) uint8, read from disk if they lie there."""
+    return torch.from_numpy(np.ascontiguousarray(data.images[indices])).unsqueeze(1)
+
+
+def _labels(data: Samples, indices: np.ndarray, shuffled: bool, seed: int) -> Tensor:
+    labels = data.labels[indices]
+    if shuffled:
+        labels = np.random.default_rng([seed, len(labels)]).permutation(labels)
+    return torch.from_numpy(labels).float()
+
+
 def _scaled(x: Tensor) -> Tensor:
-    """uint8 lung window to [-1, 1]."""
+    """uint8 to [-1, 1]."""
     return x.float() / 127.5 - 1
+
+
+def _class_mean(losses: Tensor, labels: Tensor) -> Tensor:
+    return (losses[labels == 1].mean() + losses[labels == 0].mean()) / 2
 
 
 def _deployed(net: NoduleNet) -> torch.nn.Module:
     """The network as plain convolutions with the norms folded in: the same outputs, 2 to 3 times faster on a CPU."""
-    return net.export().to(memory_format=torch.channels_last)
+    layout = torch.channels_last if net.group.dim == 2 else torch.channels_last_3d
+    return net.export().to(memory_format=layout)
 
 
 @torch.inference_mode()
-def _logits(plain: torch.nn.Module, x: Tensor) -> Tensor:
-    return torch.cat([plain(part) for part in x.split(PREDICT_BATCH)])
+def _logits(plain: torch.nn.Module, x: Tensor, grid: Grid, group: Group | None = None, element: int = 0) -> Tensor:
+    """(n,) for images (n, 1, *S) uint8, seen as at test time and turned by a group's element if one is named."""
+    parts = (_scaled(augment.centre(part, grid.patch)) for part in x.split(PREDICT_BATCH))
+    turned = (part if group is None else act_on_image(group, element, part) for part in parts)
+    return torch.cat([plain(part) for part in turned])
 
 
-def _probabilities(plain: torch.nn.Module, x: Tensor) -> np.ndarray:
-    return torch.sigmoid(_logits(plain, x)).double().cpu().numpy()
+def _probabilities(plain: torch.nn.Module, x: Tensor, grid: Grid, group: Group | None = None, element: int = 0):
+    return torch.sigmoid(_logits(plain, x, grid, group, element)).double().cpu().numpy()

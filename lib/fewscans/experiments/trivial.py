@@ -1,6 +1,6 @@
-"""Trivial baselines for patches, which a network must beat: histogram, brightness of the centre, nearest neighbour.
+"""Trivial baselines for patches, which a network must beat: grey values, brightness or volume, nearest neighbour.
 
-Each is fitted on the training subset alone and scores patches between 0 and 1.
+Each is fitted on the training subset alone and scores patches, on the plane or in space, between 0 and 1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 BINS = 16
 RIDGE = 1.0
-CENTRE_RADIUS_VOXELS = 5.0
+CENTRE_SHARE = 0.1  # semi-axes of the central ellipsoid, of the patch's sides: 5 voxels of 50
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
@@ -19,7 +19,7 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 def histogram(images: np.ndarray, labels: np.ndarray) -> Scorer:
     """Ridge regression of the label on the patch's intensity histogram: knows nothing of shape.
 
-    images: (n, H, W) uint8.   labels: (n,) 0 or 1.   → a function (m, H, W) → (m,)
+    images: (n, *S) uint8.   labels: (n,) 0 or 1.   → a function (m, *S) → (m,)
     """
 
     def describe(patches: np.ndarray) -> np.ndarray:
@@ -35,17 +35,33 @@ def histogram(images: np.ndarray, labels: np.ndarray) -> Scorer:
 
 
 def centre(images: np.ndarray, labels: np.ndarray) -> Scorer:
-    """Mean brightness of a central disc, signed by the training subset."""
+    """Mean brightness of a central disc or ellipsoid, signed by the training subset."""
 
     def brightness(patches: np.ndarray) -> np.ndarray:
-        height, width = patches.shape[1:]
-        y, x = np.ogrid[:height, :width]
-        disc = (y - (height - 1) / 2) ** 2 + (x - (width - 1) / 2) ** 2 <= CENTRE_RADIUS_VOXELS**2
-        return patches[:, disc].mean(axis=1) / 255
+        axes = np.meshgrid(*(np.arange(side) - (side - 1) / 2 for side in patches.shape[1:]), indexing="ij")
+        semi = [CENTRE_SHARE * side for side in patches.shape[1:]]
+        inside = sum((x / a) ** 2 for x, a in zip(axes, semi, strict=True)) <= 1
+        if not inside.any():  # a side of 10 voxels or fewer: the voxels next to the centre
+            inside = np.logical_and.reduce([np.abs(x) < 1 for x in axes])
+        return patches[:, inside].mean(axis=1) / 255
 
-    values = brightness(images)
-    brighter = values[labels == 1].mean() >= values[labels == 0].mean()
-    return lambda patches: brightness(patches) if brighter else 1 - brightness(patches)
+    return _signed(brightness, images, labels)
+
+
+def volume(images: np.ndarray, labels: np.ndarray) -> Scorer:
+    """Mean of the whole patch, for a shape its volume, signed by the training subset."""
+
+    def mean(patches: np.ndarray) -> np.ndarray:
+        return patches.reshape(len(patches), -1).mean(axis=1) / 255
+
+    return _signed(mean, images, labels)
+
+
+def _signed(value: Scorer, images: np.ndarray, labels: np.ndarray) -> Scorer:
+    """The value, or 1 minus it where the training subset's positives have the lower one."""
+    values = value(images)
+    rising = values[labels == 1].mean() >= values[labels == 0].mean()
+    return lambda patches: value(patches) if rising else 1 - value(patches)
 
 
 def nearest(images: np.ndarray, labels: np.ndarray) -> Scorer:
@@ -70,5 +86,5 @@ def nearest(images: np.ndarray, labels: np.ndarray) -> Scorer:
 
 
 SCORERS: dict[str, Callable[[np.ndarray, np.ndarray], Scorer]] = {
-    "histogram": histogram, "centre": centre, "nearest": nearest,
+    "histogram": histogram, "centre": centre, "volume": volume, "nearest": nearest,
 }  # fmt: skip

@@ -42,12 +42,17 @@ class NoduleNet(nn.Module):
     group: a `Group` or its name; a plane group takes patches (H, W), a space group (D, H, W).   width: channels of the
     plain network's first layer (16 in the paper).   head: "paper" flattens every orientation and position into the last
     layer, so the network may prefer some orientations; "invariant" pools over orientations (max) and positions (mean)
-    first.   budget: see `scaled_channels`.   channels: overrides the six widths per orientation.
+    first.   budget: see `scaled_channels`.   channels: overrides the six widths per orientation.   pools: windows
+    of the three max-pools, 1 along an axis that is kept; by default the paper's, 2 but for z in the first, as its
+    voxels are 1.25 mm apart in z and 0.5 mm in y and x. A pool that treats z apart ends the equivariance under O and
+    Oh, and one that meets an odd size ends it under every group that mirrors or turns that axis.
     in (B, 1, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one the pools
-    reduce to nothing, and for an unknown head.
+    reduce to nothing, for an unknown head, and for pools that do not fit.
     """
 
-    def __init__(self, group, patch=(12, 72, 72), width=16, head="paper", budget="parameters", channels=None):
+    def __init__(
+        self, group, patch=(12, 72, 72), width=16, head="paper", budget="parameters", channels=None, pools=None
+    ):
         super().__init__()
         self.group = group = group if isinstance(group, Group) else Group.named(group)
         self.patch = tuple(int(size) for size in patch)
@@ -59,10 +64,12 @@ class NoduleNet(nn.Module):
         self.channels = tuple(channels) if channels is not None else scaled_channels(width, group, budget)
         if len(self.channels) != len(_WIDTHS):
             raise ValueError(f"six convolutions want six channel numbers, got {self.channels}")
-        # the paper's first pool keeps z: its voxels are 1.25 mm apart in z and 0.5 mm in y and x
+        if pools is None:
+            pools = [window[-group.dim :] for window in ((1, 2, 2), (2, 2, 2), (2, 2, 2))]
+        if len(pools) != 3 or any(len(window) != group.dim or min(window) < 1 for window in pools):
+            raise ValueError(f"pools must be three windows of {group.dim} sizes of at least 1, got {pools}")
         self.pools = [None] * 6
-        self.pools[0] = (1, 2, 2)[-group.dim :]
-        self.pools[2] = self.pools[4] = (2, 2, 2)[-group.dim :]
+        self.pools[::2] = [None if set(window) == {1} else tuple(window) for window in pools]
         convolutions = [LiftingConv(group, 1, self.channels[0], 3, bias=False)]
         convolutions += [
             GroupConv(group, a, b, 3, bias=False) for a, b in zip(self.channels, self.channels[1:], strict=False)
