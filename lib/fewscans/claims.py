@@ -25,7 +25,7 @@ SIDES = ("above", "at least", "below", "at most")
 _RUN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 _GROUP = "(Z2|p4m|p4|Z3|D4h|D4|Oh|O)"
 _ARM = re.compile(
-    rf"{_GROUP}(-(compute|wide|long|sham|invariant|leaky|tta-{_GROUP}))?|(histogram|centre|nearest)(-leaky)?"
+    rf"{_GROUP}(-(compute|wide|long|sham|invariant|leaky|shuffled|tta-{_GROUP}))?|(histogram|centre|volume|nearest)(-leaky)?"
 )
 # Metrics that no module computes yet, so that claims about them can be written down in advance.
 _PLANNED = re.compile(r"froc|data_efficiency:froc|malignant_in_top@[1-9]\d*")
