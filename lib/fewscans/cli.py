@@ -138,7 +138,7 @@ def doctor() -> None:
 
 
 @data_app.command()
-def verify(name: Annotated[str, typer.Argument(help="a data set, such as luna16-patches")]) -> None:
+def verify(name: Annotated[str, typer.Argument(help="a data set that `doctor` lists, such as luna16")]) -> None:
     """Check your copy of a data set and write a small manifest into the project, for the pipeline to depend on."""
     from fewscans import data, paths
 

@@ -172,15 +172,14 @@ def _data() -> list[Check]:
     root = paths.data_root()
     found = []
     for name, entry in data.DATASETS.items():
-        remedy = (
-            f"optional, for the twins need none: get {entry.source}; put it under {root}, or set FEWSCANS_DATA_ROOT "
-            f"to the folder that holds your data sets; then fewscans data verify {name}"
-        )
+        remedy = f"get {entry.source}; put it at {root / name / entry.file}; then fewscans data verify {name}"
         try:
             found.append(Check(f"data {name}", True, str(data.find(name, root)), remedy))
         except DataError:
-            found.append(Check(f"data {name}", None, f"not under {root}", remedy))
-    return found
+            found.append(Check(f"data {name}", None, "none", remedy))
+    there = sum(check.ok is True for check in found)
+    told = f"{there} of {len(found)} under {root} (FEWSCANS_DATA_ROOT names another folder); the twins need none"
+    return [Check("data sets", True, told), *found]
 
 
 def _root() -> Path:

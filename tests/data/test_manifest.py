@@ -1,13 +1,18 @@
 """A verified copy leaves the same few bytes wherever it lies; one that is not whole leaves none."""
 
 import dataclasses
+import hashlib
+import json
 
+import numpy as np
 import pytest
 
-from fewscans import data
+from fewscans import data, paths
 from fewscans.data import registry
 from fewscans.data.luna16_patches import FILE
-from fewscans.errors import DataError
+from fewscans.errors import DataError, FewscansError
+
+from .conftest import load_builders
 
 
 @pytest.fixture
@@ -64,3 +69,117 @@ def test_the_real_copy_is_the_published_one(real_patches, tmp_path):
     manifest = data.verify("luna16-patches", real_patches.path.parent.parent, tmp_path)
     assert manifest.as_published
     assert manifest.positives == {"train": 928, "val": 167, "test": 245}
+
+
+@pytest.fixture
+def nodules(tmp_path, monkeypatch):
+    """A root with a small nodulemnist3d.npz, as if its counts were the published ones; MD5 known, positives not."""
+    folder = tmp_path / "mine" / "nodulemnist3d"
+    folder.mkdir(parents=True)
+    file = load_builders("medmnist3d").write(folder / "nodulemnist3d.npz")
+    counts = {split: (n, None) for split, n in load_builders("medmnist3d").CASES_OF.items()}
+    md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    entry = dataclasses.replace(registry.DATASETS["nodulemnist3d"], md5=md5, counts=counts)
+    monkeypatch.setitem(registry.DATASETS, "nodulemnist3d", entry)
+    return file
+
+
+def test_where_the_publisher_gives_an_md5_it_decides(nodules, tmp_path):
+    manifest = data.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
+    assert manifest.as_published and "the same bytes" in manifest.summary()
+    assert manifest.sha256 == hashlib.sha256(nodules.read_bytes()).hexdigest()
+    assert manifest.positives == {"train": 2, "val": 1, "test": 2}
+    load_builders("medmnist3d").write(nodules, val_labels=np.array([[1], [1], [0]], np.uint8))
+    manifest = data.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
+    assert manifest.as_published is False and "val 3 (2 positive)" in manifest.summary()
+
+
+def test_both_checksums_must_agree_where_both_are_known(nodules, tmp_path, monkeypatch):
+    entry = dataclasses.replace(registry.DATASETS["nodulemnist3d"], sha256="0" * 64)
+    monkeypatch.setitem(registry.DATASETS, "nodulemnist3d", entry)
+    assert data.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a").as_published is False
+
+
+def test_where_no_positives_are_published_only_cases_are_compared(nodules, tmp_path):
+    short = {key: array[:2] for key, array in load_builders("medmnist3d").arrays().items() if key.startswith("val")}
+    load_builders("medmnist3d").write(nodules, **short)
+    with pytest.raises(DataError, match=r"val has 2 cases, not 3\. It has [\d,]+ bytes\. Get https://zenodo"):
+        data.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
+
+
+def test_cubes_have_no_splits_and_are_counted_whole(tmp_path, monkeypatch):
+    folder = tmp_path / "lidc-nodules"
+    folder.mkdir()
+    load_builders("lidc_nodules").write(folder)
+    with pytest.raises(DataError, match="all has 6 cases with 3 positive, not 160 with 16"):
+        data.verify("lidc-nodules", tmp_path, tmp_path / "a")
+    entry = dataclasses.replace(registry.DATASETS["lidc-nodules"], counts={"all": (6, 3)})
+    monkeypatch.setitem(registry.DATASETS, "lidc-nodules", entry)
+    assert "other bytes" in data.verify("lidc-nodules", tmp_path, tmp_path / "a").summary()
+
+
+@pytest.fixture
+def folder_says(tmp_path, monkeypatch):
+    """A root with a folder luna16, and a way to say what its check reports."""
+    (tmp_path / "mine" / "luna16" / "subset0").mkdir(parents=True)
+
+    def say(lacks):
+        asked = []
+
+        def check(folder):
+            asked.append(folder)
+            fingerprint = "" if lacks else "ab" * 32
+            counts = {"scans": 888, "subset0": 89}
+            return {"complete": not lacks, "lacks": lacks, "counts": counts, "fingerprint": fingerprint}
+
+        entry = dataclasses.replace(registry.DATASETS["luna16"], check=check)
+        monkeypatch.setitem(registry.DATASETS, "luna16", entry)
+        return asked
+
+    return say
+
+
+def test_a_folder_that_lacks_nothing_is_noted_by_its_fingerprint(folder_says, tmp_path):
+    asked = folder_says([])
+    manifest = data.verify("luna16", tmp_path / "mine", tmp_path / "a")
+    assert asked == [tmp_path / "mine" / "luna16"]
+    assert (manifest.file, manifest.size_bytes, manifest.sha256) == ("", None, "ab" * 32)
+    assert manifest.as_published is None and "scans 888, subset0 89" in manifest.summary()
+    text = (tmp_path / "a" / "luna16.json").read_text()
+    assert str(tmp_path) not in text and json.loads(text)["cases"] == {"scans": 888, "subset0": 89}
+
+
+def test_all_that_a_folder_lacks_is_in_one_error(folder_says, tmp_path):
+    folder_says(["subset3 is missing; unpack subset3.zip.", "seriesuids.csv is missing"])
+    with pytest.raises(DataError) as error:
+        data.verify("luna16", tmp_path / "mine", tmp_path / "a")
+    for words in (
+        "luna16 is not the whole of 'luna16': (1) subset3 is missing",
+        "subset3.zip. (2) seriesuids.csv is missing. Get",
+    ):
+        assert words in str(error.value)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_started_download_of_luna16_is_told_all_that_is_still_to_come(tmp_path):
+    (tmp_path / "luna16" / "subset0").mkdir(parents=True)
+    with pytest.raises(DataError) as error:
+        data.verify("luna16", tmp_path, tmp_path / "a")
+    for words in (
+        "annotations.csv is missing",
+        "candidates_V2.csv is missing",
+        "subset0 is",
+        "subset9 is",
+        "zenodo.org",
+    ):
+        assert words in str(error.value)
+    assert "\n" not in str(error.value) and not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", ["adrenalmnist3d", "lidc-nodules"])
+def test_the_real_copies_are_the_published_ones(name, tmp_path):
+    try:
+        data.find(name, paths.data_root())
+    except FewscansError:
+        pytest.skip(f"no copy of {name} under FEWSCANS_DATA_ROOT or params.yaml's data_root")
+    assert data.verify(name, paths.data_root(), tmp_path).as_published

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewscans.data.registry import dataset, find, read
+from fewscans.data.registry import Dataset, dataset, find
 from fewscans.errors import DataError
 
 
@@ -21,23 +21,26 @@ class Manifest:
     """What a verified copy is."""
 
     name: str
-    file: str
-    size_bytes: int
-    sha256: str
-    as_published: bool  # the very bytes that the published results were computed from
-    cases: dict[str, int]  # split → patches
+    file: str  # "" where the copy is a folder
+    size_bytes: int | None  # None for a folder
+    sha256: str  # of the file; of a folder, the fingerprint that its reader gives
+    as_published: bool | None  # the very bytes that the publisher or our results name; None where nobody names any
+    cases: dict[str, int]  # split → cases; of a folder, how many there are of each thing
     positives: dict[str, int]
     licence: str
     cite: str
 
     def summary(self) -> str:
         """The finding in words, for a terminal."""
-        counts = ", ".join(f"{split} {n} ({self.positives[split]} positive)" for split, n in self.cases.items())
-        same = (
-            "the same bytes as the copy behind the published results"
-            if self.as_published
-            else f"the same counts, but other bytes, than the copy behind the published results ({self.sha256[:12]})"
+        counts = ", ".join(
+            f"{what} {n}" + (f" ({self.positives[what]} positive)" if what in self.positives else "")
+            for what, n in self.cases.items()
         )
+        same = {
+            True: "the same bytes as the published copy",
+            False: f"the same counts, but other bytes, than the published copy ({self.sha256[:12]})",
+            None: f"all counts are the published ones, bytes are not compared ({self.sha256[:12]})",
+        }[self.as_published]
         return f"{self.name}: complete; {same}. {counts}. Licence: {self.licence}. Cite: {self.cite}"
 
 
@@ -45,39 +48,66 @@ def verify(name: str, root: Path | str, manifests: Path | None = None) -> Manife
     """Check the copy of a data set under `root` and write its manifest.
 
     Args:    manifests: where to, else data/manifests/ in the project.
-    Raises:  DataError if the copy is absent, unreadable, or has other numbers of patches than the published one; it
+    Raises:  DataError if the copy is absent, unreadable, or has other numbers of cases than the published one; it
              says all that differs.
     """
     entry, path = dataset(name), find(name, root)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    patches = read(name, path)
-    found = {split: patches.indices(split) for split in entry.counts}
-    cases = {split: len(index) for split, index in found.items()}
-    positives = {split: int(patches.labels[index].sum()) for split, index in found.items()}
+    manifest = _of_file(entry, path) if entry.check is None else _of_folder(entry, path)
+    _write(manifest, _folder() if manifests is None else Path(manifests))
+    return manifest
+
+
+def _of_file(entry: Dataset, path: Path) -> Manifest:
+    """A file has the published number of cases in every split; whether its bytes are the published ones is noted."""
+    content = path.read_bytes()
+    sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content, usedforsecurity=False).hexdigest()
+    copy = entry.reader(path)
+    labels = {split: entry.labels(copy, split) for split in entry.counts}
+    cases = {split: len(of_split) for split, of_split in labels.items()}
+    positives = {split: int(of_split.sum()) for split, of_split in labels.items()}
     wrong = [
-        f"{split} has {cases[split]} patches with {positives[split]} positive, not {n} with {k}"
+        f"{split} has {cases[split]} cases"
+        + (f", not {n}" if k is None else f" with {positives[split]} positive, not {n} with {k}")
         for split, (n, k) in entry.counts.items()
-        if (cases[split], positives[split]) != (n, k)
+        if cases[split] != n or k not in (None, positives[split])
     ]
     if wrong:
-        size = path.stat().st_size
+        size = "" if entry.size_bytes is None else f", the published copy {entry.size_bytes:,}"
         raise DataError(
-            f"{path} is not the whole of '{name}': {'; '.join(wrong)}. It has {size:,} bytes, the published copy "
-            f"{entry.size_bytes:,}. Get {entry.source}"
+            f"{path} is not the whole of '{entry.name}': {'; '.join(wrong)}. It has {len(content):,} bytes{size}. "
+            f"Get {entry.source}"
         )
-    manifest = Manifest(
-        name=name,
+    named = [known == of_copy for known, of_copy in ((entry.sha256, sha256), (entry.md5, md5)) if known is not None]
+    return Manifest(
+        name=entry.name,
         file=path.name,
-        size_bytes=path.stat().st_size,
+        size_bytes=len(content),
         sha256=sha256,
-        as_published=sha256 == entry.sha256,
+        as_published=all(named) if named else None,
         cases=cases,
         positives=positives,
         licence=entry.licence,
         cite=entry.cite,
     )
-    _write(manifest, _folder() if manifests is None else Path(manifests))
-    return manifest
+
+
+def _of_folder(entry: Dataset, path: Path) -> Manifest:
+    """A folder lacks nothing of what its reader looks for; too large to be hashed, it is known by a fingerprint."""
+    report = entry.check(path)
+    if not report["complete"]:
+        lacks = " ".join(f"({i}) {sentence.rstrip('.')}." for i, sentence in enumerate(report["lacks"], 1))
+        raise DataError(f"{path} is not the whole of '{entry.name}': {lacks} Get {entry.source}")
+    return Manifest(
+        name=entry.name,
+        file="",
+        size_bytes=None,
+        sha256=report["fingerprint"],
+        as_published=None if entry.sha256 is None else report["fingerprint"] == entry.sha256,
+        cases=dict(report["counts"]),
+        positives={},
+        licence=entry.licence,
+        cite=entry.cite,
+    )
 
 
 def _folder() -> Path:

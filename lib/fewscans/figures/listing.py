@@ -37,8 +37,12 @@ def datasets() -> str:
     """Markdown: data sets that have a reader, their size, licence and citation."""
     rows = []
     for entry in data.DATASETS.values():
-        counts = ", ".join(f"{split} {cases:,} ({positive:,})" for split, (cases, positive) in entry.counts.items())
-        rows.append([f"`{entry.name}`", f"{entry.size_bytes / 2**20:.0f} MiB", counts, entry.licence, entry.cite])
+        counts = ", ".join(
+            f"{split} {cases:,}" + ("" if positive is None else f" ({positive:,})")
+            for split, (cases, positive) in entry.counts.items()
+        )
+        size = "–" if entry.size_bytes is None else f"{entry.size_bytes / 2**20:.1f} MiB"
+        rows.append([f"`{entry.name}`", size, counts or "–", entry.licence, entry.cite])
     return markdown(["data set", "size", "cases (positive)", "licence", "cite"], rows)
 
 
