@@ -32,7 +32,7 @@ def subset(scan: int) -> int:
 def anatomy(xyz_mm: np.ndarray, nodules: np.ndarray, radius_mm: float = 3.0) -> np.ndarray:
     """HU of points (..., 3): lung that varies smoothly, and a soft-edged ball around each nodule (m, 3)."""
     x, y, z = np.moveaxis(np.asarray(xyz_mm, float), -1, 0)
-    hu = -800 + 60 * np.sin(x / 5) + 50 * np.cos(y / 6 + z / 9) + 3 * z
+    hu = -800 + 60 * np.sin(x / 5) + 50 * np.cos(y / 6 + z / 9) + 40 * np.sin(z / 7)
     for nodule in np.reshape(nodules, (-1, 3)):
         away = np.linalg.norm(np.stack([x, y, z], -1) - nodule, axis=-1)
         hu = hu + 700 / (1 + np.exp((away - radius_mm) / 0.8))

@@ -274,7 +274,7 @@ def _data_file(path: Path, name: str) -> Path:
     inside = os.path.normpath(name.replace("\\", "/"))
     if not name or os.path.isabs(inside) or inside.split("/")[0] == ".." or inside[1:2] == ":":
         raise DataError(f"{path}: ElementDataFile = {name!r} leads out of the header's folder; it must lie beside it")
-    if "%" in name or name.upper().startswith("LIST"):
+    if "%" in name or name.upper().split()[0] == "LIST":
         raise DataError(
             f"{path}: ElementDataFile = {name!r} is one file a slice, which is not read; it must be one file"
         )
@@ -315,8 +315,8 @@ def _unpacked(header: Header) -> bytes:
         content = inflate.decompress(packed, header.bytes + 1)
     except zlib.error as error:
         raise DataError(f"{header.data_file}: cannot be unpacked ({error}); copy it again") from error
-    if len(content) != header.bytes:
-        found = f"only {len(content):,}" if len(content) < header.bytes else "more"
+    if len(content) != header.bytes or not inflate.eof:  # without its end, nothing says that it is sound
+        found = "more" if len(content) > header.bytes else f"{len(content):,}, cut short"
         raise DataError(
             f"{header.path}: the header says {header.bytes:,} bytes and {header.data_file.name} unpacks to {found}; "
             "it is damaged, or the header is of another scan"
