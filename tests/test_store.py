@@ -282,7 +282,7 @@ def test_everything_an_experiment_trains_with_is_in_its_fingerprint():
             held = vars(current).values()
             used = {value.__name__ if type(value) is type(sys) else getattr(value, "__module__", "") for value in held}
             waiting += [u for u in used if str(u).startswith("fewscans") and u not in reached]
-        for dataset, readers in module.READERS.items():
+        for dataset, readers in module.cases.READERS.items():
             named = set(module.code(dataset))
             assert reached - carriers <= named and set(readers) <= named, f"{name}, {dataset}"
             constants = {"fewscans.experiments.arms"}  # a table, which leaves no trace of its module

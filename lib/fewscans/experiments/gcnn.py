@@ -8,8 +8,6 @@ chosen on validation loss.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from fewscans import augment, store, train
 from fewscans.data import splits
 from fewscans.data.samples import Samples
 from fewscans.errors import DataError, ParamsError, RunError
-from fewscans.experiments import Run, trivial
+from fewscans.experiments import Run, cases, trivial
 from fewscans.experiments.arms import ARMS
 from fewscans.groups import Group
 from fewscans.nn.gcnn import NoduleNet
@@ -32,15 +30,9 @@ from fewscans.nn.gconv import act_on_image
 
 SHARED_CODE = (
     "fewscans.groups", "fewscans.nn.gconv", "fewscans.nn.gcnn", "fewscans.augment", "fewscans.train",
-    "fewscans.data.splits", "fewscans.experiments.arms", "fewscans.experiments.gcnn", "fewscans.experiments.trivial",
+    "fewscans.data.splits", "fewscans.experiments.arms", "fewscans.experiments.cases", "fewscans.experiments.gcnn",
+    "fewscans.experiments.trivial",
 )  # fmt: skip
-READERS = {
-    "luna16-patches": ("fewscans.data.luna16_patches",),
-    "orientation": ("fewscans.data.luna16_patches",),
-    "adrenalmnist3d": ("fewscans.data.medmnist3d",),
-    "nodulemnist3d": ("fewscans.data.medmnist3d",),
-    "luna16": ("fewscans.data.mhd", "fewscans.data.luna16", "fewscans.data.luna16_candidates"),
-}
 SIZE = 48  # of planar patches, even at every pool: 48, 24, 12, 6
 PREDICT_BATCH = 64
 
@@ -118,51 +110,10 @@ class Grid:
 
 def code(dataset: str) -> tuple[str, ...]:
     """The modules whose code decides a run on that data set."""
-    return (*SHARED_CODE, *READERS[dataset])
+    return (*SHARED_CODE, *cases.READERS[dataset])
 
 
-def read(dataset: str, path: Path, grid: Grid) -> Samples:
-    """The data set's cases, with images large enough for the grid's patch.
-
-    Returns `Samples`, or what has its fields.   Raises DataError for a data set that this experiment cannot read.
-    """
-    if dataset in ("luna16-patches", "orientation"):
-        from fewscans.data import luna16_patches
-
-        return luna16_patches.read(path)
-    if dataset in ("adrenalmnist3d", "nodulemnist3d"):
-        from fewscans.data import medmnist3d
-
-        return _fitted(medmnist3d.read(path, dataset), grid)
-    if dataset == "luna16":
-        from fewscans.data import luna16_candidates
-
-        if grid.spacing_mm is None:
-            raise ParamsError("spacing_mm is missing: patches of scans are cut at a spacing, (z, y, x) in mm")
-        return luna16_candidates.prepare(
-            path, grid.patch, grid.spacing_mm, _margin(grid), grid.negatives_per_scan, grid.train_negatives
-        )
-    raise DataError(f"the experiment gcnn cannot read {dataset!r}; it reads {', '.join(READERS)}")
-
-
-def _margin(grid: Grid) -> tuple[int, ...]:
-    """Voxels around the patch that turning it about z and shifting it bring into view."""
-    shift = [math.ceil(side * augment.SHIFT_SHARE) for side in grid.patch]
-    turn = math.ceil((math.sqrt(2) - 1) / 2 * max(grid.patch[-2:]))
-    return (*shift[:-2], *(s + turn for s in shift[-2:]))
-
-
-def _fitted(samples: Samples, grid: Grid) -> Samples:
-    """Dark borders where the images are smaller than the patch, 28 voxels to 32, say; then means over blocks."""
-    widths, blocks = [(0, 0)], [len(samples)]
-    for part, whole in zip(grid.patch, samples.images.shape[1:], strict=True):
-        side = max(part * grid.downsample, whole + -whole % grid.downsample)
-        widths.append(((side - whole) // 2, side - whole - (side - whole) // 2))
-        blocks += [side // grid.downsample, grid.downsample]
-    images = np.pad(samples.images, widths)
-    if grid.downsample > 1:
-        images = images.reshape(blocks).mean(axis=tuple(range(2, len(blocks), 2)), dtype=np.float32).round()
-    return dataclasses.replace(samples, images=images.astype(np.uint8))
+read = cases.read
 
 
 def decides(run: Run, grid: Grid) -> dict:
@@ -267,15 +218,12 @@ def train_run(
     small = splits.small_validation(data.labels, pools["val"], run.n_train, run.seed)
     test = pools["test"]
 
-    def rows(arm: str, split: str, prediction: np.ndarray) -> pd.DataFrame:
-        cases = (data.case[test], data.group[test], data.labels[test])
-        return store.predictions_table(arm, run.n_train, run.seed, split, *cases, prediction)
-
     if spec.trivial is not None:
         scorer = trivial.SCORERS[spec.trivial](data.images[subset], data.labels[subset])
         if on_step is not None:
             on_step(1)
-        return store.Entry(rows(run.arm, "test", scorer(data.images[test])), [], {"parameters": 0, "macs": 0}), {}
+        rows = _rows(run, run.arm, "test", data, test, scorer(data.images[test]))
+        return store.Entry(rows, [], {"parameters": 0, "macs": 0}), {}
 
     net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
     (x_train, y_train), (x_val, y_val) = (
@@ -313,16 +261,10 @@ def train_run(
     if missing:
         raise RunError(f"{run}: no finite validation loss, so no checkpoint; lower the learning rate")
 
-    x_test = _images(data, test).to(device)
     tables = []
     for split, chosen_by in (("test", "val_loss"), ("test-small-val", "small_val_loss")):
         net.load_state_dict(fitted.best[chosen_by])
-        plain = _deployed(net)
-        tables.append(rows(run.arm, split, _probabilities(plain, x_test, grid)))
-        for name in spec.turned:
-            group = Group.named(name)
-            turned = [_probabilities(plain, x_test, grid, group, h) for h in range(group.order)]
-            tables.append(rows(f"{run.arm}-tta-{name}", split, np.mean(turned, axis=0)))
+        tables.append(_predictions(run, grid, net, split, data, test, device))
     record = {
         "parameters": sum(p.numel() for p in net.parameters()),
         "convolution_parameters": net.convolution_parameters(),
@@ -336,6 +278,34 @@ def train_run(
         "seconds_wall": round(fitted.seconds_wall, 3),
     }
     return store.Entry(pd.concat(tables, ignore_index=True), fitted.history, record), fitted.best["val_loss"]
+
+
+def predict(run: Run, grid: Grid, weights: Mapping[str, Tensor], data: Samples, device: torch.device) -> pd.DataFrame:
+    """What a trained network makes of other cases: the table's rows for the test split of `data`, as `train_run` has.
+
+    weights: those that `train_run` returned for this run and grid.
+    """
+    net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
+    net.load_state_dict(dict(weights))
+    return _predictions(run, grid, net, "test", data, data.indices("test"), device)
+
+
+def _predictions(
+    run: Run, grid: Grid, net: NoduleNet, split: str, data: Samples, test: np.ndarray, device: torch.device
+) -> pd.DataFrame:
+    """Rows of the arm and of those computed along with it, by averaging over turned copies of each image."""
+    x, plain = _images(data, test).to(device), _deployed(net)
+    tables = [_rows(run, run.arm, split, data, test, _probabilities(plain, x, grid))]
+    for name in ARMS[run.arm].turned:
+        group = Group.named(name)
+        turned = [_probabilities(plain, x, grid, group, h) for h in range(group.order)]
+        tables.append(_rows(run, f"{run.arm}-tta-{name}", split, data, test, np.mean(turned, axis=0)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _rows(run: Run, arm: str, split: str, data: Samples, test: np.ndarray, prediction: np.ndarray) -> pd.DataFrame:
+    who = (data.case[test], data.group[test], data.labels[test])
+    return store.predictions_table(arm, run.n_train, run.seed, split, *who, prediction)
 
 
 def _images(data: Samples, indices: np.ndarray) -> Tensor:
