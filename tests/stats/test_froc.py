@@ -12,28 +12,13 @@ from hypothesis import strategies as st
 
 from fewscans.stats.froc import RATES, FrocCurve, Marks, luna16_froc, sensitivities
 
-PLACE = ["seriesuid", "coordX", "coordY", "coordZ"]
-
-
-def findings(*rows):
-    return pd.DataFrame(list(rows), columns=[*PLACE, "diameter_mm"])
-
-
-def marks(*rows):
-    return pd.DataFrame(list(rows), columns=[*PLACE, "probability"])
-
+from .scans import PLACE, covers, findings, marks, world
 
 # ---- the rule, mark by mark, with plain numbers
 
 
 def slow_points(annotations, excluded, candidates, series_uids):
     """Points of the curve as exact fractions, one threshold after the other."""
-
-    def covers(finding, mark):
-        radius = Fraction(10 if finding["diameter_mm"] < 0 else finding["diameter_mm"]) / 2
-        away = sum((Fraction(finding[c]) - Fraction(mark[c])) ** 2 for c in PLACE[1:])
-        return finding["seriesuid"] == mark["seriesuid"] and away < radius**2
-
     nodules, others, given = (frame.to_dict("records") for frame in (annotations, excluded, candidates))
     false = []
     for mark in given:
@@ -57,26 +42,6 @@ def slow_score(points, at=RATES):
         (x, y), (x_next, y_next) = points[k], points[min(k + 1, len(points) - 1)]
         heights.append(y + (y_next - y) * (rate - x) / (x_next - x) if x_next > x else y)
     return float(sum(heights) / len(heights))
-
-
-def world(seed, n_scans=6, crowded=True):
-    """A small test set on a coarse grid, so that marks lie exactly on a radius, coincide, hit twice, and tie."""
-    rng = np.random.default_rng(seed)
-    uids = [f"1.2.{i}" for i in range(n_scans)]
-    scale, levels = (12, 5) if crowded else (40, 1000)
-
-    def places(n):
-        return [[uids[s], *map(float, xyz)] for s, xyz in zip(rng.integers(n_scans, size=n),
-                rng.integers(0, scale, (n, 3)) * [1, 1, 0.25], strict=True)]  # fmt: skip
-
-    def with_last(rows, values):
-        return [[*row, float(v)] for row, v in zip(rows, values, strict=True)]
-
-    n_nodules, n_others, n_marks = rng.integers(1, 9), rng.integers(0, 9), rng.integers(0, 60)
-    nodules = with_last(places(n_nodules), rng.choice([-1, 3, 4, 6, 10], n_nodules))
-    others = with_last(places(n_others), rng.choice([-1, 4, 6], n_others))
-    given = with_last(places(n_marks), rng.integers(0, levels, n_marks) / levels)
-    return findings(*nodules), findings(*others), marks(*given), uids
 
 
 @pytest.mark.parametrize("crowded", [True, False])

@@ -189,17 +189,15 @@ def sensitivities(marks: Marks, weights: np.ndarray, at: float | Iterable[float]
             enough *= 2
             continue
         found = _running(some, scan_found[: n_found[last]])
-        row = np.arange(len(some))
-        for column, rate in enumerate(at):
-            limit, near = rate * total, np.rint(rate * total)
-            limit = np.where(near / total == rate, near, limit)  # 0.29 per scan of 100 is 29, not 28.999...
-            within = np.count_nonzero(false <= limit[:, None], axis=1) - 1  # the last false positive that fits
-            left = np.searchsorted(n_false[: last + 1], within, side="right") - 1
-            right = np.minimum(left + 1, last)
-            x, x_right = false[row, n_false[left]], false[row, n_false[right]]
-            y, y_right = found[row, n_found[left]], found[row, n_found[right]]
-            share = np.divide(limit - x, x_right - x, out=np.zeros(len(some)), where=x_right > x)
-            result[start:stop, column] = (y + share * (y_right - y)) / nodules[start:stop]
+        limit, near = total[:, None] * at, np.rint(total[:, None] * at)  # (b, R)
+        limit = np.where(near / total[:, None] == at, near, limit)  # 0.29 per scan of 100 is 29, not 28.999...
+        within = [np.searchsorted(*pair, side="right") for pair in zip(false, limit, strict=True)]
+        left = np.searchsorted(n_false[: last + 1], np.stack(within) - 1, side="right") - 1  # the last point that fits
+        right = np.minimum(left + 1, last)
+        x, x_right = (np.take_along_axis(false, n_false[point], axis=1) for point in (left, right))
+        y, y_right = (np.take_along_axis(found, n_found[point], axis=1) for point in (left, right))
+        share = np.divide(limit - x, x_right - x, out=np.zeros_like(x), where=x_right > x)
+        result[start:stop] = (y + share * (y_right - y)) / nodules[start:stop, None]
         start = stop
     return result
 

@@ -31,10 +31,11 @@ from scipy import stats
 
 from fewscans.stats.cells import Cell, cells
 from fewscans.stats.estimate import Estimate
-from fewscans.stats.scores import Score
+from fewscans.stats.reference import Reference
+from fewscans.stats.scores import Bound, Score
 from fewscans.stats.scores import score as named_score
 
-_USABLE = 0.9  # share of draws that must hold both classes
+_USABLE = 0.9  # share of draws that must hold what the score needs: both classes, or a nodule
 _MOST = 10_000  # seeds or groups beyond which "more" is no advice
 
 
@@ -175,8 +176,8 @@ class Resampled:
     """A prediction table with one score, computed for every cell and bootstrap draw once, when first asked for.
 
     predictions: the tidy table.   score: a name or function (`scores.score`).   rng: a seed or numpy Generator for
-    the draws. Hand it to the functions of `intervals` and `efficiency` in place of the table when asking for many
-    intervals.
+    the draws.   reference: the table of `reference`, which scores of detection need. Hand it to the functions of
+    `intervals` and `efficiency` in place of the table when asking for many intervals, or for detection.
     """
 
     def __init__(
@@ -188,16 +189,20 @@ class Resampled:
         rng: int | np.random.Generator = 0,
         arms=None,
         n_train=None,
+        reference: pd.DataFrame | None = None,
     ):
         if n_bootstrap < 100:
             raise ValueError(f"n_bootstrap must be at least 100 for a variance, got {n_bootstrap}")
         self.score: Score = named_score(score)
         self.split, self.n_bootstrap = split, n_bootstrap
+        self.reference = Reference.of(reference) if reference is not None and self.score.detection else None
         self.cells = cells(predictions, split, arms, n_train)
         self._seed = int(np.random.default_rng(rng).integers(2**63)) if isinstance(rng, np.random.Generator) else rng
         self._values: dict[tuple[str, int], np.ndarray] = {}
         self._draws: dict[tuple[str, int], np.ndarray] = {}
-        self._frames: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+        self._keys: dict[tuple[str, int], bytes] = {}
+        self._bounds: dict[bytes, Bound] = {}
+        self._weights: dict[bytes, np.ndarray] = {}
 
     def cell(self, arm: str, n_train: int) -> Cell:
         """Raises ValueError naming the arm and the sizes that it has."""
@@ -217,7 +222,8 @@ class Resampled:
         """(S,) the score with each seed."""
         cell = self.cell(arm, n_train)
         if (arm, n_train) not in self._values:
-            scored = [self.score.function(cell.target, p) for p in cell.prediction]
+            bound, _ = self._bound(cell)
+            scored = [bound.function(p) for p in cell.prediction]
             self._values[arm, n_train] = np.array(scored, dtype=float)
         return self._values[arm, n_train]
 
@@ -225,9 +231,8 @@ class Resampled:
         """(S, B) the score with each seed in each draw of groups."""
         cell = self.cell(arm, n_train)
         if (arm, n_train) not in self._draws:
-            group, weights = self._weights(cell)
-            drawn = [self.score.resample(cell.target, p, group, weights) for p in cell.prediction]
-            self._draws[arm, n_train] = np.stack(drawn)
+            bound, weights = self._drawn(cell)
+            self._draws[arm, n_train] = np.stack([bound.resample(p, weights) for p in cell.prediction])
         return self._draws[arm, n_train]
 
     def spread(self, combination: Mapping[tuple[str, int], float]) -> Spread:
@@ -242,7 +247,7 @@ class Resampled:
         members = [self.cell(*key) for key in keys]
         for other in members[1:]:
             _same(members[0], other)
-        n_groups = len(np.unique(members[0].group))
+        n_groups = len(self._bound(members[0])[0].groups)
         if len(members[0].seeds) < 2:
             raise ValueError(
                 f"{members[0]} has seed {members[0].seeds[0]} only; an interval over seeds needs at least 2"
@@ -250,30 +255,34 @@ class Resampled:
         values, draws = ([f(*key) for key in keys] for f in (self.values, self.draws))
         return Joint.of(np.stack(values), np.stack(draws), n_groups)
 
-    def _weights(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
-        """Group codes (C,) and how often each group is drawn (B, G); the same for all cells with the same test
-        cases.
-        """
-        key = repr((cell.case.tolist(), cell.group.tolist(), cell.target.tolist())).encode()
-        if key not in self._frames:
-            names, group = np.unique(cell.group.astype(str), return_inverse=True)
-            if len(names) < 2:
-                raise ValueError(f"{cell}: all cases belong to group '{names[0]}'; patients cannot be resampled")
+    def _bound(self, cell: Cell) -> tuple[Bound, bytes]:
+        """The score of the cell's test cases, and what stands for these: cells that share it share the draws."""
+        name = cell.arm, cell.n_train
+        if name not in self._keys:
+            self._keys[name] = repr((cell.case.tolist(), cell.group.tolist(), cell.target.tolist())).encode()
+        key = self._keys[name]
+        if key not in self._bounds:
+            self._bounds[key] = self.score.bind(cell, self.reference)
+        return self._bounds[key], key
+
+    def _drawn(self, cell: Cell) -> tuple[Bound, np.ndarray]:
+        """The bound score and how often each group is drawn (B, G)."""
+        bound, key = self._bound(cell)
+        if key not in self._weights:
+            n = len(bound.groups)
+            if n < 2:
+                raise ValueError(f"{cell}: all cases belong to group '{bound.groups[0]}'; patients cannot be resampled")
             rng = np.random.default_rng(self._seed)
-            weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=self.n_bootstrap)
-            weights = weights.astype(float)
-            if self.score.both_classes and np.isin(cell.target, (0, 1)).all():
-                usable = np.ones(len(weights), dtype=bool)
-                for label in (0, 1):
-                    usable &= weights @ np.bincount(group, cell.target == label, minlength=len(names)) > 0
-                if usable.mean() < _USABLE:
-                    raise ValueError(
-                        f"{cell}: only {usable.mean():.0%} of the draws of {len(names)} groups hold both classes; "
-                        "too few groups hold a positive, or a negative, to resample them"
-                    )
-                weights = weights[usable]
-            self._frames[key] = group, weights
-        return self._frames[key]
+            weights = rng.multinomial(n, np.full(n, 1 / n), size=self.n_bootstrap).astype(float)
+            usable = np.ones(len(weights), dtype=bool)
+            for count in bound.needed:
+                usable &= weights @ count > 0
+            if usable.mean() < _USABLE:
+                raise ValueError(
+                    f"{cell}: only {usable.mean():.0%} of the draws of {n} groups hold {bound.need} to resample them"
+                )
+            self._weights[key] = weights[usable]
+        return bound, self._weights[key]
 
 
 def _same(one: Cell, other: Cell) -> None:

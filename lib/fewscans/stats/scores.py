@@ -2,11 +2,16 @@
 
 A score is a function of (target, prediction) → float. Any such function can be given instead of a name; it is then
 called once per seed and resample (about 10,000 times for an interval), so give names where there is one.
+
+Scores of detection (froc, malignant_in_top) need more than targets: which candidates lie in which nodule of which scan,
+the test split's `reference`. So a score is bound to the test cases before it is computed, and what is resampled is
+the groups of these cases, or, for detection, all scans of the reference, those without a candidate among them.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +19,11 @@ import numpy as np
 
 from fewscans.stats.auc import auc, sensitivity_at
 from fewscans.stats.calibration import brier, expected_calibration_error
+from fewscans.stats.cells import Cell
+from fewscans.stats.froc import RATES, sensitivities
+from fewscans.stats.reference import Layout, Reference
+
+KNOWN = "auc, sensitivity@RATE with 0 < RATE < 1, brier, calibration error, froc, froc@RATE, malignant_in_top@K"
 
 _CHUNK = 4_000_000  # elements of the largest intermediate array, about 32 MB
 
@@ -22,7 +32,8 @@ _CHUNK = 4_000_000  # elements of the largest intermediate array, about 32 MB
 class Score:
     """function(target, prediction) → float.   resample(target, prediction, group, weights) → (B,) in B resamples,
     where case i counts weights[b, group[i]] times.   bounds: what the score cannot leave.   both_classes: where
-    targets are 0 and 1, it needs cases of each.
+    targets are 0 and 1, it needs cases of each.   detection: for a score that needs the reference, how it is bound to
+    a layout of test cases; function and resample then only say so.
     """
 
     name: str
@@ -31,11 +42,47 @@ class Score:
     higher_is_better: bool = True
     bounds: tuple[float, float] = (-math.inf, math.inf)
     both_classes: bool = False
+    detection: Callable[[Layout], Bound] | None = None
+
+    def bind(self, cell: Cell, reference: Reference | None = None) -> Bound:
+        """The score of these test cases.   Raises ValueError if it needs the reference and there is none."""
+        if self.detection is not None:
+            if reference is None:
+                raise ValueError(_without(self.name))
+            return self.detection(reference.layout(cell))
+        groups, group = np.unique(cell.group.astype(str), return_inverse=True)
+        needed = []
+        if self.both_classes and np.isin(cell.target, (0, 1)).all():
+            needed = [np.bincount(group, cell.target == label, minlength=len(groups)) for label in (0, 1)]
+        return Bound(
+            groups=groups,
+            function=lambda prediction: self.function(cell.target, prediction),
+            resample=lambda prediction, weights: self.resample(cell.target, prediction, group, weights),
+            needed=tuple(needed),
+            need="both classes; too few groups hold a positive, or a negative,",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """groups: (G,) names of what is resampled.   function(prediction) → float.   resample(prediction, weights) → (B,)
+    in B resamples in which group g stands weights[b, g] times.   needed: counts by group (G,), of each of which a
+    resample must hold some; need: in words.
+    """
+
+    groups: np.ndarray
+    function: Callable[[np.ndarray], float]
+    resample: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    needed: tuple[np.ndarray, ...] = ()
+    need: str = ""
 
 
 def score(name: str | Callable | Score) -> Score:
-    """The score of that name: "auc", "sensitivity@0.05" (at that false-positive rate), "brier", "calibration error".
+    """The score of that name.
 
+    "auc", "sensitivity@0.05" (at that false-positive rate), "brier", "calibration error".   "froc", LUNA16's overall
+    score, the mean sensitivity at 1/8 to 8 false positives per scan; "froc@1", the sensitivity at one per scan.
+    "malignant_in_top@250", how many malignant nodules are among the 250 found with the highest predictions.
     A function of (target, prediction) becomes a slow Score in which higher is taken as better.
     Raises ValueError for an unknown name.
     """
@@ -53,18 +100,25 @@ def score(name: str | Callable | Score) -> Score:
         slow = _slowly(expected_calibration_error)
         return Score(name, expected_calibration_error, slow, False, (0.0, 1.0), both_classes=True)
     kind, _, rate = str(name).partition("@")
-    if kind == "sensitivity":
-        try:
-            at = float(rate)
-        except ValueError:
-            at = math.nan
-        if 0 < at < 1:
-            return Score(
-                name, lambda y, p: sensitivity_at(y, p, at), _sensitivity(at), bounds=(0.0, 1.0), both_classes=True
-            )
-    raise ValueError(
-        f"unknown score {name!r}; known: auc, sensitivity@RATE with 0 < RATE < 1, brier, calibration error"
-    )
+    at = _number(rate)
+    if kind == "sensitivity" and 0 < at < 1:
+        return Score(
+            name, lambda y, p: sensitivity_at(y, p, at), _sensitivity(at), bounds=(0.0, 1.0), both_classes=True
+        )
+    if name == "froc":
+        return _detection(name, _froc(RATES), bounds=(0.0, 1.0))
+    if kind == "froc" and 0 < at < math.inf:
+        return _detection(name, _froc((at,)), bounds=(0.0, 1.0))
+    if kind == "malignant_in_top" and re.fullmatch(r"[1-9]\d*", rate):
+        return _detection(name, _malignant(int(rate)), bounds=(0.0, float(rate)))
+    raise ValueError(f"unknown score {name!r}; known: {KNOWN}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _auc(target, prediction, group, weights):
@@ -132,6 +186,64 @@ def _sensitivity(rate: float):
         return result
 
     return resample
+
+
+def _detection(name: str, bound: Callable[[Layout], Bound], bounds: tuple[float, float]) -> Score:
+    def unbound(*_):
+        raise ValueError(_without(name))
+
+    return Score(name, unbound, unbound, bounds=bounds, detection=bound)
+
+
+def _without(name: str) -> str:
+    return (
+        f"{name} needs the reference of the test split (its scans and nodules, and the candidates inside them), and "
+        "there is none; give it as Resampled(..., reference=)"
+    )
+
+
+def _froc(at: tuple[float, ...]):
+    def bound(layout: Layout) -> Bound:
+        def resample(prediction, weights):
+            return sensitivities(layout.marks(prediction), weights, at).mean(axis=1)
+
+        return _bound(layout, resample, needed=(layout.nodules_per_scan(),))
+
+    return bound
+
+
+def _malignant(top: int):
+    """Of the `top` found nodules with the highest predictions, how many are malignant; a nodule without a grade is not,
+    as in the paper, where a nodule is malignant or anything else. Nodules of equal prediction, a nodule and its own
+    copies in a resample among them, count as on average over their orders.
+    """
+
+    def bound(layout: Layout) -> Bound:
+        scan, ill = layout.reference.nodule_scan[layout.found], layout.reference.malignant[layout.found] == 1
+        if not (layout.reference.malignant == 1).any():
+            raise ValueError(f"malignant_in_top@{top}: no nodule of the reference is graded malignant")
+
+        def resample(prediction, weights):
+            best = layout.best(prediction)
+            order = np.argsort(-best, kind="stable")
+            ends = np.append(0, np.flatnonzero(np.diff(best[order], append=np.nan) != 0) + 1)
+            drawn = weights[:, scan[order]]
+            n_found, n_ill = (_ascending(w)[:, ends].astype(float) for w in (drawn, drawn * ill[order]))
+            left = np.count_nonzero(n_found <= top, axis=1) - 1
+            row, right = np.arange(len(weights)), np.minimum(left + 1, len(ends) - 1)
+            wide = n_found[row, right] - n_found[row, left]
+            share = np.divide(top - n_found[row, left], wide, out=np.zeros(len(weights)), where=wide > 0)
+            return n_ill[row, left] + share * (n_ill[row, right] - n_ill[row, left])
+
+        return _bound(layout, resample)
+
+    return bound
+
+
+def _bound(layout: Layout, resample, needed=()) -> Bound:
+    once = np.ones((1, len(layout.reference.scans)))
+    need = "a nodule; too few scans hold one"
+    return Bound(layout.reference.scans, lambda p: float(resample(p, once)[0]), resample, needed, need)
 
 
 def _ascending(counts: np.ndarray) -> np.ndarray:
