@@ -84,6 +84,23 @@ def train(
 
 
 @app.command()
+def predict(
+    run: Annotated[str, typer.Argument(help="a run whose tables are in runs/, such as gcnn-luna16-twin")],
+    dataset: Annotated[str, typer.Argument(help="a data set of yours to ask it about, such as lidc-nodules")],
+    profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Ask a finished run's networks about the cases of another data set; writes runs/EXPERIMENT-DATASET.*."""
+    from fewscans import data, params, paths, transfer
+    from fewscans.onerun import find_device
+
+    p = params.load()
+    found = data.find(dataset, paths.data_root())
+    made = transfer.predict(run, p.run(run).experiment, p.grid(run, profile), dataset, found, find_device(device))
+    typer.echo(f"wrote {_short(made)}")
+
+
+@app.command()
 def source(name: Annotated[str, typer.Argument(help="a notebook's number, such as 01")]) -> None:
     """Write the notebook's normalised, stripped copy to build/source/, which the pipeline depends on."""
     from fewscans import notebook

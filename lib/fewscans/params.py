@@ -58,10 +58,16 @@ class Params:
     notebooks: dict[str, NotebookSpec]
 
     def run(self, name: str) -> RunSpec:
-        """The run of that name, from `runs`, or from its grid's name where it is not part of the pipeline."""
+        """The run of that name, from `runs`, or from the name alone where it is not part of the pipeline.
+
+        The latter for a run with a grid, and for the cases of another data set that a run was asked about.
+        """
+        from fewscans.data import DATASETS
+
         if name in self.runs:
             return self.runs[name]
-        if name in self.grids:
+        experiment, _, dataset = name.partition("-")
+        if name in self.grids or (experiment in experiments.EXPERIMENTS and dataset in DATASETS):
             return _spec_from_name(name)
         raise ParamsError(f"unknown run {name!r}; params.yaml has grids for {_list(self.grids)}")
 

@@ -95,6 +95,13 @@ class Store:
         """
         return self._read(key, self._notes)
 
+    def weights(self, key: str) -> dict[str, Tensor] | None:
+        """A finished run's weights, or None if there are none."""
+        from safetensors.torch import load_file
+
+        path = self.weights_path(key)
+        return load_file(path) if path.exists() else None
+
     def _read(self, key: str, read: Callable):
         path = self.path(key)
         try:

@@ -11,7 +11,7 @@ from .imports import FOUNDATION, MODULES, ROOT, closure, of_module, part
 
 ROOMS = [
     {"data", "twins"},
-    {"groups", "nn", "augment", "train", "experiments", "store", "engine", "worker", "onerun", "sweep"},
+    {"groups", "nn", "augment", "train", "experiments", "store", "engine", "worker", "onerun", "sweep", "transfer"},
     {"stats"},
     {"results", "claims", "verdicts", "scorecard", "publish", "figures", "notebook", "page"},
     {"doctor", "cli", "__main__"},

@@ -1,0 +1,96 @@
+"""A finished run's networks answer for other cases what they answer for their own."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fewscans import paths, store, sweep, transfer
+from fewscans.errors import RunError
+from fewscans.experiments import gcnn
+from fewscans.onerun import Setting
+
+from .experiments.conftest import make_patches
+from .toy import Inline
+
+GRID = gcnn.Grid(
+    {"Z2": (10,), "p4m": (10,), "histogram": (10,)}, seeds=2, steps=2, eval_every=1, learning_rates=(1e-2,), width=4,
+    patch=(24, 24),
+)  # fmt: skip
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """A run trained on one set of patches; reading `other` gives another."""
+    sets = {"own": make_patches(), "same": make_patches(), "other": make_patches(seed=1)}
+    monkeypatch.setattr(gcnn, "read", lambda dataset, path, grid: sets[dataset])
+    monkeypatch.setattr(gcnn, "code", lambda dataset: ())
+    monkeypatch.setattr(paths, "runs", lambda: tmp_path / "runs")
+    monkeypatch.setattr(paths, "store", lambda: tmp_path / "store")
+    setting = Setting("gcnn-own", "gcnn", "own", GRID, tmp_path, tmp_path / "store", "cpu")
+    sweep.sweep(setting, engine=Inline(), out=tmp_path / "runs", show=False)
+    return tmp_path
+
+
+def asked(folder, dataset: str) -> pd.DataFrame:
+    return pd.read_parquet(transfer.predict("gcnn-own", "gcnn", GRID, dataset, folder))
+
+
+def test_about_the_same_cases_a_run_says_what_its_table_says(finished):
+    own = pd.read_parquet(finished / "runs" / "gcnn-own.parquet")
+    own = own[(own["split"] == "test") & (own["arm"] != "histogram")]
+    order = ["arm", "n_train", "seed", "case"]
+    found, told = (table.sort_values(order, ignore_index=True) for table in (asked(finished, "same"), own))
+    pd.testing.assert_frame_equal(found, told)
+
+
+def test_the_tables_of_a_run_that_was_trained_are_never_written_over(finished):
+    before = (finished / "runs" / "gcnn-own.parquet").read_bytes()
+    with pytest.raises(RunError, match="gcnn-own.parquet is of a run that was trained"):
+        asked(finished, "own")
+    assert (finished / "runs" / "gcnn-own.parquet").read_bytes() == before
+    asked(finished, "other")
+    asked(finished, "other")  # what was asked may be asked again
+
+
+def test_other_cases_get_predictions_of_every_network_and_records_say_what_it_was_trained_on(finished):
+    table, other = asked(finished, "other"), make_patches(seed=1)
+    assert set(table["arm"]) == {"Z2", "Z2-tta-p4", "Z2-tta-p4m", "p4m"} and set(table["seed"]) == {0, 1}
+    assert set(table["case"]) == set(other.case[other.indices("test")])
+    records = json.loads((finished / "runs" / "gcnn-other.records.json").read_text())
+    assert {record["trained_on"] for record in records} == {"gcnn-own"}
+    assert {record["data"] for record in records} == {other.fingerprint}
+    assert np.isfinite(table["prediction"]).all()
+
+
+def test_without_weights_nothing_is_written_and_the_run_to_repeat_is_named(finished):
+    for path in (finished / "store").glob("*.safetensors"):
+        path.unlink()
+    with pytest.raises(RunError, match="gcnn-own, Z2, N = 10, seed 0.*its weights are not in"):
+        asked(finished, "other")
+    assert not list((finished / "runs").glob("gcnn-other*"))
+
+
+def test_a_run_that_is_not_there_is_named(finished):
+    with pytest.raises(RunError, match="runs/gcnn-none.records.json does not exist; `fewscans train gcnn-none`"):
+        transfer.predict("gcnn-none", "gcnn", GRID, "other", finished)
+
+
+def test_a_run_of_trivial_baselines_has_no_network_to_ask(finished):
+    listing = finished / "runs" / "gcnn-own.records.json"
+    records = [record for record in json.loads(listing.read_text()) if not record["parameters"]]
+    listing.write_text(json.dumps(records))
+    with pytest.raises(RunError, match="no network to ask"):
+        asked(finished, "other")
+
+
+def test_weights_of_another_network_do_not_pass(finished):
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        transfer.predict("gcnn-own", "gcnn", replace(GRID, width=8), "other", finished)
+
+
+def test_weights_are_read_without_running_anything_from_the_file(finished):
+    keys = [path.stem for path in (finished / "store").glob("*.safetensors")]
+    assert keys and all(store.Store(finished / "store").weights(key) for key in keys)
