@@ -63,3 +63,17 @@ def test_rendering_marks_each_state_and_shows_remedies_only_where_needed():
         "to mend: c",
     ]
     assert doctor.render(found[:2]).endswith("ready")
+
+
+def test_data_sets_are_optional_and_each_absent_one_says_where_to_put_it(monkeypatch, tmp_path):
+    from fewscans import data
+
+    (tmp_path / "luna16" / "subset0").mkdir(parents=True)
+    monkeypatch.setenv("FEWSCANS_DATA_ROOT", str(tmp_path))
+    found = {check.name: check for check in doctor._data()}
+    assert set(found) == {"data sets"} | {f"data {name}" for name in data.DATASETS}
+    assert doctor.ready(list(found.values()))
+    assert found["data sets"].found.startswith(f"1 of {len(data.DATASETS)} under {tmp_path}")
+    assert found["data luna16"].ok is True
+    absent = found["data adrenalmnist3d"]
+    assert absent.ok is None and str(tmp_path / "adrenalmnist3d" / "adrenalmnist3d.npz") in absent.remedy

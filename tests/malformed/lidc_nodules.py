@@ -38,7 +38,7 @@ def table() -> pd.DataFrame:
 def write(folder, rows=None, **changes):
     """The good files with some arrays, or the table, replaced; None removes an array, an unknown name adds one."""
     content = {key: value for key, value in (arrays() | changes).items() if value is not None}
-    np.savez_compressed(folder / "lidc_cubes_48mm.npz", **content)
+    np.savez(folder / "lidc_cubes_48mm.npz", **content)
     (table() if rows is None else rows).to_csv(folder / "cubes.csv", index=False)
     return folder / "lidc_cubes_48mm.npz"
 

@@ -105,10 +105,13 @@ def _weights(n: int, step_mm: float) -> np.ndarray:
     if step_mm <= 1:
         distance = np.clip(centres, 0, SIDE - 1)[:, None] - voxels
         return np.maximum(0, 1 - np.abs(distance))
-    edges = centres[:, None] + np.array([-step_mm / 2, step_mm / 2])  # (n, 2)
-    below, above = (_hat_integral(edge[:, None] - voxels) for edge in edges.T)
+    low, high = centres - step_mm / 2, centres + step_mm / 2
+    inside = (np.clip(edge, 0, SIDE - 1)[:, None] - voxels for edge in (low, high))  # (n, 48) each
+    below, above = map(_hat_integral, inside)
     weights = above - below
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights[:, 0] += np.maximum(0, -low)
+    weights[:, -1] += np.maximum(0, high - (SIDE - 1))
+    return weights / step_mm
 
 
 def _hat_integral(t: np.ndarray) -> np.ndarray:
