@@ -13,19 +13,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fewscans.errors import DataError
-from fewscans.twins import luna16_patches, orientation
+from fewscans.twins import luna16, luna16_patches, orientation
 
 
 class Twin(NamedTuple):
-    """How a twin is written, and what it must be told: a frozen dataclass that checks itself."""
+    """How a twin is written, what it must be told, and whose layout it has.
+
+    spec: a frozen dataclass that checks itself.   layout: the data set whose reader reads it.
+    """
 
     write: Callable[[Path, Any], Path]
     spec: type
+    layout: str
 
 
 TWINS: Mapping[str, Twin] = {
-    "luna16-patches": Twin(luna16_patches.write, luna16_patches.PatchesSpec),
-    "orientation": Twin(orientation.write, orientation.OrientationSpec),
+    "luna16-patches": Twin(luna16_patches.write, luna16_patches.PatchesSpec, "luna16-patches"),
+    "orientation": Twin(orientation.write, orientation.OrientationSpec, "luna16-patches"),
+    "luna16": Twin(luna16.write, luna16.Luna16Spec, "luna16"),
 }
 
 
@@ -59,7 +64,7 @@ def write(name: str, folder: Path | str, spec: Any) -> Path:
         fresh = Path(room) / "new"
         fresh.mkdir()
         twin.write(fresh, spec)
-        about = {"twin": name, "layout": "luna16-patches", **dataclasses.asdict(spec)}
+        about = {"twin": name, "layout": twin.layout, **dataclasses.asdict(spec)}
         (fresh / "twin.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             os.replace(folder, Path(room) / "old")

@@ -1,0 +1,153 @@
+"""A synthetic stand-in for LUNA16: CT scans and tables in its published layout, drawn in space from the start.
+
+Anatomy is in chest.py and vessels.py, nodules and what resembles them in findings.py, the scanner in ct.py, candidates
+in marks.py. What is set by hand follows the look of real CT (Hounsfield units, noise, sizes, where nodules sit) and
+LUNA16's published counts, never a score. Two things are ours: malignancy.csv, and scans that show less than a chest.
+"""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fewscans.data import mhd
+from fewscans.errors import DataError
+from fewscans.twins.cases import check_between, check_whole
+from fewscans.twins.ct import SPACINGS
+from fewscans.twins.marks import Marks, draw_marks
+from fewscans.twins.scene import Scene, draw_scene
+
+SUBSETS = 10
+NO_NODULE_EVERY = 13  # one scan in so many has none, never one of the first ten: each subset holds a nodule
+LOOK_ALIKES = 0.25  # of the false alarms are on something drawn to be mistaken
+WORTH_A_PROCESS = 20  # scans, below which starting another costs more than it saves
+POSITION = "seriesuid,coordX,coordY,coordZ"
+TABLES = {
+    "annotations.csv": f"{POSITION},diameter_mm",
+    "annotations_excluded.csv": f"{POSITION},diameter_mm",
+    "candidates_V2.csv": f"{POSITION},class",
+    "malignancy.csv": f"{POSITION},malignant",
+}
+
+
+@dataclass(frozen=True)
+class Luna16Spec:
+    """How many scans of what size, and how much is in them.
+
+    nodules_per_scan, negatives_per_scan: means over scans with nodules, and over all scans.
+    field_of_view_mm: edge of the cube that is scanned: one lung up to 300, both from there on (350 shows the skin).
+    spacing: "published", voxels as LUNA16's scans have them, or "coarse", about 2 × 1.5 × 1.5 mm.
+    """
+
+    scans: int
+    nodules_per_scan: float
+    negatives_per_scan: float
+    field_of_view_mm: float
+    spacing: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_whole("scans", self.scans, SUBSETS, 100_000)
+        check_between("nodules_per_scan", self.nodules_per_scan, 0.5, 40)
+        check_between("negatives_per_scan", self.negatives_per_scan, 0.5, 400)
+        check_between("field_of_view_mm", self.field_of_view_mm, 79, 501)
+        if self.spacing not in SPACINGS:
+            raise DataError(f"twin: spacing is {self.spacing!r}; it must be one of {', '.join(SPACINGS)}")
+        check_whole("seed", self.seed, 0, 2**63)
+
+
+class Case(NamedTuple):
+    """One scan before it is written.
+
+    uid: its series.   excluded_mm: (k,) published diameters of the excluded findings, -1 for unknown.
+    shift: (3,) mm, z y x, from patient coordinates to the world of the file.
+    """
+
+    uid: str
+    scene: Scene
+    marks: Marks
+    excluded_mm: np.ndarray
+    shift: np.ndarray
+
+
+def draw_case(spec: Luna16Spec, number: int) -> Case:
+    """Scan `number` of a twin. It depends on the spec's seed and its own number, and on no other scan."""
+    rng = np.random.default_rng([spec.seed, number])
+    # A UID made from a 128-bit number lies under 2.25 (ITU-T X.667): none of a real scan's.
+    uid = f"2.25.{int.from_bytes(rng.bytes(16), 'big') | 1 << 127}"
+    healthy = number % NO_NODULE_EVERY == NO_NODULE_EVERY - 1
+    nodules = 0 if healthy else max(1, int(rng.poisson(spec.nodules_per_scan)))
+    negatives = max(1, int(rng.poisson(spec.negatives_per_scan)))
+    scene = draw_scene(spec.field_of_view_mm, spec.spacing, nodules, int(rng.binomial(negatives, LOOK_ALIKES)), rng)
+    excluded_mm = np.array([-1.0 if rng.random() < 0.6 else round(f.diameter, 4) for f in scene.excluded])
+    marks = draw_marks(scene, negatives, excluded_mm, rng)
+    shift = np.array([rng.uniform(-320, -60), rng.uniform(-40, 40), rng.uniform(-15, 15)]).round(2)
+    return Case(uid, scene, marks, excluded_mm, shift)
+
+
+def write(folder: Path, spec: Luna16Spec, processes: int | None = None) -> Path:
+    """Write the twin into `folder`, which exists: subset0 ... subset9 and the tables. Returns the folder.
+
+    Args:    processes: how many scans are drawn at a time; None: one a core. The files do not depend on it.
+    """
+    folder = Path(folder)
+    for subset in range(SUBSETS):
+        (folder / f"subset{subset}").mkdir()
+    most = processes or os.cpu_count() or 1
+    workers = min(most, max(1, spec.scans // WORTH_A_PROCESS))
+    jobs = [(folder, spec, number) for number in range(spec.scans)]
+    if workers == 1:
+        rows = [_write_case(job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            rows = list(pool.map(_write_case, jobs))
+    for name, header in TABLES.items():
+        lines = [header, *(line for tables in rows for line in tables[name])]
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="ascii")
+    uids = [tables["uid"] for tables in rows]
+    (folder / "seriesuids.csv").write_text("\n".join(uids) + "\n", encoding="ascii")
+    return folder
+
+
+def _write_case(job: tuple[Path, Luna16Spec, int]) -> dict:
+    """Write one scan's files. Returns its lines of each table, and its uid."""
+    folder, spec, number = job
+    case = draw_case(spec, number)
+    scene, grid = case.scene, case.scene.grid
+    flip = np.array([1, -1, -1]) if scene.scanner.flipped else np.ones(3, int)
+    first = np.where(flip < 0, grid.far(), grid.origin) + case.shift  # the file's first voxel
+    mhd.write(
+        folder / f"subset{number % SUBSETS}" / f"{case.uid}.mhd",
+        scene.hu[:, :: flip[1], :: flip[2]],
+        grid.spacing[::-1],
+        first[::-1],
+        np.diag(flip[::-1]).astype(float),
+    )
+    nodules = [n.centre for n in scene.nodules]
+    excluded = [f.centre for f in scene.excluded]
+    graded = [n for n in scene.nodules if np.isfinite(n.malignant)]
+    line = _Lines(case)
+    return {
+        "uid": case.uid,
+        "annotations.csv": line(nodules, [f"{n.diameter:.4f}" for n in scene.nodules]),
+        "annotations_excluded.csv": line(excluded, [f"{d:.4f}" if d > 0 else "-1" for d in case.excluded_mm]),
+        "candidates_V2.csv": line(case.marks.points, [str(label) for label in case.marks.labels]),
+        "malignancy.csv": line([n.centre for n in graded], [f"{n.malignant:.0f}" for n in graded]),
+    }
+
+
+class _Lines:
+    """Makes lines of a table: the series, the place in the world as x, y, z, and a value."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
+    def __call__(self, points, values: list[str]) -> list[str]:
+        world = (np.asarray(points, float).reshape(-1, 3) + self.case.shift)[:, ::-1]
+        return [
+            f"{self.case.uid},{x:.4f},{y:.4f},{z:.4f},{value}" for (x, y, z), value in zip(world, values, strict=True)
+        ]
