@@ -201,6 +201,36 @@ def test_a_pool_that_spares_z_ends_the_law_for_turns_that_exchange_z(name):
                 assert ours.shape != turned.shape  # not even the sizes agree
 
 
+CUBE = ((2, 2, 2), (2, 2, 2), (1, 1, 1))
+
+
+@pytest.mark.parametrize("name", SPACE[1:])
+@pytest.mark.parametrize("head", ["paper", "invariant"])
+def test_on_cubes_with_cubic_pools_every_group_of_space_keeps_the_law_to_the_end(name, head):
+    """12, 6, 3: the third pool is left out, as it would meet an odd size."""
+    net = trained(NoduleNet(name, (12, 12, 12), width=4, head=head, pools=CUBE), steps=2)
+    x = torch.randn(4, 1, 12, 12, 12)
+    with torch.no_grad():
+        y = net.features(x)
+        for h in range(0, net.group.order, 5):
+            error = (net.features(act_on_image(net.group, h, x)) - act_on_features(net.group, h, y)).abs().max()
+            assert error < TOLERANCE * y.abs().max() and y.std() > DIFFERS * y.abs().max()
+    if head == "invariant":
+        assert spread(net, x, range(0, net.group.order, 5)) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", SPACE[1:])
+def test_a_pool_that_meets_an_odd_size_ends_invariance_in_space_too(name):
+    net = trained(NoduleNet(name, (14, 14, 14), width=4, head="invariant", pools=((2, 2, 2),) * 3), steps=2)
+    assert spread(net, torch.randn(4, 1, 14, 14, 14)) > DIFFERS
+
+
+def test_a_pool_left_out_leaves_the_sizes():
+    assert NoduleNet("O", (12, 12, 12), pools=CUBE).feature_sizes()[-3:] == [(3, 3, 3)] * 3
+    exported = NoduleNet("O", (12, 12, 12), width=4, pools=CUBE).export()
+    assert sum(isinstance(stage, nn.MaxPool3d) for stage in exported.stages) == 2
+
+
 def test_a_plain_network_is_not_invariant():
     net = trained(NoduleNet("Z2", (16, 16), width=8, head="invariant"))
     x = torch.randn(2, 1, 16, 16)
@@ -234,6 +264,9 @@ def test_an_exported_network_is_plain_torch_with_the_same_logits(name, head):
         (dict(group="p4", patch=(48, 48), head="mean"), "'mean'"),
         (dict(group="p4", patch=(48, 48), budget="flops"), "'flops'"),
         (dict(group="p4", patch=(48, 48), channels=(1, 2, 3)), "six"),
+        (dict(group="O", patch=(12, 12, 12), pools=((2, 2, 2), (2, 2, 2))), "pools must be three windows of 3 sizes"),
+        (dict(group="O", patch=(12, 12, 12), pools=((2, 2), (2, 2), (2, 2))), "pools must be three windows of 3 sizes"),
+        (dict(group="p4", patch=(48, 48), pools=((2, 2), (2, 2), (2, 0))), "of at least 1"),
         (dict(group="p5", patch=(48, 48)), "unknown group 'p5'"),
     ],
 )
