@@ -136,3 +136,49 @@ def test_decisions_keep_to_their_ranges_and_frequencies():
     assert together.abs().max() < 0.04
     angle = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])[turned]
     assert torch.histc(angle, 8, -np.pi, np.pi) / len(angle) == pytest.approx(torch.full((8,), 1 / 8), abs=0.02)
+
+
+# In space: the same, turning about z alone, and mirrored along z as well.
+
+DEEP = (8, 24, 24)
+
+
+def volumes(count: int = 2) -> torch.Tensor:
+    return torch.rand((count, 1, 10, 28, 28), generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def nothing_in_space(count: int) -> augment.Decisions:
+    d = nothing(count)
+    return replace(d, matrix=torch.eye(3).repeat(count, 1, 1), shift=torch.zeros(count, 3))
+
+
+def test_in_space_deciding_nothing_is_cutting_the_centre():
+    x = volumes()
+    assert largest(augment.apply(x, nothing_in_space(2), DEEP, noise()) - augment.centre(x, DEEP)) < EXACT
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("upside_down", [False, True])
+def test_in_space_quarter_turns_about_z_and_mirroring_along_it_move_voxels_and_blend_none(turns, upside_down):
+    x, angle = volumes(), turns * np.pi / 2
+    matrix = torch.tensor([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    matrix[2, 2] = -1 if upside_down else 1
+    expected = torch.rot90(x, turns, (-2, -1))
+    expected = expected.flip(2) if upside_down else expected
+    done = augment.apply(x, replace(nothing_in_space(2), matrix=matrix.float().repeat(2, 1, 1)), DEEP, noise())
+    assert largest(done - augment.centre(expected, DEEP)) < 10 * EXACT
+
+
+def test_in_space_shifts_keep_to_each_axis_and_a_flat_one_stays_put():
+    d = augment.draw(5000, torch.Generator().manual_seed(0), (3.0, 1.0, 0.0))
+    assert (d.shift.abs().amax(0) <= torch.tensor([3.0, 1.0, 0.0])).all()
+    assert d.shift.abs().amax(0)[:2] == pytest.approx(torch.tensor([3.0, 1.0]), rel=0.01)
+
+
+def test_in_space_half_are_mirrored_along_z_whatever_is_done_in_the_plane():
+    d = augment.draw(20_000, torch.Generator().manual_seed(0), (1.0, 1.0, 1.0))
+    z, plane = d.matrix[:, 2, 2].sign(), d.matrix[:, :2, :2].det().sign()
+    assert z.mean().abs() < 0.03 and plane.mean().abs() < 0.03 and (z * plane).mean().abs() < 0.03
+    assert (d.matrix[:, 2, :2] == 0).all() and (d.matrix[:, :2, 2] == 0).all(), "z stays z"
+    scale = d.matrix[:, :2, :2].det().abs().rsqrt()
+    assert d.matrix[:, 2, 2].abs() == pytest.approx(1 / scale, rel=1e-4), "all axes are scaled alike"
