@@ -88,6 +88,11 @@ def test_lists_and_scans_are_found_where_unpacking_leaves_them(good):
     assert after.scans[["series", "subset"]].equals(before.scans[["series", "subset"]])
 
 
+def test_hidden_files_of_an_unpacker_are_no_scans(good):
+    (good / "subset3" / f"._{BUILD.uid(3)}.mhd").write_bytes(b"\0\5\x16\7")
+    assert len(luna16.read(good).scans) == BUILD.SCANS
+
+
 def test_a_list_that_a_spreadsheet_saved_is_read(good):
     for name in ("annotations.csv", "seriesuids.csv"):
         text = (good / name).read_text()
@@ -96,7 +101,10 @@ def test_a_list_that_a_spreadsheet_saved_is_read(good):
     assert len(luna16.read(good).annotations) == 22
 
 
-def test_the_fingerprint_tells_contents_apart_and_nothing_else(good, tmp_path):
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_the_fingerprint_tells_contents_apart_and_nothing_else(good, tmp_path, monkeypatch, size):
+    if size == "large":
+        monkeypatch.setattr(luna16, "HASHED_WHOLE", 0)
     before = luna16.read(good).fingerprint
     elsewhere = shutil.copytree(good, tmp_path / "elsewhere")
     for path in elsewhere.rglob("*"):
@@ -120,6 +128,12 @@ def test_the_fingerprint_tells_contents_apart_and_nothing_else(good, tmp_path):
         change(folder)
         seen.add(luna16.read(folder).fingerprint)
     assert len(seen) == len(changes) + 1
+
+
+def test_one_voxel_of_a_small_copy_changes_its_fingerprint(good):
+    before = luna16.read(good).fingerprint
+    BUILD.raw(2, lambda content: content[:9] + bytes([content[9] ^ 1]) + content[10:])(good)
+    assert luna16.read(good).fingerprint != before
 
 
 @pytest.fixture

@@ -150,11 +150,15 @@ def test_the_draw_depends_on_scan_and_place_alone(good):
 
 
 def test_every_negative_has_the_same_chance(pristine):
-    data = luna16.read(pristine)
-    drawn = [case for seed in range(400) for case in negatives(choose(data, negatives_per_scan=1, seed=seed), "val")]
-    counts = pd.Series(drawn).value_counts()
-    assert len(drawn) == 400 and len(counts) == 5
-    assert ((counts - 80) ** 2 / 80).sum() < 18.5  # chi-squared with 4 degrees of freedom: p = 0.001
+    data, counts = luna16.read(pristine), np.zeros(5)
+    off = aside(data)
+    for seed in range(40):
+        chosen = choose(data, negatives_per_scan=1, seed=seed)
+        chosen = chosen[(chosen["label"] == 0) & ~chosen["row"].isin(off)]
+        last = data.candidates.groupby("seriesuid").tail(1).index  # a scan's negatives are its last five rows
+        counts += np.bincount(last - chosen["row"].to_numpy(), minlength=5)
+    assert counts.sum() == 40 * BUILD.SCANS
+    assert ((counts - 96) ** 2 / 96).sum() < 18.5  # chi-squared with 4 degrees of freedom: p = 0.001
 
 
 def test_inside_is_strictly_within_the_radius_and_unknown_is_ten_millimetres_wide():
@@ -309,6 +313,13 @@ def test_processes_that_start_together_share_one_cut(pristine, tmp_path):
     assert [process.returncode for process in started] == [0, 0, 0]
     assert sum(words.count("cutting") for words in said) == 1
     assert len({words[-1] for words in said}) == 1
+
+
+def test_patches_are_kept_in_the_projects_build_folder(pristine, tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").touch()
+    monkeypatch.setenv("FEWSCANS_ROOT", str(tmp_path))
+    samples = prepare(pristine, SIZE, STEP)
+    assert (tmp_path / "build" / "patches").resolve() in samples.images.filename.resolve().parents
 
 
 def test_a_cache_that_cannot_be_written_is_named(pristine, tmp_path):

@@ -40,6 +40,7 @@ COLUMNS = {
     MALIGNANCY: ["seriesuid", *XYZ, "malignant"],
     **{name: ["seriesuid", *XYZ, "class"] for name in CANDIDATES},
 }
+HASHED_WHOLE = 1 << 30  # bytes of all scans together: a second
 SAME_PLACE_MM = 0.01  # a grade belongs to the annotation at its coordinates, however many digits were written
 
 
@@ -54,7 +55,7 @@ class Luna16:
     excluded: pd.DataFrame  # seriesuid, coordX, coordY, coordZ, diameter_mm: findings that count neither way
     candidates: pd.DataFrame  # seriesuid, coordX, coordY, coordZ, class (0 or 1)
     candidates_file: str
-    fingerprint: str  # see `_fingerprint`
+    fingerprint: str  # of lists, headers and scans; see `_fingerprint`
 
 
 def read(folder: Path | str) -> Luna16:
@@ -206,6 +207,8 @@ def _find_scans(folder: Path) -> tuple[dict[str, tuple[int, Path]], list[tuple[P
             [*inside.glob("*.mhd"), *inside.glob(f"subset{subset}/*.mhd")]
         ):  # as some unpackers leave it
             uid = path.name.removesuffix(".mhd")
+            if uid.startswith("."):
+                continue  # what macOS adds to archives
             if uid in found:
                 twice.append((found[uid][1], path))
             else:
@@ -300,9 +303,9 @@ def _known_series(path: Path, table: pd.DataFrame, series: set[str]) -> None:
 
 
 def _inside(path: Path, table: pd.DataFrame, headers: dict[str, mhd.Header]) -> None:
+    places = table[XYZ].to_numpy()
     for uid, rows in table.groupby("seriesuid").indices.items():
-        header = headers[uid]
-        points = table[XYZ].to_numpy()[rows]
+        header, points = headers[uid], places[rows]
         voxels = header.world_to_voxel(points)
         outside = np.flatnonzero(((voxels < -0.5) | (voxels > np.array(header.shape) - 0.5)).any(axis=1))
         if len(outside):
@@ -334,23 +337,26 @@ def _graded(lists: dict[str, Path], annotations: pd.DataFrame, grades: pd.DataFr
 
 
 def _fingerprint(lists: list[Path], files: dict[str, tuple[int, Path]], headers: dict[str, mhd.Header]) -> str:
-    """sha256 over the lists, the headers, and of each data file its size and four pages spread over it.
+    """sha256 over the lists, the headers and the data files: of a large copy their sizes and four pages of each.
 
-    The scans are 100 GB and more, and are not read for it; the pages tell a scan written anew with other voxels.
+    100 GB are not read each time; the pages tell a scan that was written anew with other voxels.
     """
     digest = hashlib.sha256()
     for path in lists:
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         digest.update(path.read_bytes())
+    sizes = {uid: header.data_file.stat().st_size for uid, header in headers.items()}
+    whole = sum(sizes.values()) <= HASHED_WHOLE
     for uid, (subset, path) in files.items():
-        header = headers[uid]
-        size = header.data_file.stat().st_size
-        digest.update(f"{uid} {subset} {size}\n".encode())
+        digest.update(f"{uid} {subset} {sizes[uid]}\n".encode())
         with path.open("rb") as file:
             digest.update(file.read(mhd.LONGEST_HEADER))
-        with header.data_file.open("rb") as file:
+        with headers[uid].data_file.open("rb") as file:
+            if whole:
+                digest.update(file.read())
+                continue
             for part in (1, 3, 5, 7):
-                file.seek(size * part // 8 // 4096 * 4096)
+                file.seek(sizes[uid] * part // 8 // 4096 * 4096)
                 digest.update(file.read(4096))
     return digest.hexdigest()
 

@@ -93,10 +93,10 @@ def choose(
     table = data.candidates.rename(columns={"seriesuid": "series", "class": "label"})
     table = table.assign(row=np.arange(len(table))).merge(data.scans[["series", "subset"]], on="series")
     table = table.sort_values(["series", "row"], ignore_index=True)
-    excluded, chance = np.zeros(len(table), bool), np.empty(len(table))
+    places, excluded, chance = table[XYZ].to_numpy(), np.zeros(len(table), bool), np.empty(len(table))
     nodules, findings = _by_scan(data.annotations), _by_scan(data.excluded)
     for series, rows in table.groupby("series").indices.items():
-        points = table[XYZ].to_numpy()[rows]
+        points = places[rows]
         hit, off = (_inside_any(points, found.get(series)) for found in (nodules, findings))
         excluded[rows] = off & ~hit
         draw = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(series.encode()).digest()[:8])])
