@@ -58,7 +58,6 @@ def test_a_good_file_is_read(check):
     test, twin = claim.tests
     assert (test.experiment, test.dataset, test.real) == ("gcnn", "luna16", True)
     assert (twin.dataset, twin.real) == ("luna16-patches-twin", False)
-    assert test.planned() and not twin.planned()
     assert test.measured() == "froc: D4h - Z3 at N = 30: above 0"
     assert made.table("them", "Table 1").loc[300, "D4h"] == 0.7
 
@@ -105,6 +104,10 @@ def put_test(**change):
         (put_test(baseline="ResNet"), "unknown baseline 'ResNet'"),
         (put_test(metric="accuracy"), "unknown metric 'accuracy'"),
         (put_test(metric="sensitivity@7"), "unknown metric 'sensitivity@7'"),
+        (put_test(metric="froc@0"), "unknown metric 'froc@0'"),
+        (put_test(metric="malignant_in_top@0"), "unknown metric 'malignant_in_top@0'"),
+        (put_test(metric="data_efficiency:frok"), "unknown metric 'data_efficiency:frok'"),
+        (put_test(metric="data_efficiency:froc", baseline="gone"), "baseline is missing"),
         (put_test(metric="data_efficiency:auc", baseline="gone"), "baseline is missing"),
         (put_test(minus_n_train=300, baseline="gone"), "baseline is missing"),
         (put_test(n_train=30.0), "n_train must be int, got 30.0"),
@@ -134,6 +137,21 @@ def put_test(**change):
 def test_anything_odd_is_one_error_naming_claim_and_key(check, change, complaint):
     with pytest.raises(ClaimsError, match=complaint):
         check(change)
+
+
+@pytest.mark.parametrize("metric", ["froc", "froc@1", "froc@0.125", "malignant_in_top@250", "data_efficiency:froc"])
+def test_what_is_to_be_found_in_scans_can_be_claimed_about(check, metric):
+    assert check(put_test(metric=metric))["a-claim"].tests[0].metric == metric
+
+
+SPATIAL = (
+    "Z3-tta-D4 Z3-tta-D4h D4-sham D4h-sham O-sham Z3-long Z3-wide D4h-compute Oh-invariant D4-shuffled volume nearest"
+)
+
+
+@pytest.mark.parametrize("arm", SPATIAL.split())
+def test_arms_in_space_can_be_claimed_about(check, arm):
+    assert check(put_test(arm=arm))["a-claim"].tests[0].arm == arm
 
 
 def test_a_key_given_twice_is_an_error_not_a_silent_choice(tmp_path):

@@ -9,9 +9,11 @@ import pytest
 
 from fewscans import paths
 from fewscans.errors import RunError
-from fewscans.publish import load_published, publish
+from fewscans.publish import ATTRIBUTION, load_published, publish
 from fewscans.publish import rounded as kept
+from fewscans.results import read_run
 from fewscans.stats.auc import auc
+from fewscans.stats.resample import Resampled
 
 RUN = "gcnn-luna16-patches-twin"
 PARAMS = """
@@ -108,6 +110,80 @@ def test_what_was_published_is_read_back(project):
     assert got.about["profile"] == "quick" and got.about["twin"] and not got.about["real"]
     assert got.about["arms"] == ["Z2", "Z2-tta-p4", "Z2-tta-p4m", "p4m", "centre"]
     assert got.about["seeds"] == [0, 1, 2] and got.about["incomplete"] is None
+
+
+def with_reference(project, run=RUN):
+    """A finished run whose positive cases are nodules, one each; a scan without candidates beside."""
+    table = pd.read_parquet(finished(project, run))
+    case = table.drop_duplicates("case")
+    hit = case[case["target"] == 1]
+    blank = {"nodule": "", "case": "", "malignant": np.nan}
+    nodule = {"scan": hit["group"], "nodule": "n" + hit["case"]}
+    kinds = [
+        pd.DataFrame({"kind": "scan", "scan": [*case["group"].unique(), "empty"]} | blank),
+        pd.DataFrame({"kind": "nodule"} | nodule | {"case": "", "malignant": 1.0}),
+        pd.DataFrame({"kind": "hit"} | nodule | {"case": hit["case"], "malignant": np.nan}),
+    ]
+    path = project / "runs" / f"{run}.reference.parquet"
+    pd.concat(kinds, ignore_index=True).to_parquet(path, index=False)
+    return path
+
+
+def test_what_detection_is_scored_against_is_published_too(project):
+    kept = pd.read_parquet(with_reference(project))
+    folder = publish(RUN, minimum_seeds=3)
+    first = contents(folder)
+    got = load_published("gcnn", "luna16-patches-twin")
+    keys = ["kind", "scan", "nodule", "case"]
+    pd.testing.assert_frame_equal(got.reference, kept.sort_values(keys, ignore_index=True), check_dtype=False)
+    assert list(got.predictions["arm"].unique()) == got.about["arms"] and "reference" not in got.about["arms"]
+    path = project / "runs" / f"{RUN}.reference.parquet"
+    pd.read_parquet(path).sample(frac=1, random_state=0).to_parquet(path, index=False)
+    assert contents(publish(RUN, minimum_seeds=3)) == first
+    scored = Resampled(got.predictions, "froc", reference=got.reference).values("p4m", 30)
+    local = Resampled(*read_run(RUN)[:1], "froc", reference=read_run(RUN).reference).values("p4m", 30)
+    np.testing.assert_allclose(scored, local, atol=0.02)  # rounding can tie a nodule and a false positive
+
+
+def test_a_reference_that_is_gone_does_not_stay_and_one_that_was_lost_is_missed(project):
+    path = with_reference(project)
+    folder = publish(RUN, minimum_seeds=3)
+    (folder / "reference.parquet").rename(project / "elsewhere.parquet")
+    with pytest.raises(RunError, match="reference.parquet is missing"):
+        load_published("gcnn", "luna16-patches-twin")
+    path.unlink()
+    (project / "elsewhere.parquet").rename(folder / "reference.parquet")
+    publish(RUN, minimum_seeds=3)
+    assert not (folder / "reference.parquet").exists()
+    assert load_published("gcnn", "luna16-patches-twin").reference is None
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda r: r.drop(columns="kind"), "runs/.*reference.parquet: not a reference .*lacks column 'kind'"),
+        (lambda r: r.assign(case=r["case"].replace("row000040", "row999999")), "no prediction of case row999999"),
+        (lambda r: r[~((r["kind"] == "scan") & (r["scan"] == "block0000"))], "block0000.*which is no scan"),
+    ],
+)
+def test_a_reference_of_another_test_set_is_refused(project, change, complaint):
+    path = with_reference(project)
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+    with pytest.raises(RunError, match=complaint):
+        publish(RUN, minimum_seeds=1)
+    assert not (project / "reports").exists()
+
+
+def test_every_data_set_of_others_is_attributed():
+    for dataset, words in (
+        ("luna16", ("CC BY 4.0", "CC BY 3.0", "Setio", "Armato", "10.7937/K9/TCIA.2015.LO9QL9SX")),
+        ("lidc-nodules", ("CC BY 3.0", "Armato", "10.7937/K9/TCIA.2015.LO9QL9SX")),
+        (
+            "adrenalmnist3d",
+            ("CC BY 4.0", "Yang", "Scientific Data 10:41 (2023)", "10.1038/s41597-022-01721-8", "masks"),
+        ),
+    ):
+        assert [word for word in words if word not in ATTRIBUTION[dataset]] == [], dataset
 
 
 def test_publishing_twice_gives_the_same_bytes(project):

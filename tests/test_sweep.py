@@ -53,6 +53,27 @@ def test_a_sweep_trains_everything_once_and_writes_one_table(tmp_path):
     assert history[["arm", "n_train", "seed"]].drop_duplicates().shape[0] == 9
 
 
+def test_what_detection_is_scored_against_lies_beside_the_table_and_goes_when_it_is_gone(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"kind": ["scan", "nodule"], "scan": "g", "nodule": ["", "n"], "case": "", "malignant": 1.0})
+    read = sys.modules["toy_experiment"].read
+
+    def with_nodules(dataset, path, grid):
+        data = read(dataset, path, grid)
+        data.reference = lambda: frame
+        return data
+
+    monkeypatch.setattr(sys.modules["toy_experiment"], "read", with_nodules)
+    swept(tmp_path)
+    kept = tmp_path / "runs" / "toy-x.reference.parquet"
+    pd.testing.assert_frame_equal(pd.read_parquet(kept), frame)
+    first = kept.read_bytes()
+    swept(tmp_path)
+    assert kept.read_bytes() == first
+    frame = None  # the data set has none any more
+    swept(tmp_path)
+    assert not kept.exists() and (tmp_path / "runs" / "toy-x.parquet").exists()
+
+
 def test_the_second_call_trains_nothing_and_writes_the_same_bytes(tmp_path):
     swept(tmp_path)
     before = written(tmp_path / "runs")

@@ -147,12 +147,45 @@ def test_epochs_are_compared_by_seed():
     assert "88% of the seeds reached the goal" in evaluate(test_of(**epochs), never).reason
 
 
+def reference(predictions):
+    """Every positive case is a nodule of its own; the second of each scan is malignant."""
+    case = predictions.drop_duplicates("case")
+    hit = case[case["target"] == 1].assign(nodule=lambda t: "n" + t["case"])
+    blank = {"nodule": "", "case": "", "malignant": np.nan}
+    kinds = [
+        pd.DataFrame({"kind": "scan", "scan": [*case["group"].unique(), "empty"]} | blank),
+        pd.DataFrame({"kind": "nodule", "scan": hit["group"], "nodule": hit["nodule"], "case": "",
+                      "malignant": np.tile([0.0, 1.0], len(hit) // 2)}),
+        pd.DataFrame({"kind": "hit", "scan": hit["group"], "nodule": hit["nodule"], "case": hit["case"],
+                      "malignant": np.nan}),
+    ]  # fmt: skip
+    return pd.concat(kinds, ignore_index=True)
+
+
+def test_nodules_found_decide_as_well_as_areas():
+    """froc, one of its rates, its factor, malignant nodules: each by the same road as an AUC."""
+    tables = Tables(TABLES.predictions, TABLES.history, 300, reference(TABLES.predictions))
+    for metric in ("froc", "froc@1"):
+        outcome = evaluate(test_of(metric=metric), tables)
+        assert outcome.verdict == "reproduced" and 0 < outcome.estimate.value < 1, metric
+    alone = evaluate(test_of(metric="froc", baseline=None, line=0.99), tables)
+    assert alone.verdict == "contradicted" and 0 < alone.estimate.low < alone.estimate.high < 0.99
+    factor = test_of(metric="data_efficiency:froc", line=2.0, n_train=30, claimed="at least")
+    assert evaluate(factor, tables).verdict == "reproduced"
+    grown = evaluate(test_of(metric="malignant_in_top@40", baseline=None, line=0.0), tables)
+    assert 10 < grown.estimate.low < grown.estimate.value < grown.estimate.high < 30  # half of the nodules are
+    open_one = evaluate(test_of(metric="froc", arm="Z2", n_train=30, n_train_baseline=30, line=0.001), tables)
+    assert open_one.verdict == "contradicted" and open_one.estimate.value == 0
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"arm": "p4"}, "no predictions of arm 'p4' at N = 100"),
         ({"n_train": 1856}, "no predictions of arm 'p4m' at N = 1856; it has N = 30, 100, 300, 1000"),
-        ({"metric": "froc"}, "froc is not computed yet"),
+        ({"metric": "froc"}, "froc needs the reference of the test split"),
+        ({"metric": "data_efficiency:froc"}, "froc needs the reference of the test split"),
+        ({"metric": "malignant_in_top@5"}, "malignant_in_top@5 needs the reference of the test split"),
         ({"split": "test-small-val"}, "no split 'test-small-val'"),
         ({"metric": "epochs_to_baseline"}, "no history of arm 'p4m' at N = 100"),
         ({"metric": "data_efficiency:auc", "baseline": "p4"}, "no predictions of baseline 'p4'"),

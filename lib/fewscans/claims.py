@@ -27,8 +27,6 @@ _GROUP = "(Z2|p4m|p4|Z3|D4h|D4|Oh|O)"
 _ARM = re.compile(
     rf"{_GROUP}(-(compute|wide|long|sham|invariant|leaky|shuffled|tta-{_GROUP}))?|(histogram|centre|volume|nearest)(-leaky)?"
 )
-# Metrics that no module computes yet, so that claims about them can be written down in advance.
-_PLANNED = re.compile(r"froc|data_efficiency:froc|malignant_in_top@[1-9]\d*")
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,9 @@ class Test:
 
     What is measured: the metric of `arm` at `n_train`; with `baseline`, the difference to it (at
     `n_train_baseline`, or the same size); with `minus_n_train`, that difference minus the one at this other size.
-    Metrics: a score ("auc", "sensitivity@0.05", "brier"); "data_efficiency:<score>", how many times more data the
-    baseline needs; "epochs_to_baseline", epochs until the baseline's best validation loss over the baseline's own.
+    Metrics: a score ("auc", "sensitivity@0.05", "brier"; where candidates are to be found in scans, "froc", "froc@1",
+    "malignant_in_top@250": `stats.scores`); "data_efficiency:<score>", how many times more data the baseline needs;
+    "epochs_to_baseline", epochs until the baseline's best validation loss over the baseline's own.
     What decides: `line` and the `claimed` side of it; or `line` and `margin`, for what should lie within line ±
     margin.
     """
@@ -67,10 +66,6 @@ class Test:
     @property
     def real(self) -> bool:
         return not self.run.endswith("-twin")
-
-    def planned(self) -> bool:
-        """Whether the metric is named in advance only: nothing computes it yet."""
-        return bool(_PLANNED.fullmatch(self.metric))
 
     def measured(self) -> str:
         """In words: what is measured and where the line is."""
@@ -232,7 +227,7 @@ def _test(run: str, entry: object, kind: str, where: str) -> Test:
     for key in ("n_train", "n_train_baseline", "minus_n_train"):
         if test.get(key) is not None and test[key] < 2:
             raise ClaimsError(f"{where}: {key} is {test[key]}; a balanced training set holds two cases or more")
-    if test["metric"] != "epochs_to_baseline" and not _PLANNED.fullmatch(test["metric"]):
+    if test["metric"] != "epochs_to_baseline":
         try:
             score(test["metric"].removeprefix("data_efficiency:"))
         except ValueError as error:

@@ -3,6 +3,7 @@
 reports/published/<experiment>/<dataset, or dataset-twin>/
     <arm>.parquet    tidy predictions, sorted by split, case, n_train, seed: runs of equal values but for one column
     history.parquet  validation losses
+    reference.parquet  where the data set has nodules: scans, nodules, and which candidates hit them
     records.json     one record a run: what it was and what it cost
     README.md        what this is, where the data come from, what decided it; without a date, so the bytes stay the same
 
@@ -25,23 +26,44 @@ import pyarrow.parquet as pq
 from scipy import special
 
 from fewscans.errors import RunError
-from fewscans.results import Published, folder_of, load_published, profile_of, read_run
+from fewscans.results import BESIDE, Published, folder_of, load_published, profile_of, read_run
 
 LOGIT_STEP = 0.001
 MINIMUM_SEEDS = 10
 
 __all__ = ["Published", "load_published", "publish"]
 
+_LUNA16 = """\
+- Setio A. A. A. et al., Validation, comparison, and combination of algorithms for automatic detection of pulmonary
+  nodules in computed tomography images: the LUNA16 challenge, Medical Image Analysis 42:1-13 (2017).
+"""
+_LIDC = """\
+- Armato S. G. et al., The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI),
+  Medical Physics 38:915-931 (2011); data doi 10.7937/K9/TCIA.2015.LO9QL9SX.
+"""
 ATTRIBUTION = {
-    "luna16-patches": """\
+    "luna16-patches": f"""\
 Patches cut from LUNA16 (CC BY 4.0), itself a subset of LIDC-IDRI (CC BY 3.0), as collected in
 github.com/swethasubramanian/LungCancerDetection at 36e7980a891089921d18993ea631c89035296e76 (MIT). No image is kept
 here, only each patch's row in LUNA16's candidates.csv, its label and the networks' predictions. Cite:
 
-- Setio A. A. A. et al., Validation, comparison, and combination of algorithms for automatic detection of pulmonary
-  nodules in computed tomography images: the LUNA16 challenge, Medical Image Analysis 42:1-13 (2017).
-- Armato S. G. et al., The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI),
-  Medical Physics 38:915-931 (2011); data doi 10.7937/K9/TCIA.2015.LO9QL9SX.
+{_LUNA16}{_LIDC}""",
+    "luna16": f"""\
+Candidates in scans of LUNA16 (CC BY 4.0), itself a subset of LIDC-IDRI (CC BY 3.0). No image is kept here, only each
+candidate's row in LUNA16's list, its class, the nodules it lies in, and the networks' predictions. Cite:
+
+{_LUNA16}{_LIDC}""",
+    "lidc-nodules": f"""\
+Nodules of LIDC-IDRI (CC BY 3.0), doi 10.7937/K9/TCIA.2015.LO9QL9SX. No image is kept here, only each case's name, its
+label and the networks' predictions. Cite:
+
+{_LIDC}""",
+    "adrenalmnist3d": """\
+Shapes of adrenal glands (masks only: the set holds no grey values) from AdrenalMNIST3D of MedMNIST v2 (CC BY 4.0). No
+image is kept here, only each case's number, its label and the networks' predictions. Cite:
+
+- Yang J. et al., MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image classification,
+  Scientific Data 10:41 (2023), doi 10.1038/s41597-022-01721-8.
 """,
 }
 
@@ -62,7 +84,7 @@ def publish(
     loaded = params.load()
     spec = loaded.run(run)
     dataset = spec.dataset + ("-twin" if spec.twin else "")
-    predictions, history, records = read_run(run)
+    predictions, history, records, reference = read_run(run)
     wanted = profile
     profile, missing = profile_of(run, predictions, records, loaded)
     if wanted and profile and wanted != profile:
@@ -101,6 +123,8 @@ def publish(
         **{key: sorted({str(record[key]) for record in records}) for key in ("device", "torch", "threads")},
         "params": _plain(loaded.grids.get(run, {}).get(profile)),
     }
+    if reference is not None:
+        about["reference"] = True
     folder = folder_of(spec.experiment, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     for arm in about["arms"]:
@@ -108,11 +132,14 @@ def publish(
             folder / f"{arm}.parquet", _parquet(_compact(predictions[predictions["arm"] == arm]), about | {"arm": arm})
         )
     _write(folder / "history.parquet", _parquet(history, None))
+    beside = [name for name in BESIDE if name != "reference" or reference is not None]
+    if reference is not None:
+        _write(folder / "reference.parquet", _parquet(_sorted(reference), None))
     lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records)
     _write(folder / "records.json", f"[\n{lines}\n]\n".encode())
     _write(folder / "README.md", _readme(about, predictions, records).encode())
     for path in folder.glob("*.parquet"):
-        if path.stem not in (*about["arms"], "history"):
+        if path.stem not in (*about["arms"], *beside):
             path.unlink()
     return folder
 
@@ -128,6 +155,10 @@ def rounded(p: np.ndarray) -> np.ndarray:
 def _compact(table: pd.DataFrame) -> pd.DataFrame:
     made = table.assign(prediction=rounded(table["prediction"].to_numpy()))
     return made.sort_values(["split", "case", "n_train", "seed"], kind="stable", ignore_index=True)
+
+
+def _sorted(reference: pd.DataFrame) -> pd.DataFrame:
+    return reference.sort_values(["kind", "scan", "nodule", "case"], kind="stable", ignore_index=True)
 
 
 def _parquet(table: pd.DataFrame, about: dict | None) -> bytes:

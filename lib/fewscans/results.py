@@ -13,20 +13,32 @@ import pyarrow.parquet as pq
 from fewscans import paths
 from fewscans.errors import RunError
 from fewscans.stats.cells import COLUMNS, cells
+from fewscans.stats.reference import Reference
 
 SPLITS = ("val", "test", "test-small-val")
 HISTORY = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss")
+BESIDE = ("history", "reference")  # Parquet files of a published folder that are no arm's
 
 
 class Published(NamedTuple):
     """predictions, history: tables; records: one dict a run; about: run, experiment, dataset, twin, real, profile,
-    arms, seeds and what decided them.
+    arms, seeds and what decided them; reference: what scores of detection need (`stats.reference`), None without.
     """
 
     predictions: pd.DataFrame
     history: pd.DataFrame
     records: list[dict]
     about: dict
+    reference: pd.DataFrame | None = None
+
+
+class Finished(NamedTuple):
+    """This machine's run: predictions, history, records and, where its data set has nodules, the reference."""
+
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+    records: list[dict]
+    reference: pd.DataFrame | None
 
 
 def folder_of(experiment: str, dataset: str) -> Path:
@@ -40,7 +52,7 @@ def load_published(experiment: str, dataset: str) -> Published:
     Text columns come as categories, as the tables are long. Raises RunError if there is nothing, or files are missing.
     """
     folder = folder_of(experiment, dataset)
-    found = {path.stem: path for path in folder.glob("*.parquet") if path.stem != "history"}
+    found = {path.stem: path for path in folder.glob("*.parquet") if path.stem not in BESIDE}
     if not found:
         raise RunError(
             f"{folder}: nothing is published there; `fewscans publish {experiment}-{dataset}` publishes a finished run"
@@ -68,7 +80,11 @@ def load_published(experiment: str, dataset: str) -> Published:
     history = pq.read_table(folder / "history.parquet").to_pandas() if (folder / "history.parquet").exists() else None
     if history is None or not (folder / "records.json").exists():
         raise RunError(f"{folder}: history.parquet or records.json is missing; restore them from git")
-    return Published(predictions, history, json.loads((folder / "records.json").read_text(encoding="utf-8")), about)
+    records = json.loads((folder / "records.json").read_text(encoding="utf-8"))
+    if about.get("reference", False) != (folder / "reference.parquet").exists():
+        raise RunError(f"{folder}: reference.parquet is missing, or of another time; restore the folder from git")
+    reference = _reference(folder / "reference.parquet", "restore it from git")
+    return Published(predictions, history, records, about, reference)
 
 
 def _read(path: Path) -> pa.Table:
@@ -81,21 +97,40 @@ def _read(path: Path) -> pa.Table:
     return table
 
 
-def read_run(run: str) -> tuple[pd.DataFrame, pd.DataFrame, list[dict]]:
-    """This machine's finished run: predictions, history, records, checked. Raises RunError."""
+def _reference(path: Path, remedy: str) -> pd.DataFrame | None:
+    """The reference, checked; None if there is none."""
+    if not path.exists():
+        return None
+    try:
+        frame = pd.read_parquet(path)
+        Reference.of(frame)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RunError(f"{path.parent.name}/{path.name}: not a reference ({error}); {remedy}") from error
+    return frame
+
+
+def read_run(run: str) -> Finished:
+    """This machine's finished run, checked. Raises RunError."""
     table, history, records = (
         paths.runs() / f"{run}{end}" for end in (".parquet", ".history.parquet", ".records.json")
     )
     for path in (table, history, records):
         if not path.exists():
             raise RunError(f"runs/{path.name} does not exist; `fewscans train {run}` makes it")
-    found = pd.read_parquet(table), pd.read_parquet(history), json.loads(records.read_text(encoding="utf-8"))
-    _check(f"runs/{table.name}", found[0])
-    lacking = [column for column in HISTORY if column not in found[1]]
+    found = Finished(
+        pd.read_parquet(table),
+        pd.read_parquet(history),
+        json.loads(records.read_text(encoding="utf-8")),
+        _reference(paths.runs() / f"{run}.reference.parquet", f"`fewscans train {run}` writes it anew"),
+    )
+    _check(f"runs/{table.name}", found.predictions)
+    if found.reference is not None:
+        _check_reference(run, found)
+    lacking = [column for column in HISTORY if column not in found.history]
     if lacking:
         raise RunError(f"runs/{history.name} lacks column {lacking[0]!r}")
-    recorded = {(r["arm"], r["n_train"], r["seed"]) for r in found[2]}
-    cell = found[0][["arm", "n_train", "seed"]].drop_duplicates()
+    recorded = {(r["arm"], r["n_train"], r["seed"]) for r in found.records}
+    cell = found.predictions[["arm", "n_train", "seed"]].drop_duplicates()
     for arm, n, seed in zip(cell["arm"], cell["n_train"], cell["seed"], strict=True):
         if (base_arm(arm), n, seed) not in recorded:
             raise RunError(f"runs/{records.name} has no record of arm {arm} at N = {n}, seed {seed}; train {run} again")
@@ -146,6 +181,16 @@ def _steps(run: str, grid, loaded) -> list[tuple[str, int]]:
 
     module = experiments.get(loaded.run(run).experiment)
     return [(arm, module.steps(experiments.Run(0, sizes[0], arm, 0.0), grid)) for arm, sizes in grid.arms.items()]
+
+
+def _check_reference(run: str, found: Finished) -> None:
+    """A reference of another test set would give a wrong FROC without a word."""
+    reference, tested = Reference.of(found.reference), found.predictions[found.predictions["split"] == "test"]
+    try:
+        for cell in cells(tested).values() if len(tested) else ():
+            reference.layout(cell)
+    except ValueError as error:
+        raise RunError(f"runs/{run}.reference.parquet: {error}; `fewscans train {run}` writes both anew") from None
 
 
 def _check(name: str, table: pd.DataFrame) -> None:

@@ -58,7 +58,8 @@ class Row:
         """Our value with its interval, for people; empty where there is none."""
         if self.value is None:
             return ""
-        digits = 1 if self.metric.startswith("data_efficiency") else 2 if self.metric == "epochs_to_baseline" else 3
+        coarse = self.metric.startswith(("data_efficiency", "malignant_in_top"))  # factors and counts
+        digits = 1 if coarse else 2 if self.metric == "epochs_to_baseline" else 3
         low, high = ("–" if end is None else f"{end:.{digits}f}" for end in (self.low, self.high))
         sign = {None: "", "low": "< ", "high": "> "}[self.censored]
         return f"{sign}{self.value:.{digits}f} ({low} to {high})"
@@ -186,12 +187,12 @@ def _source(test: Test, local: bool) -> tuple[Tables | None, str, str]:
     kind = "real" if test.real else "twin"
     if any(folder_of(test.experiment, test.dataset).glob("*.parquet")):
         made = load_published(test.experiment, test.dataset)
-        return Tables(made.predictions, made.history), f"published, {kind}", ""
+        return Tables(made.predictions, made.history, reference=made.reference), f"published, {kind}", ""
     if not local or not (paths.runs() / f"{test.run}.parquet").exists():
         return None, "", f"no {'tables' if local else 'published tables'} of the run {test.run}"
     from fewscans import params
 
-    predictions, history, records = read_run(test.run)
+    predictions, history, records, reference = read_run(test.run)
     try:
         profile, _ = profile_of(test.run, predictions, records, params.load())
     except KeyError as error:
@@ -200,7 +201,7 @@ def _source(test: Test, local: bool) -> tuple[Tables | None, str, str]:
         return None, "", f"this machine's {test.run} is of the smoke profile, which only tests the pipeline"
     if profile is None:
         return None, "", f"this machine's {test.run} fits no profile of params.yaml any more; train it again"
-    return Tables(predictions, history), f"this machine, {kind}, {profile}", ""
+    return Tables(predictions, history, reference=reference), f"this machine, {kind}, {profile}", ""
 
 
 def _row(claim: Claim, test: Test, tables: Tables | None, source: str, why: str) -> Row:

@@ -47,7 +47,8 @@ def sweep(
     out: Path | None = None,
     show: bool = True,
 ) -> Result:
-    """Trains what is missing and writes `<out>/<name>.parquet`, `.history.parquet` and `.records.json`.
+    """Trains what is missing and writes `<out>/<name>.parquet`, `.history.parquet` and `.records.json`; for data with
+    nodules to be found, `.reference.parquet` as well.
 
     arms: only these, if any are named; the files are then called `<name>.partial.*`.   shard: (i, n), this process's
     share of the runs; whatever a share needs from the others (the trials of a learning rate) it waits for, or trains if
@@ -143,10 +144,10 @@ def _share(plan: Sequence[Run], final: Sequence[Run], shard: tuple[int, int]) ->
 
 
 def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, name: str) -> Path:
-    """The run table and, beside it, the histories and records.
+    """The run table and, beside it, the histories and records, and the reference where the data set has one.
 
     Sorted by arm, N and seed, so the bytes do not depend on who finished when; the table comes last, and so speaks for
-    all three.
+    all.
     """
     order = {arm: i for i, arm in enumerate(context.experiment.arm_names(grid))}
     table = pd.concat([entry.predictions for entry in entries.values()], ignore_index=True)
@@ -163,12 +164,17 @@ def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, n
         rows, columns=["arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss", "small_val_loss"]
     )
     listing = json.dumps([e.record for e in entries.values()], indent=1, sort_keys=True) + "\n"
-    records, path = out / f"{name}.records.json", out / f"{name}.parquet"
+    reference = getattr(context.data, "reference", lambda: None)()
+    records, path, known = (out / f"{name}.{end}" for end in ("records.json", "parquet", "reference.parquet"))
     try:
         store.write_table(history, out / f"{name}.history.parquet")
         partial = records.with_name(f"{records.name}.{os.getpid()}.part")
         partial.write_text(listing, encoding="utf-8")
         os.replace(partial, records)
+        if reference is not None:
+            store.write_table(reference, known)
+        else:
+            known.unlink(missing_ok=True)  # of a time when this run's data had one
         store.write_table(table, path)
     except OSError as error:
         raise RunError(

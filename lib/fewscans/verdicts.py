@@ -26,15 +26,26 @@ N_BOOTSTRAP = 2000
 
 
 class Tables:
-    """A run's predictions and history, each score resampled once for all claims."""
+    """A run's predictions and history, each score resampled once for all claims.   reference: what scores of
+    detection need (`stats.reference`); without it their claims are not tested.
+    """
 
-    def __init__(self, predictions: pd.DataFrame, history: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP):
+    def __init__(
+        self,
+        predictions: pd.DataFrame,
+        history: pd.DataFrame,
+        n_bootstrap: int = N_BOOTSTRAP,
+        reference: pd.DataFrame | None = None,
+    ):
         self.predictions, self.history, self.n_bootstrap = predictions, history, n_bootstrap
+        self.reference = reference
         self._resampled: dict[tuple[str, str], Resampled] = {}
 
     def resampled(self, score: str, split: str) -> Resampled:
         if (score, split) not in self._resampled:
-            self._resampled[score, split] = Resampled(self.predictions, score, split, self.n_bootstrap)
+            self._resampled[score, split] = Resampled(
+                self.predictions, score, split, self.n_bootstrap, reference=self.reference
+            )
         return self._resampled[score, split]
 
 
@@ -54,8 +65,6 @@ def evaluate(test: Test, tables: Tables) -> Outcome:
     """The verdict of one test. An arm, size or seed that the tables lack makes it `not tested`, with what is
     missing as reason.
     """
-    if test.planned():
-        return Outcome("not tested", reason=f"the metric {test.metric} is not computed yet")
     try:
         if test.metric == "epochs_to_baseline":
             return _epochs(test, tables)

@@ -86,7 +86,8 @@ class Reference:
         if (scan < 0).any():
             case, group = cell.case[scan < 0][0], cell.group[scan < 0][0]
             raise ValueError(f"{cell}: case {case} belongs to group {group!r}, which is no scan of the reference")
-        hit = pd.Index(cell.case).get_indexer(self.hit_case)
+        cases = pd.Index(cell.case)
+        hit, excluded = cases.get_indexer(self.hit_case), cases.get_indexer(self.excluded)
         if (hit < 0).any():
             raise ValueError(
                 f"{cell}: no prediction of case {self.hit_case[hit < 0][0]}, which lies inside a nodule of the "
@@ -100,7 +101,7 @@ class Reference:
             )
         counts = np.ones(len(cell.case), dtype=bool)
         counts[hit] = False
-        counts &= ~np.isin(cell.case.astype(str), self.excluded.astype(str))
+        counts[excluded[excluded >= 0]] = False  # one without a prediction counts for nothing anyway
         found, first = np.unique(self.hit_nodule, return_index=True)
         return Layout(self, hit, first, found, np.flatnonzero(counts), scan[counts])
 
