@@ -6,6 +6,7 @@ all; whoever comes first makes it under a lock, the others wait. It may be remov
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
 import zlib
@@ -44,7 +45,7 @@ def opened(
                     images = _found(folder, meta, shape)
         except OSError as error:
             raise DataError(
-                f"{folder} cannot be written ({error.strerror}); make room there, or make its folder writable"
+                f"{folder} cannot be written ({error.strerror or error}); make room there, or make its folder writable"
             ) from error
     if images is None:
         raise DataError(f"{folder} was written and reads back otherwise; is its disk sound?")
@@ -74,8 +75,9 @@ def _found(folder: Path, meta: pd.DataFrame, shape: Sequence[int]) -> np.ndarray
 
 def _write(folder: Path, meta: pd.DataFrame, shape: Sequence[int], blocks: Iterable[np.ndarray]) -> None:
     """Under the lock. Appended, not written through a map: a full disk is then an error, not a signal."""
-    fresh = folder.parent / f"{folder.name}.part"
-    shutil.rmtree(fresh, ignore_errors=True)  # left by a killed process
+    for left in folder.parent.glob(f"{folder.name}.*.part"):  # by a killed process
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = folder.parent / f"{folder.name}.{os.getpid()}.part"  # own, should locks not work on this disk
     fresh.mkdir()
     checksums: list[int] = []
     with (fresh / IMAGES).open("wb") as file:
