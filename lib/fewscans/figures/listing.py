@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from fewscans import data, paths
 from fewscans.figures.wording import listed, markdown, sizes
 from fewscans.params import PROFILES, Params, load
+from fewscans.results import BESIDE
 
 
 def notebooks() -> str:
@@ -50,7 +51,7 @@ def published_results() -> str:
     """Markdown: what git keeps under reports/published, from the notes in the tables; a sentence if nothing."""
     rows = []
     for folder in sorted(path for path in paths.published().glob("*/*") if path.is_dir()):
-        tables = sorted(path for path in folder.glob("*.parquet") if path.stem != "history")
+        tables = sorted(path for path in folder.glob("*.parquet") if path.stem not in BESIDE)
         if not tables:
             continue
         about = json.loads(pq.read_schema(tables[0]).metadata[b"fewscans"])
