@@ -1,6 +1,7 @@
 """The user's own copies of public data, where there are any, and the builders of bad inputs."""
 
 import importlib.util
+import warnings
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ def real_patches():
         return data.read("luna16-patches", data.find("luna16-patches", paths.data_root()))
     except FewscansError:
         pytest.skip("no copy of luna16-patches under FEWSCANS_DATA_ROOT or params.yaml's data_root")
+
+
+@pytest.fixture(scope="session")
+def sitk():
+    """SimpleITK, the oracle for scans, or a skip."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of its wrappers, from Python 3.12 on
+        return pytest.importorskip("SimpleITK", reason="SimpleITK is not installed: pip install -e .[dev]")
 
 
 def load_builders(name: str):

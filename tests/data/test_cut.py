@@ -74,8 +74,7 @@ def test_the_same_anatomy_gives_the_same_patch_however_it_is_stored(tmp_path, na
 
 
 @EVERY
-def test_values_are_those_of_simpleitks_linear_resampling(tmp_path, name):
-    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK, the oracle, is not installed: pip install -e .[dev]")
+def test_values_are_those_of_simpleitks_linear_resampling(sitk, tmp_path, name):
     rng = np.random.default_rng(3)
     volume = scan(tmp_path, name, hu=lambda world: rng.integers(-1000, 2000, world.shape[:-1]))
     size, spacing = (14, 20, 18), (1.1, 1.15, 0.9)  # no step above 1.5 voxels: nothing is averaged

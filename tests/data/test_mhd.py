@@ -17,11 +17,6 @@ SPACING, OFFSET = (0.703125, 0.66, 1.25), (-171.3, 12.625, -310.10001)
 EVERY_DIRECTION = pytest.mark.parametrize("direction", BUILD.DIRECTIONS.values(), ids=list(BUILD.DIRECTIONS))
 
 
-@pytest.fixture(scope="module")
-def sitk():
-    return pytest.importorskip("SimpleITK", reason="SimpleITK, the oracle, is not installed: pip install -e .[dev]")
-
-
 @pytest.fixture
 def array():
     return np.random.default_rng(0).integers(-1024, 3071, (5, 7, 6)).astype(np.int16)
