@@ -2,12 +2,15 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fewscans.stats.cells import cells
+from fewscans.data import luna16_candidates
+from fewscans.data.luna16 import Luna16
+from fewscans.stats.cells import Cell, cells
 from fewscans.stats.efficiency import data_efficiency
 from fewscans.stats.froc import luna16_froc
 from fewscans.stats.intervals import difference_interval, score_interval
@@ -15,7 +18,7 @@ from fewscans.stats.reference import Reference
 from fewscans.stats.resample import Resampled
 from fewscans.stats.scores import score
 
-from .scans import findings, marks, reference_of, world
+from .scans import covers, findings, marks, reference_of, world
 
 
 def table(candidates, probabilities):
@@ -102,6 +105,34 @@ def test_malignant_nodules_at_the_top_are_counted_over_all_orders_of_ties(seed, 
         if math.prod(math.factorial(list(map(best.get, copies)).count(b)) for b in set(best.values())) < 5000:
             drawn = bound.resample(p, weights[None].astype(float))[0]
             assert drawn == pytest.approx(slow_malignant([best[i] for i in copies], [grade[i] for i in copies], top))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_the_reader_of_luna16_says_leads_to_the_score_from_coordinates(seed):
+    """Its rule of who hits whom is its own, as data never import statistics; both must say the same."""
+    nodules, others, given, uids = world(seed, n_scans=20)
+    hits = [any(covers(n, m) for n in nodules.to_dict("records")) for m in given.to_dict("records")]
+    candidates = given.drop(columns="probability").assign(**{"class": np.array(hits, dtype=int)})
+    subset = np.arange(20) % 10
+    scans = pd.DataFrame({"series": uids, "subset": subset, "path": ""})
+    test = [uid for uid, fold in zip(uids, subset, strict=True) if fold >= 7]
+    lists = Luna16(Path(), scans, {}, nodules.assign(malignant=np.nan), others, candidates, "", "")
+    chosen = luna16_candidates.choose(lists)
+    tested = chosen[chosen["split"] == "test"]
+    p = np.random.default_rng(seed).integers(0, 5, len(tested)) / 5
+    cell = Cell("D4", 30, np.arange(1), tested["case"].to_numpy(object), tested["series"].to_numpy(object),
+                tested["label"].to_numpy(float), p[None])  # fmt: skip
+    frames = [frame[frame["seriesuid"].isin(test)] for frame in (nodules, others, candidates)]
+    if frames[0].empty:
+        with pytest.raises(ValueError, match="holds no nodule in its 6 scans"):
+            Reference.of(luna16_candidates.reference(lists, chosen))
+        return
+    assert sorted(tested["row"]) == frames[2].index.tolist()  # nobody's mark is left out
+    marked = frames[2].assign(probability=pd.Series(p, tested["row"].to_numpy()))
+    expected = luna16_froc(*frames[:2], marked, test).score()
+    assert score("froc").bind(cell, Reference.of(luna16_candidates.reference(lists, chosen))).function(
+        p
+    ) == pytest.approx(expected)
 
 
 # ---- intervals
