@@ -1,0 +1,117 @@
+"""Splits and growing training subsets of whole groups: all scans of a person, or none.
+
+Two scans of one person are nearly the same scan (both sides of a brain, two visits). Apart, one tests what the other
+trained, and 25 scans of 13 people pass for 25. A subset is decided by its seed and the grid of sizes alone, never by
+the arm: arms are compared in pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fewscans.errors import DataError
+
+ATTEMPTS = (
+    100  # orders tried until whole groups add up to every size: of groups of one and two, nearly always the first
+)
+
+
+def nested_by_group(
+    groups: np.ndarray, n: int, seed: int, candidates: np.ndarray | None = None, grid: Sequence[int] = ()
+) -> np.ndarray:
+    """Draw n cases in whole groups; with one seed and grid, each of the grid's draws is contained in every larger one.
+
+    Groups come in random order, and one that would exceed the next size of the grid waits until that is reached. (No
+    order of whole groups can pass through all sizes, so the sizes to be nested must be known.)
+    Args:    groups: (total,) str or int, of the whole data set.   n: one of the grid, if there is a grid.
+             candidates: (k,) indices of whole groups to draw from; else all.   grid: all sizes that will be drawn.
+    Returns: (n,) indices into `groups`, group by group; the first m of them are the draw of size m of the grid.
+    Raises:  DataError for an n that is not in the grid, below 1 or above what there is, a group of which the candidates
+             are a part, or sizes that whole groups cannot add up to.
+    """
+    groups = np.asarray(groups)
+    pool = _pool(groups, candidates)
+    sizes = sorted(set(grid) or {n})
+    if n not in sizes:
+        raise DataError(f"a subset of {n} cases is not among the sizes to be nested, {', '.join(map(str, sizes))}")
+    if sizes[0] < 1 or sizes[-1] > len(pool):
+        wrong = sizes[0] if sizes[0] < 1 else sizes[-1]
+        raise DataError(f"a subset of {wrong} cases is impossible: n must be from 1 to {len(pool)}, all there are")
+    members = {group: pool[groups[pool] == group] for group in np.unique(groups[pool])}
+    rng = np.random.default_rng(seed)
+    for _ in range(ATTEMPTS):
+        order = [members[group] for group in rng.permutation(list(members))]
+        drawn = _through(order, sizes)
+        if drawn is not None:
+            return np.concatenate(drawn)[:n]
+    kinds = np.unique([len(group) for group in members.values()], return_counts=True)
+    counts = ", ".join(f"{count} of {size}" for size, count in zip(*kinds, strict=True))
+    raise DataError(
+        f"subsets of {', '.join(map(str, sizes))} cases are impossible: whole groups ({counts}) do not add up to them"
+    )
+
+
+def split_by_group(
+    groups: np.ndarray, held_out: Mapping[str, int], seed: int, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """Give each case a split, all of a group the same one.
+
+    Args:    groups: (n,).   held_out: split → how many groups of each stratum; what is left is "train".
+             strata: (n,) such as the scanner, each split to hold as many groups of one as of another; else all are one.
+    Returns: (n,) str.
+    Raises:  DataError if a stratum has no group left to train on, or a group is in two strata.
+    """
+    groups = np.asarray(groups)
+    strata = np.zeros(len(groups), int) if strata is None else np.asarray(strata)
+    split = np.full(len(groups), "train", dtype=f"<U{max(map(len, [*held_out, 'train']))}")
+    seen: dict = {}
+    for number, stratum in enumerate(np.unique(strata)):
+        names = np.unique(groups[strata == stratum])
+        for name in names:
+            if seen.setdefault(name, stratum) != stratum:
+                raise DataError(f"{name} is both in {seen[name]} and in {stratum}; a group is in one stratum")
+        if len(names) <= sum(held_out.values()):
+            wanted = ", ".join(f"{count} for {what}" for what, count in held_out.items())
+            raise DataError(f"{len(names)} groups in {stratum} are too few for {wanted}, and at least one to train on")
+        order = np.random.default_rng([seed, number]).permutation(names)
+        start = 0
+        for what, count in held_out.items():
+            split[np.isin(groups, order[start : start + count]) & (strata == stratum)] = what
+            start += count
+    return split
+
+
+def _through(order: Sequence[np.ndarray], sizes: Sequence[int]) -> list[np.ndarray] | None:
+    """The groups, taken in order, such that their numbers add up to each size in turn; None if they do not."""
+    taken: list[np.ndarray] = []
+    waiting, total = list(order), 0
+    for size in sizes:
+        left = []
+        for group in waiting:
+            if total + len(group) <= size:
+                taken.append(group)
+                total += len(group)
+            else:
+                left.append(group)
+        if total < size:
+            return None
+        waiting = left
+    return taken
+
+
+def _pool(groups: np.ndarray, candidates: np.ndarray | None) -> np.ndarray:
+    """The candidates in ascending order, which are whole groups."""
+    if groups.ndim != 1:
+        raise DataError(f"groups are {groups.shape}; there is one a case, (n,)")
+    if candidates is None:
+        return np.arange(len(groups))
+    pool = np.unique(np.asarray(candidates))
+    if pool.size == 0:
+        raise DataError("the pool to draw from is empty; check the split it was taken from")
+    if pool.dtype.kind not in "iu" or len(pool) < len(candidates) or pool[0] < 0 or pool[-1] >= len(groups):
+        raise DataError(f"the pool to draw from must be distinct indices from 0 to {len(groups) - 1}")
+    outside = np.setdiff1d(np.arange(len(groups)), pool)
+    parted = np.intersect1d(groups[pool], groups[outside])
+    if parted.size:
+        raise DataError(f"the pool to draw from has some cases of {parted[0]}, not all; a group is never parted")
+    return pool

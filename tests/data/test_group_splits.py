@@ -1,0 +1,121 @@
+"""Subsets and splits hold whole groups, as many cases as asked for, and grow by added cases only."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fewscans.data.group_splits import nested_by_group, split_by_group
+from fewscans.errors import DataError
+
+GRID = (12, 25, 50, 100, 150)
+
+
+def people(singles=70, pairs=60, seed=0) -> np.ndarray:
+    """Groups of one and two cases, their cases anywhere in the order."""
+    groups = np.concatenate([np.arange(singles), np.repeat(np.arange(singles, singles + pairs), 2)])
+    return np.random.default_rng(seed).permutation(np.array([f"person{g:03d}" for g in groups]))
+
+
+def whole(groups, index) -> bool:
+    return set(np.flatnonzero(np.isin(groups, groups[index]))) == set(index)
+
+
+@given(seed=st.integers(0, 10_000), singles=st.integers(20, 90), pairs=st.integers(60, 90))
+@settings(max_examples=60, deadline=None)
+def test_every_draw_of_the_grid_is_whole_people_exactly_n_and_begins_the_next(seed, singles, pairs):
+    groups = people(singles, pairs)
+    grid = [n for n in GRID if n <= 0.8 * len(groups)]
+    draws = [nested_by_group(groups, n, seed, grid=grid) for n in grid]
+    for n, draw in zip(grid, draws, strict=True):
+        assert len(draw) == len(set(draw)) == n and whole(groups, draw)
+        assert np.array_equal(draws[-1][:n], draw)
+
+
+def test_without_a_grid_any_size_is_exact():
+    groups = people()
+    for n in (1, 2, 7, len(groups) - 1, len(groups)):
+        draw = nested_by_group(groups, n, 3)
+        assert len(set(draw)) == n and whole(groups, draw)
+
+
+def test_only_the_pool_is_drawn_from_and_its_order_does_not_matter():
+    groups = people()
+    pool = np.flatnonzero(split_by_group(groups, {"test": 40}, 0) == "train")
+    draw = nested_by_group(groups, 25, 1, pool, GRID[:3])
+    assert np.isin(draw, pool).all()
+    assert np.array_equal(draw, nested_by_group(groups, 25, 1, pool[::-1], GRID[:3]))
+
+
+def test_seeds_draw_different_people_and_all_are_drawn_alike():
+    groups = people(40, 40)
+    drawn = np.zeros(len(groups))
+    for seed in range(2000):
+        drawn[nested_by_group(groups, 12, seed, grid=(12, 25))] += 1
+    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    share = drawn / 2000
+    assert abs(share.mean() - 12 / len(groups)) < 1e-9
+    for size in (1, 2):  # within a size of group, chance alone: 4.5 standard errors
+        of_size = share[sizes[index] == size]
+        assert np.abs(of_size - of_size.mean()).max() < 4.5 * np.sqrt(0.1 * 0.9 / 2000)
+
+
+def test_parting_people_would_be_noticed():
+    groups = people()
+    assert not whole(groups, np.random.default_rng(0).permutation(len(groups))[:25])
+
+
+@pytest.mark.parametrize(
+    "n, grid, words",
+    [
+        (0, (), "from 1 to 190"),
+        (191, (), "from 1 to 190"),
+        (25, (12, 24), "not among the sizes to be nested, 12, 24"),
+        (12, (12, 500), "500 cases is impossible"),
+    ],
+)
+def test_impossible_sizes_are_refused(n, grid, words):
+    with pytest.raises(DataError, match=words):
+        nested_by_group(people(), n, 0, grid=grid)
+
+
+def test_sizes_that_whole_groups_cannot_make_are_refused():
+    with pytest.raises(DataError, match=r"subsets of 3 cases .* whole groups \(5 of 2\)"):
+        nested_by_group(np.repeat(np.arange(5), 2), 3, 0)
+    assert len(nested_by_group(np.array([0, 0, 0, 1, 1, 2, 2]), 4, 0)) == 4  # an order that begins with the three fails
+
+
+@pytest.mark.parametrize(
+    "pool, words",
+    [
+        ([], "empty"),
+        ([0, 0], "distinct indices"),
+        ([0, 10], "from 0 to 9"),
+        ([-1, 0], "from 0 to 9"),
+        ([0.0, 1.0], "distinct indices"),
+        ([0, 1, 2], "some cases of 1, not all"),
+    ],
+)
+def test_a_pool_that_is_none_is_refused(pool, words):
+    with pytest.raises(DataError, match=words):
+        nested_by_group(np.repeat(np.arange(5), 2), 2, 0, np.array(pool))
+
+
+def test_a_split_never_parts_a_person_and_has_as_many_of_each_scanner():
+    rng = np.random.default_rng(2)
+    person = np.repeat(np.arange(90), rng.integers(1, 4, 90))
+    scanner = np.array(["A", "B", "C"])[person % 3]
+    split = split_by_group(person, {"test": 10, "val": 2}, 5, scanner)
+    for name in np.unique(scanner):
+        here = {what: set(person[(split == what) & (scanner == name)]) for what in ("train", "val", "test")}
+        assert [len(here[what]) for what in ("train", "val", "test")] == [18, 2, 10]
+        assert not (here["train"] & here["val"] or here["train"] & here["test"] or here["val"] & here["test"])
+    assert np.array_equal(split, split_by_group(person, {"test": 10, "val": 2}, 5, scanner))
+    assert not np.array_equal(split, split_by_group(person, {"test": 10, "val": 2}, 6, scanner))
+
+
+def test_a_split_that_leaves_nobody_to_train_on_is_refused():
+    with pytest.raises(DataError, match="5 groups in 0 are too few for 3 for test, 2 for val"):
+        split_by_group(np.arange(5), {"test": 3, "val": 2}, 0)
+    with pytest.raises(DataError, match="3 is both in A and in B"):
+        split_by_group(np.array([3, 3, 4, 5]), {"test": 1}, 0, np.array(["A", "B", "A", "B"]))
