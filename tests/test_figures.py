@@ -12,7 +12,7 @@ from PIL import Image
 
 from fewscans import paths
 from fewscans.data.luna16_patches import Patches
-from fewscans.experiments import gcnn
+from fewscans.experiments import arms, gcnn
 from fewscans.figures import (
     calibration,
     comparisons,
@@ -200,9 +200,11 @@ def test_ours_are_filled_and_the_paper_s_are_hollow_and_never_share_axes(made):
 def test_an_arm_has_one_colour_and_no_two_arms_of_a_figure_share_colour_and_marker():
     assert all(filled(arm)["color"] == hollow(arm)["color"] == colour for arm, colour in ARM_COLOURS.items())
     assert set(gcnn.ARMS) <= set(ARM_COLOURS), "every arm of the experiment has its look"
-    ours = [arm for arm in ARM_COLOURS if arm not in ("Z3", "D4", "D4h", "O", "Oh")]
-    looks = [(filled(arm)["color"], filled(arm)["marker"], filled(arm)["linestyle"]) for arm in ours]
-    assert len(set(looks)) == len(looks)
+    assert set(gcnn.arm_names(gcnn.Grid({"Z3": (30,)}, 1, 1, 1, (0.1,), patch=(12, 12, 12)))) <= set(ARM_COLOURS)
+    for other in (arms.SPACE, arms.PLANE):  # plane and space are never drawn together
+        together = [arm for arm in ARM_COLOURS if arm.partition("-tta-")[0] not in other]
+        looks = [(filled(arm)["color"], filled(arm)["marker"], filled(arm)["linestyle"]) for arm in together]
+        assert len(set(looks)) == len(looks)
 
 
 def test_texts_stay_inside_the_figure(made):
@@ -272,7 +274,7 @@ def test_nothing_published_nothing_drawn(tmp_path, monkeypatch):
 
 
 def test_a_twin_s_results_are_never_drawn_as_published_ones(tmp_path):
-    assert published.redraw(source(real=False), tmp_path) == []
+    assert published.redraw(source(real=False), folder=tmp_path) == []
 
 
 def test_published_figures_are_what_git_s_tables_give(tmp_path):

@@ -1,8 +1,8 @@
 """One colour, marker and name per arm through the whole workbook.
 
-Plain networks are grey, p4 and its relatives orange, p4m blue: families of the palette of Okabe & Ito (2008), which
-colour-blind readers can tell apart. The same arm of the paper in space (Z3, D4, D4h) has the same colour as ours on
-the plane, and hollow markers.
+Plain networks are grey; p4 and D4 orange, p4m and D4h blue, O green, Oh pink, each with its relatives: families of the
+palette of Okabe & Ito (2008), which colour-blind readers can tell apart. Plane and space share colours and no axes. The
+paper's numbers have the same colours and hollow markers.
 """
 
 from __future__ import annotations
@@ -44,15 +44,33 @@ LOOKS: dict[str, Look] = {
     "centre": Look("brightness of the centre", "#b58fc2", "h", ":"),
     "nearest": Look("nearest neighbour", "#8f6a2a", "*", ":"),
     "nearest-leaky": Look("nearest neighbour, on the leaky split", "#d98880", "*", ":"),
-    # the paper's, in space
+    "volume": Look("volume alone", "#B9770E", "h", ":"),
+    # in space
     "Z3": Look("plain CNN", "#5a5a5a", "s"),
-    "D4": Look("G-CNN D4", "#E69F00", "^"),
-    "D4h": Look("G-CNN D4h", "#0072B2", "o"),
-    "O": Look("G-CNN O", "#009E73", "D"),
-    "Oh": Look("G-CNN Oh", "#CC79A7", "v"),
+    "D4": Look("G-CNN D4 (8 turns)", "#E69F00", "^"),
+    "D4h": Look("G-CNN D4h (16, mirrors too)", "#0072B2", "o"),
+    "O": Look("G-CNN O (24 turns)", "#009E73", "D"),
+    "Oh": Look("G-CNN Oh (48, mirrors too)", "#CC79A7", "v"),
+    "D4-compute": Look("D4 at the plain CNN's compute", "#B87A00", "^", "--"),
+    "D4h-compute": Look("D4h at the plain CNN's compute", "#56B4E9", "o", "--"),
+    "Z3-wide": Look("plain, widened to D4's compute", "#8c8c8c", "D", "--"),
+    "Z3-long": Look("plain, 4 times the updates", "#a8a8a8", "v", "--"),
+    "Z3-tta-D4": Look("plain, mean over 8 turned copies", "#b08d57", "^", "-."),
+    "Z3-tta-D4h": Look("plain, mean over 16 turned copies", "#5b7fa6", "o", "-."),
+    "D4-sham": Look("sham group of order 8", "#D55E00", "X", ":"),
+    "O-sham": Look("sham group of order 24", "#a04000", "X", "--"),
+    "Z3-invariant": Look("plain, pooling head", "#777777", "P", ":"),
+    "D4-invariant": Look("D4, pooling head", "#CC8400", "P", ":"),
+    "D4h-invariant": Look("D4h, pooling head", "#004c78", "P", ":"),
+    "O-invariant": Look("O, pooling head", "#00694d", "P", ":"),
+    "Oh-invariant": Look("Oh, pooling head", "#9c4f7c", "P", ":"),
+    "Z3-shuffled": Look("plain, labels shuffled", "#5a5a5a", "x", ":"),
+    "D4-shuffled": Look("D4, labels shuffled", "#E69F00", "x", ":"),
+    "D4h-shuffled": Look("D4h, labels shuffled", "#0072B2", "x", ":"),
+    "O-shuffled": Look("O, labels shuffled", "#009E73", "x", ":"),
+    "Oh-shuffled": Look("Oh, labels shuffled", "#CC79A7", "x", ":"),
 }
 ARM_COLOURS: dict[str, str] = {arm: look.colour for arm, look in LOOKS.items()}
-MAIN = ("Z2", "p4", "p4m")
 
 
 def look(arm: str) -> Look:

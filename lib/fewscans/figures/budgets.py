@@ -9,26 +9,54 @@ from fewscans.figures.sources import Source
 from fewscans.figures.wording import markdown
 
 ARMS = ("Z2", "p4", "p4m", "p4-compute", "p4m-compute", "Z2-wide")
+SPACE = ("Z3", "D4", "D4h", "O", "Oh", "D4-compute", "D4h-compute")
+PAPER_PATCH, PAPER_WIDTH = (12, 72, 72), 16
 
 
-def table(width: int, arms=ARMS) -> str:
-    """Markdown: channels, parameters and multiply-adds of each arm, and what they are of the plain network's.
+def table(width: int, arms=ARMS, patch=(gcnn.SIZE, gcnn.SIZE), pools=None) -> str:
+    """Markdown: channels, parameters and multiply-adds of each arm, and what they are of the first, the plain one's.
 
     width: channels of the plain network's first layer.
     """
-    made = {arm: gcnn.model(arm, width, 0) for arm in arms}
-    plain = made["Z2"]
+    made = {arm: gcnn.model(arm, width, 0, tuple(patch), pools) for arm in arms}
+    plain = made[arms[0]]
     rows = []
     for arm, net in made.items():
         convolution, macs = net.convolution_parameters(), net.macs()
         channels = " ".join(f"{c}×{net.group.order}" if net.group.order > 1 else str(c) for c in net.channels[::2])
-        parameters = sum(p.numel() for p in net.parameters())
+        rest = sum(p.numel() for p in net.parameters()) - convolution
         shares = (convolution / plain.convolution_parameters(), macs / plain.macs())
-        rows.append([look(arm).label, channels, f"{convolution:,}", f"{parameters:,}", f"{macs / 1e6:.1f}",
+        rows.append([look(arm).label, channels, f"{convolution:,}", f"{rest:,}", f"{macs / 1e6:,.1f}",
                      *(f"{share:.2f}" for share in shares)])  # fmt: skip
-    head = ["", "channels × orientations", "convolution parameters", "all parameters", "million multiply-adds",
+    head = ["", "channels × orientations", "convolution parameters", "norms and last layer", "million multiply-adds",
             "parameters / plain", "compute / plain"]  # fmt: skip
     return markdown(head, rows)
+
+
+def paper_networks() -> str:
+    """Markdown: the paper's five networks, and two at equal compute, at the paper's own size."""
+    return table(PAPER_WIDTH, SPACE, PAPER_PATCH)
+
+
+def equal_in_words() -> str:
+    """How equal "equal parameters" is at the paper's size: convolutions, everything, and compute."""
+    made = {arm: gcnn.model(arm, PAPER_WIDTH, 0, PAPER_PATCH) for arm in SPACE[:5]}
+    convolution, work = ({a: of(net) for a, net in made.items()} for of in (_convolution, lambda net: net.macs()))
+    # the paper's last layer has two logits, ours one
+    whole = {arm: convolution[arm] + 2 * (net.classifier.in_features + 1) for arm, net in made.items()}
+    groups = SPACE[1:5]
+    apart = max(abs(convolution[arm] / convolution["Z3"] - 1) for arm in groups)
+    more, times = ([of[arm] / of["Z3"] for arm in groups] for of in (whole, work))
+    return (
+        f"The convolutions' parameters agree within {100 * apart:.1f} %. With the paper's last layer, which reads "
+        f"every orientation at every position for two logits, the group networks have {100 * (min(more) - 1):.0f} to "
+        f"{100 * (max(more) - 1):.0f} % more parameters than the plain one, and one patch costs them "
+        f"{min(times):.0f} to {max(times):.0f} times as many multiply-adds."
+    )
+
+
+def _convolution(net) -> int:
+    return net.convolution_parameters()
 
 
 def protocol_of(source: Source) -> str:
@@ -44,7 +72,7 @@ def protocol(grid: gcnn.Grid) -> str:
     rates = ", ".join(f"{rate:g}" for rate in grid.learning_rates)
     chosen = f"{rates}; chosen on {grid.tuning_seeds} seeds' validation loss" if len(grid.learning_rates) > 1 else rates
     rows = [
-        ["window", f"{gcnn.SIZE} × {gcnn.SIZE} voxels"],
+        ["window", " × ".join(map(str, grid.patch)) + " voxels" + _spacing(grid)],
         ["first layer's channels, plain network", grid.width],
         ["updates, batch", f"{grid.steps:,}, {grid.batch_size}"],
         ["validated every", f"{grid.eval_every} updates"],
@@ -55,8 +83,15 @@ def protocol(grid: gcnn.Grid) -> str:
     return markdown(["protocol", ""], rows)
 
 
-def rates_of(source: Source, arms=("Z2", "p4", "p4m")) -> str:
+def _spacing(grid: gcnn.Grid) -> str:
+    if grid.spacing_mm is not None:
+        return f" of {' × '.join(f'{mm:g}' for mm in grid.spacing_mm)} mm"
+    return f", each the mean over {' × '.join([str(grid.downsample)] * len(grid.patch))}" if grid.downsample > 1 else ""
+
+
+def rates_of(source: Source, arms=None) -> str:
     """Markdown: the learning rate that validation chose per arm and size; one at the edge of the grid is marked."""
+    arms = [arm for arm in arms or source.task.arms if arm in source.arms]
     chosen = {(r["arm"], r["n_train"]): r["learning_rate"] for r in source.records if r["arm"] in arms}
     tried = sorted((source.about.get("params") or {}).get("learning_rates", set(chosen.values())))
     if len(tried) < 2:

@@ -25,12 +25,13 @@ def _cell(source: Source, arm: str, n_train: int, adjusted: bool) -> tuple[np.nd
 
 
 @styled
-def reliabilities(source: Source, arms=("Z2", "p4m"), n_train: int | None = None) -> Picture:
+def reliabilities(source: Source, arms=None, n_train: int | None = None) -> Picture:
     """Observed over predicted share of nodules, as trained and with the prior corrected; mean over seeds."""
+    arms = arms or (source.task.baseline, source.task.named)
     n = n_train if n_train is not None else source.sizes(*arms)[-1]
     title = f"{source.prefix}: {_finding(source, arms, n)}"
-    figure, axes = sheet(title, 1, 2, 3.75, source.note.replace("Bars: 95 % intervals over seeds and scans together.",
-                         "Bins of equal mass; all seeds."), sharey=True)  # fmt: skip
+    figure, axes = sheet(title, 1, 2, 3.75, f"{source.note.rpartition('Bars:')[0]}Bins of equal mass; all seeds.",
+                         sharey=True)  # fmt: skip
     for adjusted, panel in zip((False, True), axes[0], strict=True):
         panel.plot([0, 1], [0, 1], color=GREY, linewidth=1.1, linestyle=(0, (5, 3)))
         for arm in arms:
@@ -58,7 +59,7 @@ def _finding(source: Source, arms, n: int) -> str:
     return f"the mean calibration error at N = {n:,} {change}, once the prior is corrected"
 
 
-def table(source: Source, arms=("Z2", "p4", "p4m")) -> str:
+def table(source: Source, arms) -> str:
     """Markdown: Brier score, calibration error and slope of recalibration, means over seeds, prior corrected."""
     rows = []
     for arm in (arm for arm in arms if arm in source.arms):

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from fewscans.figures.arms import filled, look
 from fewscans.figures.picture import GREY, Picture, sheet, styled
-from fewscans.figures.sources import Source, rounded
+from fewscans.figures.sources import NotYet, Source, rounded
+from fewscans.figures.tasks import score_label
 from fewscans.figures.wording import interval, listed, markdown, side, signed
 from fewscans.stats import Estimate
 from fewscans.stats.resample import Resampled
 
-FAIR = ("p4", "p4m", "p4-compute", "p4m-compute")
-RIVALS = ("Z2-wide", "Z2-long", "Z2-tta-p4", "Z2-tta-p4m")
-CONTROLS = ("p4m-sham", "Z2-invariant", "p4m-invariant")
+FAIR = ("p4", "p4m", "p4-compute", "p4m-compute", "D4", "D4h", "O", "Oh", "D4-compute", "D4h-compute")
+RIVALS = ("Z2-wide", "Z2-long", "Z2-tta-p4", "Z2-tta-p4m", "Z3-wide", "Z3-long", "Z3-tta-D4", "Z3-tta-D4h")
+CONTROLS = ("p4m-sham", "Z2-invariant", "p4m-invariant", "D4-sham", "O-sham")
 GROUPS = {"group convolutions": FAIR, "a plain network given more": RIVALS, "controls and other heads": CONTROLS}
-TRIVIAL = ("histogram", "centre", "nearest")
+NAMED = {
+    "Z2": "a plain CNN", "Z2-wide": "a wider one", "Z2-long": "one with 4 times the updates",
+    "Z2-tta-p4m": "the mean over 8 turned copies", "p4m-sham": "a sham group",
+    "Z3": "a plain CNN", "Z3-wide": "a wider one", "Z3-long": "one with 4 times the updates",
+    "Z3-tta-D4": "the mean over 8 turned copies", "D4-sham": "a sham group",
+}  # fmt: skip
 
 
 @styled
-def gains(source: Source, n_train=(30, 300, 1856), baseline: str = "Z2") -> Picture:
-    """AUC of every arm minus that of the plain network, at some training sizes; arms that a run lacks are left out."""
+def gains(source: Source, n_train=None, baseline: str | None = None) -> Picture:
+    """Score of every arm minus that of the plain network, at some training sizes; arms that a run lacks are left out.
+
+    n_train: None: the smallest, the largest, and that with most arms between them.
+    """
+    baseline = baseline or source.task.baseline
     every = [arm for group in GROUPS.values() for arm in group]
-    asked = [n for n in n_train if source.has(baseline, n) and any(source.has(arm, n) for arm in every)]
+    shared = {n for arm in every for n in source.sizes(arm, baseline)}
+    asked = [n for n in n_train or _telling(source, every, shared) if n in shared]
+    if not asked:
+        raise NotYet(f"{source.label}: {baseline} and the arms compared with it share no training size yet")
     arms = [arm for arm in every if any(source.has(arm, n) for n in asked)]
     found = {n: {arm: source.gain(arm, n, baseline=baseline) for arm in arms if source.has(arm, n)} for n in asked}
     title = f"{source.prefix}: {_finding(source)}"
@@ -35,7 +48,7 @@ def gains(source: Source, n_train=(30, 300, 1856), baseline: str = "Z2") -> Pict
         panel.locator_params(axis="x", nbins=3)
         panel.xaxis.set_major_formatter("{x:g}")
         panel.tick_params(axis="y", length=0)
-    axes[0, len(asked) // 2].set_xlabel("AUC − plain CNN's")
+    axes[0, len(asked) // 2].set_xlabel(f"{score_label(source.score_name)} − plain CNN's")
     first = axes[0, 0]
     first.set_yticks(range(len(arms)), [look(arm).label for arm in arms])
     first.set_ylim(len(arms) - 0.4, -0.6)
@@ -43,6 +56,13 @@ def gains(source: Source, n_train=(30, 300, 1856), baseline: str = "Z2") -> Pict
         for panel in axes[0]:
             panel.axhline(boundary, color="#c9d1d9", linewidth=0.8)
     return Picture(figure, title, source.provenance | {"figure": "gains over the plain network", "n_train": asked})
+
+
+def _telling(source: Source, arms: list[str], shared: set[int]) -> list[int]:
+    """At most three sizes: the ends, and between them the one at which most arms were trained."""
+    n_all = sorted(shared)
+    between = sorted(n_all[1:-1], key=lambda n: sum(source.has(arm, n) for arm in arms))
+    return sorted({*n_all[:1], *between[-1:], *n_all[-1:]})
 
 
 def _bar(panel, arm: str, row: int, e: Estimate) -> None:
@@ -56,15 +76,14 @@ def _boundaries(arms: list[str]) -> list[float]:
     return [i + 0.5 for i in range(len(arms) - 1) if group[i] != group[i + 1]]
 
 
-def _finding(source: Source, arm: str = "p4m") -> str:
+def _finding(source: Source) -> str:
     """What the arm surely beats and what it does not, at the size that most rivals share."""
-    if arm not in source.arms:
+    arm = source.task.named
+    if not source.sizes(arm, source.task.baseline):
         return "arms against the plain network"
     n_train, others = _most_shared(source, arm)
-    named = {"Z2": "a plain CNN", "Z2-wide": "a wider one", "Z2-long": "one with 4 times the updates",
-             "Z2-tta-p4m": "the mean over 8 turned copies", "p4m-sham": "a sham group"}  # fmt: skip
-    told = {other: side(source.gain(arm, n_train, baseline=other)) for other in others if other in named}
-    beaten, not_beaten = ([named[o] for o in named if o in told and (told[o] > 0) is sure] for sure in (True, False))
+    told = {other: side(source.gain(arm, n_train, baseline=other)) for other in others if other in NAMED}
+    beaten, not_beaten = ([NAMED[o] for o in NAMED if o in told and (told[o] > 0) is sure] for sure in (True, False))
     parts = [f"{words} {listed(some, last)}" for words, some, last in
              ((f"{arm} is surely better than", beaten, "and"), ("not than", not_beaten, "or")) if some]  # fmt: skip
     if not beaten:
@@ -74,13 +93,16 @@ def _finding(source: Source, arm: str = "p4m") -> str:
 
 def _most_shared(source: Source, arm: str) -> tuple[int, list[str]]:
     """The size at which the arm has most rivals, the largest of such sizes; and these rivals."""
-    others = [other for other in (*RIVALS, *CONTROLS, "Z2") if other != f"{arm}-invariant"]
+    others = [other for other in (*RIVALS, *CONTROLS, source.task.baseline) if other != f"{arm}-invariant"]
     by_size = {n: [other for other in others if source.has(other, n)] for n in source.sizes(arm)}
     return max(by_size.items(), key=lambda entry: (len(entry[1]), entry[0]))
 
 
-def rivals(source: Source, arm: str = "p4m") -> str:
+def rivals(source: Source, arm: str | None = None) -> str:
     """Markdown: `arm` minus each rival explanation (more compute, more updates, copies, sham), at every shared size."""
+    arm = arm or source.task.named
+    if not source.sizes(arm):
+        return f"{arm} is not trained yet."
     _, others = _most_shared(source, arm)
     n_all = sorted({n for other in others for n in source.sizes(arm, other)})
     rows = []
@@ -88,17 +110,18 @@ def rivals(source: Source, arm: str = "p4m") -> str:
         gains = {n: source.gain(arm, n, baseline=other) for n in source.sizes(arm, other)}
         told = [f"{interval(gains[n], sign=True)}{' *' if side(gains[n]) else ''}" if n in gains else "" for n in n_all]
         rows.append([look(other).label, *told])
-    table = markdown([f"{arm} minus …, AUC", *(f"N = {n:,}" for n in n_all)], rows)
+    table = markdown([f"{arm} minus …, {score_label(source.score_name)}", *(f"N = {n:,}" for n in n_all)], rows)
     return f"{table}\n\n\\* the interval does not cover 0. {arm} itself is not averaged over turned copies here."
 
 
-def score_table(source: Source, arms, score: str = "auc", n_train=None) -> str:
+def score_table(source: Source, arms, score: str | None = None, n_train=None) -> str:
     """Markdown: scores with intervals, arms by sizes (all that there are, if n_train does not name some)."""
+    score = score or source.score_name
     present = [arm for arm in arms if arm in source.arms]
     n_all = sorted({n for arm in present for n in source.sizes(arm) if n_train is None or n in n_train})
     rows = [[look(arm).label, *(interval(source.score(arm, n, score)) if source.has(arm, n) else "" for n in n_all)]
             for arm in present]  # fmt: skip
-    return markdown([f"{score.upper() if score == 'auc' else score}", *(f"N = {n:,}" for n in n_all)], rows)
+    return markdown([score_label(score), *(f"N = {n:,}" for n in n_all)], rows)
 
 
 def leakage(source: Source) -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from fewscans.figures.arms import hollow, look
-from fewscans.figures.curves import PAPER_ARMS, curve, spread_out
+from fewscans.figures.arms import filled, hollow, look
+from fewscans.figures.curves import GROUPS, PAPER_ARMS, curve, spread_out
 from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
-from fewscans.figures.sources import Source, rounded
+from fewscans.figures.sources import NotYet, Source, rounded
+from fewscans.figures.tasks import score_label
 from fewscans.figures.wording import factor, interval, markdown, side, sizes
 from fewscans.stats import Estimate
-from fewscans.stats.convergence import Convergence, convergence
-
-ARMS = ("p4", "p4m")
+from fewscans.stats.convergence import Convergence, convergence, epochs_to_baseline
 
 
 def cost_table(source: Source) -> str:
@@ -43,42 +42,75 @@ def spent(source: Source) -> str:
     return f"{len(source.records):,} runs, {amount} (device: {devices}; torch {torch})"
 
 
-def found(source: Source, arm: str, baseline: str = "Z2") -> dict[int, Convergence]:
-    """Convergence by size, where both arms have histories."""
-    history = source.tables.history
+def found(source: Source, arm: str) -> dict[int, Convergence]:
+    """Convergence by size, where the arm and the plain network have histories."""
+    history, baseline = source.tables.history, source.task.baseline
     trained = set(zip(history["arm"].astype(str), history["n_train"].astype(int), strict=True))
     n_all = [n for n in source.sizes(baseline) if {(arm, n), (baseline, n)} <= trained and source.has(arm, n)]
     return {n: convergence(history, arm, baseline, n) for n in n_all}
 
 
 @styled
-def epochs(source: Source, paper: pd.DataFrame, arms=ARMS) -> Picture:
-    """Epochs to the baseline's best validation loss over the baseline's own; the paper's Table 5 beside, hollow."""
-    made = {arm: found(source, arm) for arm in arms if arm in source.arms}
-    last = list(made)[-1]
-    title = f"{source.prefix}: {_finding(last, made[last])}"
-    note = source.note.replace("over seeds and scans together", "of the median over seeds")
-    note += " A bar that leaves the frame: too many seeds never got there."
+def epochs(source: Source, paper: pd.DataFrame, arms=None) -> Picture:
+    """Epochs to the baseline's best validation loss over the baseline's own; the paper's Table 5 beside, hollow.
+
+    Where the seeds are too few for an interval of their median, each seed is a dot.
+    """
+    made = {arm: by_size for arm in arms or source.task.methods if (by_size := found(source, arm))}
+    if not made:
+        raise NotYet(f"{source.label}: no group has a history beside the plain network's")
+    title = f"{source.prefix}: {_finding(made)}"
+    bare = all(_open(c.ratio) for by_size in made.values() for c in by_size.values())
+    note, _, _ = source.note.rpartition("Bars:")
+    note += _few(source) if bare else "Bars: 95 % intervals of the median over seeds. "
+    note += "" if bare else "A bar that leaves the frame: too many seeds never got there."
     figure, axes = sheet(title, 1, 2, 3.5, note, width_ratios=[1.55, 1], sharey=True)
     ours, theirs = axes[0]
     for position, (arm, by_size) in enumerate(made.items()):
-        ratios = {n: _drawn(c.ratio) for n, c in by_size.items()}
-        curve(ours, arm, ratios, spread_out(position, len(made)))
-    sizes_axis(ours, {n for by_size in made.values() for n in by_size})
+        shift = spread_out(position, len(made))
+        if bare:
+            _dots(ours, source, arm, by_size, shift)
+        else:
+            curve(ours, arm, {n: _drawn(c.ratio) for n, c in by_size.items()}, shift, label=look(arm).short)
+    sizes_axis(ours, {n for by_size in made.values() for n in by_size}, f"training {source.task.cases}")
     ours.set_ylabel("epochs / plain CNN's")
-    ours.set_title("Ours: planar patches")
-    for arm in (arm for arm in PAPER_ARMS[1:] if arm in paper):
-        theirs.plot(paper.index, paper[arm] / paper["Z3"], **hollow(arm), label=look(arm).label)
+    ours.set_title(f"Ours: {'planar ' if len(source.task.methods) < 3 else ''}{source.task.cases}")
+    for arm in (arm for arm in (PAPER_ARMS if len(made) < 3 else GROUPS)[1:] if arm in paper):
+        theirs.plot(paper.index, paper[arm] / paper["Z3"], **hollow(arm), label=look(arm).short)
     sizes_axis(theirs, paper.index, "training candidates")
     theirs.set_title("Paper: in space", color=GREY)
     for panel in axes[0]:
-        panel.axhline(1, color=look("Z2").colour, linewidth=1.4)
-        panel.legend(loc="lower left" if panel is ours else "upper right")
+        panel.axhline(1, color=look(source.task.baseline).colour, linewidth=1.4)
+        panel.legend(loc="lower left" if panel is ours else "upper right", fontsize=8.5)
     ours.set_yscale("log")
-    ours.set_ylim(0.07, 30)
+    ours.set_ylim(0.02 if bare else 0.07, 30)
     ours.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1×", "0.3×", "1×", "3×", "10×"])
     ours.minorticks_off()
     return Picture(figure, title, source.provenance | {"figure": "epochs to the baseline's best", "arms": list(made)})
+
+
+def _open(e: Estimate) -> bool:
+    return e.low <= 0 and e.high == float("inf")
+
+
+def _few(source: Source) -> str:
+    return (
+        f"Small dots: the seeds (hollow: never got there within the budget). Large: their median; of "
+        f"{source.test_set['seeds']} seeds it has no 95 % interval."
+    )
+
+
+def _dots(panel, source: Source, arm: str, by_size: dict[int, Convergence], shift: float) -> None:
+    """Each seed's ratio, small; the median over them, joined."""
+    settings = {"color": look(arm).colour, "marker": look(arm).marker, "linestyle": "none", "markersize": 3.2}
+    for n in by_size:
+        table = epochs_to_baseline(source.tables.history, arm, source.task.baseline, n)
+        never = table["epochs"].isna().to_numpy()
+        ratio = table["epochs"].fillna(table["budget"]).to_numpy() / table["baseline"].to_numpy()
+        for some, face in ((~never, look(arm).colour), (never, "white")):
+            panel.plot(np.full(some.sum(), n * shift), ratio[some], **settings, markerfacecolor=face, alpha=0.65)
+    medians = [round(c.ratio.value, 4) for c in by_size.values()]
+    panel.plot(np.array(list(by_size)) * shift, medians, **filled(arm), label=look(arm).short)
 
 
 def _drawn(e: Estimate) -> Estimate:
@@ -86,7 +118,17 @@ def _drawn(e: Estimate) -> Estimate:
     return rounded(Estimate(e.value, max(e.low, 1e-3), min(e.high, 1e3), e.level, e.censored))
 
 
-def _finding(arm: str, by_size: dict[int, Convergence]) -> str:
+def _finding(made: dict[str, dict[int, Convergence]]) -> str:
+    """Of the last arm, or of all where there are many; of medians alone where the seeds are too few for intervals."""
+    if len(made) > 2:
+        every = [c.ratio for by_size in made.values() for c in by_size.values()]
+        if all(_open(e) for e in every):
+            sooner = sum(e.value < 1 and e.censored is None for e in every)
+            fewer = f"groups need fewer epochs than the plain CNN in {sooner} of {len(every)} medians"
+            return f"{fewer}; too few seeds to be sure"
+        sooner, later = (sum(side(e, 1) == sign for e in every) for sign in (-1, 1))
+        return f"of {len(every)} comparisons, groups surely need fewer epochs in {sooner}, more in {later}"
+    arm, by_size = list(made.items())[-1]
     sooner = [n for n, c in by_size.items() if side(c.ratio, 1) < 0]
     later = [n for n, c in by_size.items() if side(c.ratio, 1) > 0]
     parts = [f"{arm} reaches the plain CNN's best validation loss {words} at N = {sizes(some)}"
@@ -94,19 +136,22 @@ def _finding(arm: str, by_size: dict[int, Convergence]) -> str:
     return "; ".join(parts) if parts else f"whether {arm} needs fewer epochs is open at every size"
 
 
-def epochs_table(source: Source, arms=ARMS) -> str:
+def epochs_table(source: Source, arms=None) -> str:
     """Markdown: median epochs, share of seeds that arrived, ratio with interval."""
     rows = []
-    for arm in (arm for arm in arms if arm in source.arms):
+    for arm in arms or source.task.methods:
         for n, c in found(source, arm).items():
             bound = "> " if c.epochs.censored else ""
             epochs = (f"{c.baseline_epochs.value:.3g}", f"{bound}{c.epochs.value:.3g}")
             rows.append([f"{look(arm).label}, N = {n:,}", *epochs, f"{c.reached:.0%}", factor(c.ratio)])
-    return markdown(["", "epochs of Z2", "epochs", "seeds that got there", "ratio (95 % interval)"], rows)
+    head = ["", f"epochs of {source.task.baseline}", "epochs", "seeds that got there", "ratio (95 % interval)"]
+    return markdown(head, rows)
 
 
-def longer(source: Source, arm: str = "p4m", baseline: str = "Z2", long: str = "Z2-long") -> str:
+def longer(source: Source, arm: str | None = None) -> str:
     """Markdown: what more updates bring the baseline, what is left of the arm's gain, and the time of each."""
+    arm, baseline = arm or source.task.named, source.task.baseline
+    long = f"{baseline}-long"
     shared = [n for n in source.sizes(arm, baseline) if source.has(long, n)]
     if not shared:
         return f"This run has no {look(long).label}."
@@ -114,7 +159,7 @@ def longer(source: Source, arm: str = "p4m", baseline: str = "Z2", long: str = "
     left = {n: source.gain(arm, n, baseline=long) for n in shared}
     rows = [[f"N = {n:,}", interval(gains[n], sign=True), interval(left[n], sign=True)] for n in shared]
     head = [
-        "AUC (95 % interval)",
+        f"{score_label(source.score_name)} (95 % interval)",
         f"{look(long).label}, minus {look(baseline).label}",
         f"{arm}, minus {look(long).label}",
     ]
@@ -131,8 +176,9 @@ def longer(source: Source, arm: str = "p4m", baseline: str = "Z2", long: str = "
     return f"{markdown(head, rows)}\n\n{told}; against it, a gain of {arm} {rest}. CPU seconds a run: {time}."
 
 
-def budget_is_enough(source: Source, arm: str = "Z2", last_share: float = 0.2) -> str:
-    """Markdown: how far into its updates each run of the baseline had its best validation loss."""
+def budget_is_enough(source: Source, arm: str | None = None, last_share: float = 0.2) -> str:
+    """Markdown: how far into its updates each run of the plain network had its best validation loss."""
+    arm = arm or source.task.baseline
     history = source.tables.history
     rows = []
     for n in source.sizes(arm):

@@ -115,7 +115,7 @@ def sheet(
     whole = title.replace("N = ", "N\u00a0=\u00a0")  # never parted at the end of a line
     figure.suptitle(textwrap.fill(whole, letters), x=0.012, ha="left", fontsize=12, fontweight="bold")
     if note:
-        small = textwrap.fill(note, int(WIDTH_INCHES * 72 / 4.15))
+        small = textwrap.fill(note, int(WIDTH_INCHES * 72 / 4.3))
         figure.supxlabel(small, x=0.012, ha="left", fontsize=8, color=GREY)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 

@@ -22,25 +22,36 @@ def paper_table(name: str) -> pd.DataFrame:
     return claims.load().table(PAPER, name)
 
 
-# file name → how it is drawn; README.md shows the first
-GCNN: dict[str, Callable[[Source], Picture]] = {
-    "gcnn_learning_curves": lambda source: curves.learning_curves(source, paper_table("Table 2")),
-    "gcnn_data_efficiency": efficiency.factors,
-    "gcnn_gains": comparisons.gains,
-    "gcnn_sensitivity": curves.sensitivities,
-    "gcnn_small_validation": curves.small_validation,
-    "gcnn_calibration": calibration.reliabilities,
-    "gcnn_epochs": lambda source: cost.epochs(source, paper_table("Table 5")),
+# data set → file name → how it is drawn; README.md shows the first
+FIGURES: dict[str, dict[str, Callable[[Source], Picture]]] = {
+    "luna16-patches": {
+        "gcnn_learning_curves": lambda source: curves.learning_curves(source, paper_table("Table 2")),
+        "gcnn_data_efficiency": efficiency.factors,
+        "gcnn_gains": comparisons.gains,
+        "gcnn_sensitivity": curves.sensitivities,
+        "gcnn_small_validation": curves.small_validation,
+        "gcnn_calibration": calibration.reliabilities,
+        "gcnn_epochs": lambda source: cost.epochs(source, paper_table("Table 5")),
+    },
+    "adrenalmnist3d": {
+        "gcnn_space_learning_curves": curves.learning_curves,
+        "gcnn_space_data_efficiency": efficiency.factors,
+        "gcnn_space_gains": comparisons.gains,
+        "gcnn_space_epochs": lambda source: cost.epochs(source, paper_table("Table 5")),
+    },
 }
 
 
-def metrics(source: Source, arms=("Z2", "p4", "p4m")) -> dict:
-    """The numbers that the notebook states, for `dvc metrics`: AUC by arm and size, gains and factors of p4m."""
-    table: dict = {"auc": {}, "gain over Z2": {}, "factor": {}}
-    for arm in (arm for arm in arms if arm in source.arms):
-        table["auc"][arm] = {str(n): _plain(source.score(arm, n)) for n in source.sizes(arm)}
-    table["gain over Z2"]["p4m"] = {str(n): _plain(source.gain("p4m", n)) for n in source.sizes("p4m", "Z2")}
-    table["factor"]["p4m"] = {str(n): _plain(e) for n, e in efficiency.estimates(source, "p4m").items()}
+def metrics(source: Source) -> dict:
+    """The numbers that the notebook states, for `dvc metrics`: scores by arm and size, gains and factors of groups."""
+    task, score = source.task, source.score_name
+    table: dict = {score: {}, f"gain over {task.baseline}": {}, "factor": {}}
+    for arm in (arm for arm in task.arms if arm in source.arms):
+        table[score][arm] = {str(n): _plain(source.score(arm, n)) for n in source.sizes(arm)}
+    for arm in task.methods if len(task.methods) > 2 else (task.named,):
+        gains = {str(n): _plain(source.gain(arm, n)) for n in source.sizes(arm, task.baseline)}
+        table[f"gain over {task.baseline}"][arm] = gains
+        table["factor"][arm] = {str(n): _plain(e) for n, e in efficiency.estimates(source, arm).items()}
     return {"what": source.label, **table}
 
 
@@ -50,14 +61,16 @@ def _plain(e: Estimate) -> dict:
     return {key: x for key, x in found.items() if math.isfinite(x)} | ({"censored": e.censored} if e.censored else {})
 
 
-def redraw(source: Source | None = None, folder: Path | None = None) -> list[Path]:
+def redraw(*given: Source, folder: Path | None = None) -> list[Path]:
     """Draws every figure of published real results into reports/figures/ (or `folder`); returns the files.
 
-    source: the published results, if they have been read already. Nothing published, or a source of anything else:
-    nothing drawn. Raises RunError for damaged tables.
+    given: published results that have been read already; none: all that there are. A source of anything else, or
+    nothing published: nothing drawn. Raises RunError for damaged tables.
     """
     folder = folder or paths.reports() / "figures"
-    source = source or published("gcnn", "luna16-patches")
-    if source is None or not (source.real and source.published) or source.tables.n_bootstrap != N_BOOTSTRAP:
-        return []
-    return [draw(source).save(folder / f"{name}.png") for name, draw in GCNN.items()]
+    made = []
+    for source in given or [s for dataset in FIGURES if (s := published("gcnn", dataset)) is not None]:
+        dataset = source.run.partition("-")[2]
+        if source.real and source.published and source.tables.n_bootstrap == N_BOOTSTRAP:
+            made += [draw(source).save(folder / f"{name}.png") for name, draw in FIGURES.get(dataset, {}).items()]
+    return made

@@ -12,8 +12,6 @@ import pandas as pd
 from fewscans.figures import arms, wording
 from fewscans.figures.sources import Source
 
-SHOWN = ("Z2", "p4", "p4m")
-
 
 def kept(source: Source) -> pd.DataFrame:
     """One row per arm and size.
@@ -21,9 +19,9 @@ def kept(source: Source) -> pd.DataFrame:
     Over seeds: the median `update` kept, the share kept at the `first` validation, the mean validation `loss` there,
     and validation and training loss at the end (`loss_end`, `train_end`).
     """
-    history = source.tables.history
+    history, shown = source.tables.history, source.task.arms
     rows = []
-    for (arm, n_train), runs in history[history["arm"].isin(SHOWN)].groupby(["arm", "n_train"], observed=True):
+    for (arm, n_train), runs in history[history["arm"].isin(shown)].groupby(["arm", "n_train"], observed=True):
         best = runs.loc[runs.groupby("seed")["val_loss"].idxmin()]
         end = runs[runs["step"] == runs["step"].max()]
         rows.append(
@@ -38,7 +36,7 @@ def kept(source: Source) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
-    return table.assign(order=table["arm"].map(SHOWN.index)).sort_values(["n_train", "order"]).reset_index(drop=True)
+    return table.assign(order=table["arm"].map(shown.index)).sort_values(["n_train", "order"]).reset_index(drop=True)
 
 
 def table(source: Source) -> str:

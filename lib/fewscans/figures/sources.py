@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from fewscans import params, paths
 from fewscans.errors import RunError
+from fewscans.figures.tasks import Task, task_of
 from fewscans.results import folder_of, load_published, profile_of, read_run
 from fewscans.stats import Estimate
 from fewscans.stats.efficiency import data_efficiency
@@ -20,7 +22,10 @@ from fewscans.stats.resample import Resampled
 from fewscans.verdicts import Tables
 
 N_BOOTSTRAP = 1000
-TITLES = {"luna16-patches": "LUNA16 candidate patches", "orientation": "orientation control"}
+
+
+class NotYet(RunError):
+    """A figure asks for arms or sizes that a run does not have, or not yet; the notebook says so and goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +41,14 @@ class Source:
     about: dict
 
     @property
+    def task(self) -> Task:
+        return task_of(self.run)
+
+    @property
     def name(self) -> str:
         """ "real LUNA16 candidate patches", "synthetic twin of the LUNA16 candidate patches"."""
-        dataset = self.run.partition("-")[2].removesuffix("-twin")
-        title = TITLES.get(dataset, dataset)
-        return f"real {title}" if self.real else f"synthetic twin of the {title}" if "patches" in dataset else title
+        title = self.task.title
+        return f"real {title}" if self.real else f"synthetic twin of the {title}" if "LUNA16" in title else title
 
     @property
     def origin(self) -> str:
@@ -55,10 +63,16 @@ class Source:
     @property
     def prefix(self) -> str:
         """The first words of a title."""
-        return "Real CT" if self.real else f"Synthetic twin, profile {self.profile or 'unknown'}"
+        return self.task.real if self.real else f"Synthetic twin, profile {self.profile or 'unknown'}"
 
-    def resampled(self, score: str = "auc", split: str = "test") -> Resampled:
-        return self.tables.resampled(score, split)
+    @property
+    def score_name(self) -> str:
+        """The task's score; AUC where the tables lack what detection is scored against."""
+        return "auc" if self.task.score == "froc" and self.tables.reference is None else self.task.score
+
+    def resampled(self, score: str | None = None, split: str = "test") -> Resampled:
+        """By the score that networks are compared by, unless another is named."""
+        return self.tables.resampled(score or self.score_name, split)
 
     @cached_property
     def arms(self) -> list[str]:
@@ -73,23 +87,26 @@ class Source:
     def has(self, arm: str, n_train: int) -> bool:
         return (arm, n_train) in self.resampled().cells
 
-    def score(self, arm: str, n_train: int, score: str = "auc", split: str = "test") -> Estimate:
+    def score(self, arm: str, n_train: int, score: str | None = None, split: str = "test") -> Estimate:
         table = self.resampled(score, split)
         return rounded(table.spread({(arm, n_train): 1.0}).estimate(0.95, table.score.bounds))
 
-    def gain(self, arm: str, n_train: int, score: str = "auc", split: str = "test", baseline: str = "Z2") -> Estimate:
-        """Score of `arm` minus that of `baseline`, paired by seed and case."""
-        terms = combination(((arm, n_train), 1.0), ((baseline, n_train), -1.0))
+    def gain(
+        self, arm: str, n_train: int, score: str | None = None, split: str = "test", baseline: str | None = None
+    ) -> Estimate:
+        """Score of `arm` minus that of `baseline` (the plain network if None), paired by seed and case."""
+        terms = combination(((arm, n_train), 1.0), ((baseline or self.task.baseline, n_train), -1.0))
         return rounded(self.resampled(score, split).spread(terms).estimate(0.95))
 
-    def factor(self, arm: str, n_train: int, score: str = "auc", baseline: str = "Z2") -> Estimate:
+    def factor(self, arm: str, n_train: int, score: str | None = None, baseline: str | None = None) -> Estimate:
         """How many times more training cases the baseline needs for what `arm` scores at `n_train`."""
+        baseline = baseline or self.task.baseline
         return rounded(data_efficiency(self.resampled(score), baseline, arm, n_train=n_train))
 
     @cached_property
     def test_set(self) -> dict[str, int]:
         """Sizes of the test set: cases, positive, groups; and seeds."""
-        cell = next(iter(self.resampled().cells.values()))
+        cell = next(iter(self.resampled("auc").cells.values()))
         return {
             "cases": len(cell.case),
             "positive": int(cell.target.sum()),
@@ -100,11 +117,11 @@ class Source:
     @property
     def note(self) -> str:
         """The line under a figure."""
-        t = self.test_set
-        where = "LUNA16, CC BY 4.0, a part of LIDC-IDRI, CC BY 3.0" if self.real else "synthetic"
-        test_set = f"{t['cases']:,} test patches, {t['positive']:,} positive; {t['seeds']} seeds"
+        t, task = self.test_set, self.task
+        where = task.licence if self.real else "synthetic"
+        test_set = f"{t['cases']:,} test {task.cases}, {t['positive']:,} positive; {t['seeds']} seeds"
         label = self.label[0].upper() + self.label[1:]
-        return f"{label}; {where}. {test_set}. Bars: 95 % intervals over seeds and scans together."
+        return f"{label}; {where}. {test_set}. Bars: 95 % intervals over seeds and {task.groups} together."
 
     @property
     def provenance(self) -> dict:
@@ -124,7 +141,7 @@ def published(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> 
     if not any(folder_of(experiment, dataset).glob("*.parquet")):
         return None
     found = load_published(experiment, dataset)
-    tables = Tables(found.predictions, found.history, n_bootstrap)
+    tables = Tables(found.predictions, found.history, n_bootstrap, found.reference)
     about = found.about
     return Source(about["run"], about["real"], True, about["profile"], tables, found.records, about)
 
@@ -133,14 +150,23 @@ def this_machine(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Source | None:
     """This machine's run, stamped with the profile whose grid it fits; None if it was not trained."""
     if not (paths.runs() / f"{run}.parquet").exists():
         return None
-    predictions, history, records = read_run(run)
-    loaded = params.load()
-    profile, _ = profile_of(run, predictions, records, loaded)
+    found, loaded = read_run(run), params.load()
+    profile, gaps = profile_of(run, found.predictions, found.records, loaded)
     about = {"run": run, "real": not loaded.run(run).twin, "profile": profile}
     for key in ("code", "data", "device", "torch"):
-        about[key] = sorted({str(record[key]) for record in records if key in record})
-    about["seeds"] = sorted(int(seed) for seed in predictions["seed"].unique())
-    return Source(run, about["real"], False, profile, Tables(predictions, history, n_bootstrap), records, about)
+        about[key] = sorted({str(record[key]) for record in found.records if key in record})
+    about["seeds"] = sorted(int(seed) for seed in found.predictions["seed"].unique())
+    predictions = found.predictions
+    if gaps:
+        about["incomplete"], predictions = f"{len(gaps)} runs of the grid are still to come", whole(predictions)
+    tables = Tables(predictions, found.history, n_bootstrap, found.reference)
+    return Source(run, about["real"], False, profile, tables, found.records, about)
+
+
+def whole(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Without the cells that lack a seed which others have: arms are compared by all seeds or not at all."""
+    seeds = predictions.groupby(["arm", "n_train"], observed=True)["seed"].transform("nunique")
+    return predictions[seeds == seeds.max()]
 
 
 def find(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> list[Source]:
@@ -148,10 +174,16 @@ def find(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> list[
 
     Raises RunError if there is nothing at all.
     """
-    run = f"{experiment}-{dataset}"
-    twin = this_machine(f"{run}-twin", n_bootstrap) or published(experiment, f"{dataset}-twin", n_bootstrap)
-    found = [source for source in (published(experiment, dataset, n_bootstrap), twin) if source is not None]
+    found = at_hand(experiment, dataset, n_bootstrap)
     if not found:
+        run = f"{experiment}-{dataset}"
         raise RunError(f"no tables of {run}: none are published, and runs/{run}-twin.parquet is missing; "
                        f"`fewscans train {run}-twin` makes it")  # fmt: skip
     return found
+
+
+def at_hand(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> list[Source]:
+    """As `find`, but nothing is no error."""
+    run = f"{experiment}-{dataset}"
+    twin = this_machine(f"{run}-twin", n_bootstrap) or published(experiment, f"{dataset}-twin", n_bootstrap)
+    return [source for source in (published(experiment, dataset, n_bootstrap), twin) if source is not None]
