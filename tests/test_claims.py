@@ -252,4 +252,7 @@ def test_arms_of_runnable_claims_exist_in_the_grids(ours):
             for arm in filter(None, (test.arm, test.baseline)):
                 assert arm in names, f"{claim.id}: {arm} is not in the paper grid of {test.run}"
                 for n in filter(None, (test.n_train, test.minus_n_train)):
+                    if test.run == "gcnn-luna16" and n >= 3000:
+                        assert "more nodules than LUNA16 has" in claim.note or "too few nodules" in claim.note, claim.id
+                        continue
                     assert n in grid.arms[arm.split("-tta-")[0]], f"{claim.id}: {arm} is not trained at N = {n}"

@@ -70,8 +70,9 @@ def test_a_good_file_comes_typed(write):
 def test_the_project_s_own_file_is_good():
     loaded = params.load()
     for name, profiles in loaded.grids.items():
-        assert set(profiles) == set(params.PROFILES), name
-    assert {"gcnn-luna16-patches", "gcnn-luna16-patches-twin", "gcnn-orientation-twin"} <= set(loaded.grids)
+        assert {"quick", "paper"} <= set(profiles) <= set(params.PROFILES), name
+    named = {"luna16-patches", "luna16-patches-twin", "orientation-twin", "luna16", "luna16-twin", "adrenalmnist3d"}
+    assert {f"gcnn-{dataset}" for dataset in named} <= set(loaded.grids)
 
 
 def test_a_run_outside_the_pipeline_is_known_by_its_grid(write):
@@ -96,7 +97,7 @@ WRONG = {
     # where, value, what the message must hold
     "unknown key": ("color", "red", ["the file has the unknown key 'color'", "known keys: profile, data_root"]),
     "missing key": ("data_root", ABSENT, ["the file lacks the key 'data_root'"]),
-    "unknown profile": ("profile", "fast", ["profile is 'fast'", "smoke, quick, paper"]),
+    "unknown profile": ("profile", "fast", ["profile is 'fast'", "smoke, quick, long, paper"]),
     "profile as a list": ("profile", ["smoke"], ["profile is ['smoke']"]),
     "profile of a grid": (f"grids/{RUN}/fast", GRID, [f"grids.{RUN}.fast: unknown profile; profiles are smoke"]),
     "profile of a twin": ("twins/orientation/fast", {}, ["twins.orientation.fast: unknown profile"]),

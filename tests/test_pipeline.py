@@ -75,7 +75,8 @@ def test_a_clone_runs_to_the_end_then_does_nothing_then_only_what_an_edit_asks_f
     stages = set(re.findall(r"^(\S+)", clone.do("dvc", "stage", "list", "--name-only"), re.MULTILINE))
     assert clone.repro() == stages
     for run in params["runs"]:
-        assert {f"{run}.parquet", f"{run}.history.parquet", f"{run}.records.json"} <= set(os.listdir(folder / "runs"))
+        ends = ("parquet", "history.parquet", "records.json", "reference.parquet")
+        assert {f"{run}.{end}" for end in ends} <= set(os.listdir(folder / "runs"))
     for number, entry in params["notebooks"].items():
         executed = folder / "reports" / "notebooks" / f"{entry['file']}.ipynb"
         assert nbformat.read(executed, as_version=4).metadata.fewscans.profile == "smoke"

@@ -45,7 +45,8 @@ def test_a_sweep_trains_everything_once_and_writes_one_table(tmp_path):
     assert len(set(engine.trained)) == 12
     cells = table[["arm", "n_train", "seed"]].drop_duplicates()
     assert len(cells) == 9 and cells["arm"].tolist() == ["a"] * 6 + ["b"] * 3
-    assert sorted(os.listdir(tmp_path / "runs")) == ["toy-x.history.parquet", "toy-x.parquet", "toy-x.records.json"]
+    names = ["toy-x.history.parquet", "toy-x.parquet", "toy-x.records.json", "toy-x.reference.parquet"]
+    assert sorted(os.listdir(tmp_path / "runs")) == names
     records = json.loads((tmp_path / "runs" / "toy-x.records.json").read_text())
     assert len(records) == 9 and {record["learning_rate"] for record in records} == {0.2}
     assert {"arm", "n_train", "seed", "key", "code", "data", "device", "threads", "torch", "run"} <= set(records[0])
@@ -53,7 +54,7 @@ def test_a_sweep_trains_everything_once_and_writes_one_table(tmp_path):
     assert history[["arm", "n_train", "seed"]].drop_duplicates().shape[0] == 9
 
 
-def test_what_detection_is_scored_against_lies_beside_the_table_and_goes_when_it_is_gone(tmp_path, monkeypatch):
+def test_what_detection_is_scored_against_lies_beside_the_table_and_is_empty_without_nodules(tmp_path, monkeypatch):
     frame = pd.DataFrame({"kind": ["scan", "nodule"], "scan": "g", "nodule": ["", "n"], "case": "", "malignant": 1.0})
     read = sys.modules["toy_experiment"].read
 
@@ -69,9 +70,9 @@ def test_what_detection_is_scored_against_lies_beside_the_table_and_goes_when_it
     first = kept.read_bytes()
     swept(tmp_path)
     assert kept.read_bytes() == first
-    frame = None  # the data set has none any more
+    frame_of_nodules, frame = frame, None  # the data set has none any more
     swept(tmp_path)
-    assert not kept.exists() and (tmp_path / "runs" / "toy-x.parquet").exists()
+    assert pd.read_parquet(kept).empty and list(pd.read_parquet(kept)) == list(frame_of_nodules)
 
 
 def test_the_second_call_trains_nothing_and_writes_the_same_bytes(tmp_path):

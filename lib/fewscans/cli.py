@@ -26,7 +26,7 @@ PARENT_POLL_SECONDS = 0.5
 @app.command()
 def twin(
     name: Annotated[str, typer.Argument(help="a data set under `twins` in params.yaml, such as luna16-patches")],
-    profile: Annotated[str | None, typer.Option(help="smoke, quick or paper; else params.yaml's")] = None,
+    profile: Annotated[str | None, typer.Option(help="smoke, quick, long or paper; else params.yaml's")] = None,
 ) -> None:
     """Write a synthetic twin, in the data set's published layout, to build/twins/NAME."""
     from fewscans import params, paths, twins
@@ -44,7 +44,7 @@ def twin(
 @app.command()
 def train(
     run: Annotated[str, typer.Argument(help="a run under `grids` in params.yaml, such as gcnn-luna16-patches-twin")],
-    profile: Annotated[str | None, typer.Option(help="smoke, quick or paper; else params.yaml's")] = None,
+    profile: Annotated[str | None, typer.Option(help="smoke, quick, long or paper; else params.yaml's")] = None,
     arm: Annotated[list[str] | None, typer.Option(help="only this arm; may be repeated")] = None,
     shard: Annotated[
         str, typer.Option(help="this process's share of the runs, such as 1/8; shards share the store")

@@ -19,7 +19,7 @@ import yaml
 from fewscans import experiments, paths, strictyaml
 from fewscans.errors import DataError, ParamsError
 
-PROFILES = ("smoke", "quick", "paper")
+PROFILES = ("smoke", "quick", "long", "paper")
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def publish(
         )
     if profile == "smoke":
         raise RunError(
-            f"runs/{run}.parquet is of the smoke profile, which only tests the pipeline; train it with quick or paper"
+            f"runs/{run}.parquet is of the smoke profile, which only tests the pipeline; train it with another"
         )
     seeds = sorted(int(seed) for seed in predictions["seed"].unique())
     complaints = (

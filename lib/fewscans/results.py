@@ -98,11 +98,13 @@ def _read(path: Path) -> pa.Table:
 
 
 def _reference(path: Path, remedy: str) -> pd.DataFrame | None:
-    """The reference, checked; None if there is none."""
+    """The reference, checked; None if there is none, or none of its rows."""
     if not path.exists():
         return None
     try:
         frame = pd.read_parquet(path)
+        if frame.empty:
+            return None
         Reference.of(frame)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RunError(f"{path.parent.name}/{path.name}: not a reference ({error}); {remedy}") from error

@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from fewscans import paths, store
+from fewscans.data.samples import REFERENCE
 from fewscans.engine import Engine, LocalEngine, default_slots
 from fewscans.errors import RunError
 from fewscans.experiments import Run
@@ -47,8 +48,8 @@ def sweep(
     out: Path | None = None,
     show: bool = True,
 ) -> Result:
-    """Trains what is missing and writes `<out>/<name>.parquet`, `.history.parquet` and `.records.json`; for data with
-    nodules to be found, `.reference.parquet` as well.
+    """Trains what is missing and writes `<out>/<name>.parquet`, `.history.parquet`, `.records.json` and
+    `.reference.parquet`, which has rows for data with nodules to be found.
 
     arms: only these, if any are named; the files are then called `<name>.partial.*`.   shard: (i, n), this process's
     share of the runs; whatever a share needs from the others (the trials of a learning rate) it waits for, or trains if
@@ -144,7 +145,7 @@ def _share(plan: Sequence[Run], final: Sequence[Run], shard: tuple[int, int]) ->
 
 
 def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, name: str) -> Path:
-    """The run table and, beside it, the histories and records, and the reference where the data set has one.
+    """The run table and, beside it, the histories and records, and the reference: no rows where the data set has none.
 
     Sorted by arm, N and seed, so the bytes do not depend on who finished when; the table comes last, and so speaks for
     all.
@@ -165,16 +166,15 @@ def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, n
     )
     listing = json.dumps([e.record for e in entries.values()], indent=1, sort_keys=True) + "\n"
     reference = getattr(context.data, "reference", lambda: None)()
+    if reference is None:
+        reference = pd.DataFrame(columns=list(REFERENCE)).astype(REFERENCE)
     records, path, known = (out / f"{name}.{end}" for end in ("records.json", "parquet", "reference.parquet"))
     try:
         store.write_table(history, out / f"{name}.history.parquet")
         partial = records.with_name(f"{records.name}.{os.getpid()}.part")
         partial.write_text(listing, encoding="utf-8")
         os.replace(partial, records)
-        if reference is not None:
-            store.write_table(reference, known)
-        else:
-            known.unlink(missing_ok=True)  # of a time when this run's data had one
+        store.write_table(reference, known)
         store.write_table(table, path)
     except OSError as error:
         raise RunError(

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 
 
+REFERENCE = {"kind": "str", "scan": "str", "nodule": "str", "case": "str", "malignant": "float64"}  # of `truth`
+
+
 @dataclass(frozen=True)
 class Samples:
     """Cases of one data set, ready to be drawn from.
