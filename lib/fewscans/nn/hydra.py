@@ -1,0 +1,126 @@
+"""Hydranet: training on sums over sets of scans, in both forms that its paper describes.
+
+Source: Dubost et al., Hydranet: Data Augmentation for Regression Neural Networks, MICCAI 2019, section 2.2. The base
+regressor f is repeated in parallel branches that share their weights, and the loss compares the sum of their outputs
+with the sum of the scans' labels: loss(Σ f(x), Σ y), which is not Σ loss(f(x), y).
+
+`Hydra` is the branched network that the paper built. `streamed_step` is the other implementation, which the paper
+recommends for large images and did not build: a set's images pass one after another through the base regressor, and
+memory does not grow with the set. Both have the same gradients.
+
+At inference the paper names two ways that differ: all branches but one removed (figure 2), or fed with zero images
+(section 2.2). `single` and `with_black` are these; between them lies (branches - 1) f(0), and `at_black` is f(0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Hydra(nn.Module):
+    """Parallel branches of one base regressor: in (B, n, 1, D, H, W) with n <= branches, out (B,), the sum over n.
+
+    base: (B, 1, D, H, W) → (B,); it holds all parameters. Which images are black is the sampler's doing: `forward`
+    treats a zero image as any other, and a set of fewer images as one whose other branches are removed.
+    Raises ValueError if branches is below 1.
+    """
+
+    def __init__(self, base: nn.Module, branches: int = 4):
+        super().__init__()
+        if branches < 1:
+            raise ValueError(f"Hydra wants at least 1 branch, got {branches}")
+        self.base = base
+        self.branches = branches
+
+    def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """seeds: (B, n), one for each image's dropout masks, as `BaseRegressor` wants them.
+
+        Raises ValueError for a set of no images or of more than there are branches, and for seeds that do not fit.
+        """
+        if x.ndim != 6 or not 1 <= x.shape[1] <= self.branches:
+            raise ValueError(f"Hydra wants (B, n, 1, D, H, W) with n of 1 to {self.branches}, got {tuple(x.shape)}")
+        if seeds is not None:
+            if tuple(seeds.shape) != tuple(x.shape[:2]):
+                raise ValueError(f"seeds must be {tuple(x.shape[:2])}, one an image, got {tuple(seeds.shape)}")
+            return self.base(x.flatten(0, 1), seeds.flatten()).view(x.shape[:2]).sum(1)
+        return self.base(x.flatten(0, 1)).view(x.shape[:2]).sum(1)  # (B n,) → (B, n) → (B,)
+
+
+def streamed_step(
+    base: nn.Module,
+    image: Callable[[int], Tensor],
+    sets: Tensor,
+    labels: Tensor,
+    loss: Loss,
+    size: Sequence[int],
+    seeds: Tensor | None = None,
+) -> Tensor:
+    """Adds the gradients of a batch of sets to the base's parameters, holding the graph of one image at a time.
+
+    A first pass without graph sums the predictions of each set; the loss's derivative at those sums is then the factor
+    with which, in a second pass, each image's own prediction is followed backwards. Costs a forward pass more than the
+    branched network. An image that stands in several places with the same masks, as black ones do, passes once.
+
+    Args:    base: (B, 1, D, H, W) → (B,), each image on its own: nothing may depend on the others, as batch norm does.
+             image: index → (1, D, H, W); called once in each pass, it must give the same image both times.
+             sets: (B, n) indices, -1 for a black image.   labels: (B,) of the sets.   size: (D, H, W) of the images.
+             loss: (predictions (B,), labels (B,)) → scalar.   seeds: (B, n), as `Hydra.forward` has them.
+    Returns: the loss, a scalar without graph.
+    Raises:  ValueError if sets, labels, seeds or an image do not fit one another.
+    """
+    if sets.ndim != 2 or tuple(labels.shape) != (len(sets),):
+        raise ValueError(f"sets must be (B, n) and labels (B,), got {tuple(sets.shape)} and {tuple(labels.shape)}")
+    if seeds is not None and seeds.shape != sets.shape:
+        raise ValueError(f"seeds must be {tuple(sets.shape)}, one an image, got {tuple(seeds.shape)}")
+    weight = next(base.parameters())
+    size = tuple(size)
+
+    def output(index: int, seed: int | None) -> Tensor:
+        x = image(index) if index >= 0 else torch.zeros(1, *size)
+        if tuple(x.shape) != (1, *size):
+            raise ValueError(f"image {index} must be (1, {', '.join(map(str, size))}), got {tuple(x.shape)}")
+        x = x.to(weight).unsqueeze(0)  # (1, 1, D, H, W)
+        return (base(x) if seed is None else base(x, [seed])).squeeze(0)
+
+    places: dict[tuple[int, int | None], list[int]] = {}  # what passes through the network → the sets it stands in
+    every_seed = [[None] * sets.shape[1]] * len(sets) if seeds is None else seeds.tolist()
+    for number, (row, row_seeds) in enumerate(zip(sets.tolist(), every_seed, strict=True)):
+        for what in zip(row, row_seeds, strict=True):
+            places.setdefault(what, []).append(number)
+
+    with torch.no_grad():
+        sums = torch.zeros(len(sets), dtype=weight.dtype, device=weight.device)
+        for what, numbers in places.items():
+            prediction = output(*what)
+            for number in numbers:
+                sums[number] += prediction
+    with torch.enable_grad():
+        value = loss(sums.requires_grad_(), labels.to(weight.device))
+        (slope,) = torch.autograd.grad(value, sums)  # (B,)
+        for what, numbers in places.items():
+            output(*what).backward(slope[numbers].sum())
+    return value.detach()
+
+
+@torch.no_grad()
+def at_black(base: nn.Module, size: Sequence[int]) -> Tensor:
+    """f(0), the output for a zero image of that size (D, H, W), a scalar. Nothing makes it 0 but training."""
+    weight = next(base.parameters())
+    return base(torch.zeros(1, 1, *size, dtype=weight.dtype, device=weight.device)).squeeze(0)
+
+
+@torch.no_grad()
+def single(base: nn.Module, x: Tensor) -> Tensor:
+    """Prediction with all branches but one removed: (B, 1, D, H, W) → (B,)."""
+    return base(x)
+
+
+@torch.no_grad()
+def with_black(base: nn.Module, x: Tensor, branches: int) -> Tensor:
+    """Prediction with the scan in one branch and zero images in the others: (B, 1, D, H, W) → (B,)."""
+    return base(x) + (branches - 1) * at_black(base, x.shape[2:])
