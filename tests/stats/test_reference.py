@@ -123,16 +123,15 @@ def test_what_the_reader_of_luna16_says_leads_to_the_score_from_coordinates(seed
     cell = Cell("D4", 30, np.arange(1), tested["case"].to_numpy(object), tested["series"].to_numpy(object),
                 tested["label"].to_numpy(float), p[None])  # fmt: skip
     frames = [frame[frame["seriesuid"].isin(test)] for frame in (nodules, others, candidates)]
+    made = luna16_candidates.reference(lists, chosen)
     if frames[0].empty:
         with pytest.raises(ValueError, match="holds no nodule in its 6 scans"):
-            Reference.of(luna16_candidates.reference(lists, chosen))
+            Reference.of(made)
         return
     assert sorted(tested["row"]) == frames[2].index.tolist()  # nobody's mark is left out
     marked = frames[2].assign(probability=pd.Series(p, tested["row"].to_numpy()))
     expected = luna16_froc(*frames[:2], marked, test).score()
-    assert score("froc").bind(cell, Reference.of(luna16_candidates.reference(lists, chosen))).function(
-        p
-    ) == pytest.approx(expected)
+    assert score("froc").bind(cell, Reference.of(made)).function(p) == pytest.approx(expected)
 
 
 # ---- intervals
