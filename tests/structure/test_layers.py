@@ -11,11 +11,12 @@ from .imports import FOUNDATION, MODULES, ROOT, closure, of_module, part
 
 ROOMS = [
     {"data", "twins"},
-    {"groups", "nn", "augment", "train", "experiments", "store", "engine", "worker", "onerun", "sweep", "transfer"},
+    {"groups", "nn", "augment", "rigid", "sets", "mixup", "train", "experiments", "store", "engine", "worker", "onerun",
+     "sweep", "transfer"},
     {"stats"},
     {"results", "claims", "verdicts", "scorecard", "publish", "figures", "notebook", "page"},
     {"doctor", "cli", "__main__"},
-]
+]  # fmt: skip
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
 # Packages named otherwise than what one imports, or that come with the named one.
 PACKAGED_AS = {
