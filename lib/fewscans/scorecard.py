@@ -137,7 +137,7 @@ def counts(rows: list[Row]) -> str:
 
 
 def table(rows: list[Row]) -> list[str]:
-    """Lines of a markdown table of tested rows; the paper's number stands only beside a direct test."""
+    """Lines of a markdown table of tested rows; the paper's number stands only beside a direct test on real data."""
     lines = [
         "| verdict | claim | measured | ours (95 % interval) | seeds | paper | data |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -145,6 +145,8 @@ def table(rows: list[Row]) -> list[str]:
     for r in rows:
         another = "" if r.direct or r.paper == "ours" else "another task"
         paper = another if r.paper_value is None else f"{r.paper_value:g}"
+        if not r.real:
+            paper = ""  # a twin's numbers are not comparable with the paper's
         claim = _cell(r.statement) + (f" *{_cell(r.reason)}*" if r.reason else "")
         source = f"{r.dataset} ({r.source})"
         verdict = f"{SYMBOL[r.verdict]} {r.verdict}"
@@ -154,12 +156,27 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def readme_table(rows: list[Row]) -> str:
-    """The README's table of results: what was tested, and how many claims were not."""
+    """The README's results: one line a data set, and behind it, folded away, every claim tested on it."""
     tested = [row for row in rows if row.verdict != "not tested"]
     waiting = {row.id for row in rows} - {row.id for row in tested}
     note = f"{len(waiting)} further claims are not tested yet; `reports/scorecard.md` says why." if waiting else ""
-    body = table(tested) if tested else ["No published results yet."]
-    return "\n".join([counts(rows), "", *body, "", note]).strip() + "\n"
+    by_data: dict[tuple[bool, str, str], list[Row]] = {}
+    for row in sorted(tested, key=lambda r: not r.real):  # real data first; else in the order of the claims
+        by_data.setdefault((row.real, row.experiment, row.dataset), []).append(row)
+    if not by_data:
+        return f"No published results yet.\n\n{note}".strip() + "\n"
+    verdicts = [verdict for verdict in SYMBOL if verdict != "not tested"]
+    lines = [
+        f"| data | {' | '.join(f'{SYMBOL[v]} {v}' for v in verdicts)} |",
+        f"| --- | {' | '.join('---' for _ in verdicts)} |",
+    ]
+    folded = []
+    for (real, experiment, dataset), some in by_data.items():
+        name = f"{experiment} on {dataset.removesuffix('-twin')} ({'real' if real else 'twin'})"
+        numbers = [str(sum(row.verdict == verdict for row in some)) for verdict in verdicts]
+        lines.append(f"| {name} | {' | '.join(numbers)} |")
+        folded += [f"<details><summary>{name}, {len(some)} claims</summary>", "", *table(some), "", "</details>", ""]
+    return "\n".join([counts(rows), "", *lines, "", *folded, note]).strip() + "\n"
 
 
 def update_readme(path: Path | None = None, rows: list[Row] | None = None) -> Path:
