@@ -1,0 +1,72 @@
+"""Do two predictors correlate differently with the same target? Williams' test for correlations that share a variable.
+
+Williams, Journal of the Royal Statistical Society B 21:396-399 (1959), as equation 7 of Steiger, Psychological Bulletin
+87:245-251 (1980):
+
+    t = (r_jk - r_jh) · sqrt( (n - 1) (1 + r_kh) / ( 2 (n - 1) / (n - 3) · |R| + ((r_jk + r_jh) / 2)² (1 - r_kh)³ ) )
+
+with n - 3 degrees of freedom and |R| = 1 + 2 r_jk r_jh r_kh - r_jk² - r_jh² - r_kh², the determinant of the three.
+Several papers print it wrong: without the cube, with the difference divided by the root, or with both terms below the
+line doubled (Diedenhofen & Musch, PLOS ONE 10:e0121945, 2015, list them).
+
+This is the test of the paper on regression from sums (Dubost et al., MICCAI 2019). It compares correlations, not ICCs:
+a predictor that is off by a constant or a factor passes it unseen. `icc.icc_difference` compares the ICCs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from fewscans.stats.icc import paired
+
+_ROUNDING = 1e-12
+
+
+def williams_test(r_jk: float, r_jh: float, r_kh: float, n: int) -> tuple[float, float]:
+    """Is the correlation of j with k another one than that of j with h?
+
+    r_jk, r_jh: the two compared, with the target j.   r_kh: of the two predictors.   n: subjects, independent of each
+    other. Returns (t, two-sided p); t is positive where r_jk is larger. Equal correlations give t 0 and p 1; where they
+    differ and nothing is left to vary, t is infinite and p 0. Raises ValueError for a correlation outside [-1, 1],
+    three that no data can have, fewer than 4 subjects, and predictors that are each other's mirror image.
+    """
+    for name, r in (("r_jk", r_jk), ("r_jh", r_jh), ("r_kh", r_kh)):
+        if not -1 <= r <= 1:  # NaN neither
+            raise ValueError(f"{name} is {r}; a correlation lies between -1 and 1")
+    if isinstance(n, bool) or not 3 < n < math.inf or n != int(n):
+        raise ValueError(f"n is {n}; the test has n - 3 degrees of freedom and needs 4 subjects or more")
+    determinant = 1 + 2 * r_jk * r_jh * r_kh - r_jk**2 - r_jh**2 - r_kh**2
+    if determinant < -_ROUNDING:
+        middle, room = r_jk * r_jh, math.sqrt((1 - r_jk**2) * (1 - r_jh**2))
+        raise ValueError(
+            f"no data have correlations r_jk = {r_jk}, r_jh = {r_jh} and r_kh = {r_kh}: with the first two, r_kh lies "
+            f"between {middle - room:.4g} and {middle + room:.4g}"
+        )
+    difference = r_jk - r_jh
+    if difference == 0 or 1 - r_kh <= _ROUNDING:  # k and h are the same up to unit and shift
+        return 0.0, 1.0
+    if 1 + r_kh <= _ROUNDING:
+        raise ValueError(f"r_kh is {r_kh}: k and h mirror each other, so ask whether r_jk differs from 0 instead")
+    below = 2 * (n - 1) / (n - 3) * max(determinant, 0.0) + ((r_jk + r_jh) / 2) ** 2 * (1 - r_kh) ** 3
+    if below == 0:
+        return math.copysign(math.inf, difference), 0.0
+    t = difference * math.sqrt((n - 1) * (1 + r_kh) / below)
+    return t, float(2 * stats.t.sf(abs(t), n - 3))
+
+
+def compare_correlations(target, prediction_a, prediction_b) -> tuple[float, float, float, float]:
+    """Pearson's correlations of two predictions with the same target, and Williams' test of their difference.
+
+    target, prediction_a, prediction_b: (n,), subjects independent. Returns (r_a, r_b, t, two-sided p). Raises
+    ValueError as `williams_test`, for lengths that differ, numbers that are not finite, and values that do not vary.
+    """
+    values = paired(target, prediction_a, prediction_b)
+    for name, x in zip(("targets", "predictions a", "predictions b"), values, strict=True):
+        if x.min() == x.max():
+            raise ValueError(f"all {len(x)} {name} are {x[0]}; what does not vary has no correlation")
+    r = np.clip(np.corrcoef(values), -1, 1)
+    t, p = williams_test(float(r[0, 1]), float(r[0, 2]), float(r[1, 2]), len(values[0]))
+    return float(r[0, 1]), float(r[0, 2]), t, p
