@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewscans.twins.space import Grid, smooth_noise, tubes
+from fewscans.twins.space import Grid, smooth_noise
 
 AIR, FAT, MUSCLE, LIVER, CORTEX, MARROW, DISC = -1000, -100, 50, 75, 650, 190, 90  # HU
 POWER = 2.3  # of the superellipsoid that the rib cage is: a little squarer than an ellipse
@@ -58,7 +58,7 @@ def lung_depth(chest: Chest, grid: Grid, rng: np.random.Generator) -> np.ndarray
     """About how deep each voxel of a coarse grid lies inside a lung, mm, negative outside. float32."""
     z, y, x = grid.axes()
     # The mediastinum: narrow in front, widest at the hilum, with the spine behind and the heart bulging to the left.
-    half = 11 + 17 * np.exp(-(((y - 15) / 38) ** 2)) + 12 * _step((y - 52) / 8)
+    half = 11 + 17 * np.exp(-(((y - 15) / 38) ** 2)) + 12 * _step((y - 56) / 26)
     heart = 1 - np.sqrt(((z + 55) / 62) ** 2 + ((y + 22) / 46) ** 2 + ((x - 22) / 60) ** 2)
     dome = chest.base + chest.dome * np.exp(-(((np.abs(x) - chest.side()) / 62) ** 2) - (((y + 10) / 75) ** 2))
     bound = [inside_cage(chest, z, y, x), np.abs(x) - half, -heart * 45, (z - dome) * 0.85]
@@ -94,8 +94,8 @@ def tissue(chest: Chest, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     return _blend(hu, outside, _step(out / 1.5) * (1 - _step(body / 1.5))).astype(np.float32)
 
 
-def draw_ribs(bone: np.ndarray, marrow: np.ndarray, chest: Chest, grid: Grid, rng: np.random.Generator) -> None:
-    """Draw the ribs, both sides: their cortex as shares of voxels into `bone`, what is inside them into `marrow`."""
+def draw_ribs(chest: Chest, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ribs of both sides as straight pieces: start and end, (n, 3) mm, and outer radius, (n,)."""
     angle = np.linspace(-0.42, 0.5, 26) * np.pi  # from the front to the back, from the side's middle
     start, end, radius = [], [], []
     phase = rng.uniform(0, 26)
@@ -112,9 +112,7 @@ def draw_ribs(bone: np.ndarray, marrow: np.ndarray, chest: Chest, grid: Grid, rn
             start.append(line[:-1])
             end.append(line[1:])
             radius.append(np.full(max(len(line) - 1, 0), rng.uniform(4.2, 5.4)))
-    start, end, radius = map(np.concatenate, (start, end, radius))
-    tubes(bone, grid, start, end, radius, radius, 1.0)
-    tubes(marrow, grid, start, end, radius - 1.8, radius - 1.8, 1.0)
+    return np.concatenate(start), np.concatenate(end), np.concatenate(radius)
 
 
 def _level(chest: Chest, z, y, x):

@@ -23,7 +23,6 @@ class Scanner:
     slice_blur: float  # and across slices
     noise: float  # standard deviation in soft tissue
     grain: float  # cycles per mm at which noise is strongest; sharp kernels have fine grain
-    flipped: bool  # whether the file's x and y axes run against the patient's
 
 
 def draw_scanner(spacing: str, rng: np.random.Generator) -> Scanner:
@@ -35,11 +34,10 @@ def draw_scanner(spacing: str, rng: np.random.Generator) -> Scanner:
     sharp = rng.random()
     return Scanner(
         spacing=np.array([slices, plane, plane]),
-        blur=max(0.75 - 0.3 * sharp, 0.35 * plane),
-        slice_blur=0.38 * slices,
-        noise=float(np.clip(rng.lognormal(np.log(16 + 14 * sharp), 0.45) * np.sqrt(1.25 / slices), 6, 90)),
+        blur=max(0.75 - 0.3 * sharp, 0.45 * plane),
+        slice_blur=0.42 * slices,
+        noise=float(np.clip(rng.lognormal(np.log(24 + 20 * sharp), 0.45) * np.sqrt(1.25 / slices), 8, 110)),
         grain=float(0.16 + 0.3 * sharp),
-        flipped=rng.random() < 0.12,
     )
 
 
@@ -76,7 +74,7 @@ def expose(hu: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.nda
         noise = np.float32(0.9) * noise + np.float32(0.436) * shared
         part = blurred[first : first + CHUNK]
         # What absorbs most of the beam is noisiest: soft tissue more than lung.
-        noise *= np.float32(0.75) + np.float32(0.25 / 1000) * np.clip(part + 1000, 0, 1000)
+        noise *= np.float32(0.8) + np.float32(0.2 / 1000) * np.clip(part + 1000, 0, 1000)
         out[first : first + CHUNK] = np.clip(np.rint(part + noise), -1024, 3071)
     return out
 

@@ -56,17 +56,18 @@ def draw_nodule(centre: np.ndarray, diameter: float, place: str, rng: np.random.
         surface = SMOOTH
     if kind != SOLID and diameter < 4:
         kind = SOLID  # a fainter one of this size would not have been found
-    many = {SMOOTH: 2, LOBULATED: rng.integers(4, 8), SPICULATED: rng.integers(4, 9)}[surface]
-    height = {SMOOTH: 0.08, LOBULATED: 0.30, SPICULATED: 0.20}[surface]
+    # How many bulges, how high as a share of the radius, how narrow.
+    many, height, sharpness = {SMOOTH: (2, 0.08, 4), LOBULATED: (7, 0.42, 8), SPICULATED: (11, 0.38, 14)}[surface]
+    many += int(rng.integers(-2, 3)) if many > 2 else 0
     outline = Outline(
         radius=diameter / 2,
         axes=rotation(rng),
         stretch=_stretch(rng.normal(0, 0.12, 3)),
-        bulges=directions(int(many), rng),
-        heights=height * rng.uniform(0.4, 1.2, int(many)),
-        sharpness=float(rng.uniform(3, 6)),
+        bulges=directions(many, rng),
+        heights=height * rng.uniform(0.4, 1.2, many),
+        sharpness=sharpness * float(rng.uniform(0.75, 1.3)),
     )
-    spicules = directions(int(rng.integers(6, 15)), rng) if surface == SPICULATED else np.empty((0, 3))
+    spicules = directions(int(rng.integers(8, 18)), rng) if surface == SPICULATED else np.empty((0, 3))
     density, soft, core = rng.uniform(830, 940), 0.0, None
     if kind == GROUND_GLASS:
         density, soft = rng.uniform(230, 420), 1.2
@@ -142,16 +143,16 @@ def render(layer: np.ndarray, grain: np.ndarray, grid: Grid, finding: Finding) -
     if finding.core is not None:
         blob(layer, grid, finding.centre, finding.core, 860.0, 0.4)
     if len(finding.spicules):
-        reach = finding.diameter / 2 * np.linspace(1.25, 1.9, len(finding.spicules)) + 0.5
-        root = 0.35 + 0.03 * finding.diameter
+        reach = finding.diameter / 2 * np.linspace(1.3, 2.1, len(finding.spicules)) + 1
+        root = 0.4 + 0.03 * finding.diameter
         start = np.broadcast_to(finding.centre, finding.spicules.shape)
         tubes(
             layer,
             grid,
             start,
             start + reach[:, None] * finding.spicules,
-            np.full(len(reach), 2.2 * root),
-            np.full(len(reach), 0.25),
+            np.full(len(reach), 2.4 * root),
+            np.full(len(reach), 0.3),
             min(finding.density, 800.0),
         )
 

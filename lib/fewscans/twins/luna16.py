@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from fewscans.data import mhd
 from fewscans.errors import DataError
@@ -23,7 +24,8 @@ from fewscans.twins.scene import Scene, draw_scene
 
 SUBSETS = 10
 NO_NODULE_EVERY = 13  # one scan in so many has none, never one of the first ten: each subset holds a nodule
-LOOK_ALIKES = 0.25  # of the false alarms are on something drawn to be mistaken
+FLIPPED_EVERY = 7  # one file in so many has its x and y axes against the patient's, as some of LUNA16's have
+LOOK_ALIKES = 0.3  # of the false alarms are on something drawn to be mistaken
 WORTH_A_PROCESS = 20  # scans, below which starting another costs more than it saves
 POSITION = "seriesuid,coordX,coordY,coordZ"
 TABLES = {
@@ -113,12 +115,65 @@ def write(folder: Path, spec: Luna16Spec, processes: int | None = None) -> Path:
     return folder
 
 
+def statistics(folder: Path | str, scans: int = 10) -> pd.DataFrame:
+    """The twin's counts, sizes and intensities beside what is known of LUNA16's.
+
+    Args:    folder: a written twin.   scans: of how many, the first ones, the intensities are looked at.
+    Returns: rows quantity, twin, luna16 (NaN where no source gives a number) and grade: "verified" (read in the source
+             itself), "secondary" (another's account), "derived" (from such numbers), or "".
+    """
+    folder = Path(folder)
+    table = {name: pd.read_csv(folder / name) for name in TABLES}
+    nodules, marks = table["annotations.csv"], table["candidates_V2.csv"]
+    uids = (folder / "seriesuids.csv").read_text(encoding="ascii").split()
+    found = sum(_found(group, marks[marks.seriesuid == uid]) for uid, group in nodules.groupby("seriesuid"))
+    diameter, malignant = nodules.diameter_mm, (table["malignancy.csv"].malignant == 1).sum()
+    hu, slices, plane = [], [], []
+    for number, uid in enumerate(uids):
+        path = folder / f"subset{number % SUBSETS}" / f"{uid}.mhd"
+        spacing = mhd.read_header(path).spacing_mm
+        slices.append(spacing[2])
+        plane.append(spacing[0])
+        if number < scans:
+            hu.append(np.asarray(mhd.read(path).array)[::2, ::2, ::2].ravel())
+    hu = np.concatenate(hu)
+    lung, tissue = hu[(hu > -950) & (hu < -650)], hu[(hu > -20) & (hu < 120)]
+    none = float("nan")
+    rows = [
+        ("scans", len(uids), 888, "verified"),
+        ("nodules", len(nodules), 1186, "verified"),
+        ("nodules per scan", len(nodules) / len(uids), 1186 / 888, "derived"),
+        ("excluded findings per scan", len(table["annotations_excluded.csv"]) / len(uids), 35192 / 888, "derived"),
+        ("candidates per scan", len(marks) / len(uids), 754975 / 888, "derived"),
+        ("candidates in a nodule, share", (marks["class"] == 1).mean(), 1557 / 754975, "derived"),
+        ("marks per nodule that is found", (marks["class"] == 1).sum() / max(found, 1), 1557 / 1166, "derived"),
+        ("sensitivity, at most", found / max(len(nodules), 1), 1166 / 1186, "derived"),
+        ("malignant, share of nodules", malignant / len(nodules), 129 / 1186, "derived"),
+        ("diameter, smallest (mm)", diameter.min(), 3, "verified"),
+        ("diameter, median (mm)", diameter.median(), none, ""),
+        ("diameter, largest (mm)", diameter.max(), 30, "verified"),
+        ("slice spacing, largest (mm)", max(slices), 2.5, "verified"),
+        ("pixel spacing, mean (mm)", np.mean(plane), none, ""),
+        ("lung, median (HU)", np.median(lung), none, ""),
+        ("soft tissue, median (HU)", np.median(tissue), none, ""),
+        *((f"{share}th percentile (HU)", np.percentile(hu, share), none, "") for share in (5, 25, 50, 75, 95)),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["quantity", "twin", "luna16", "grade"])
+
+
+def _found(nodules: pd.DataFrame, marks: pd.DataFrame) -> int:
+    """How many of a scan's nodules have a mark within their radius."""
+    place = ["coordX", "coordY", "coordZ"]
+    away = np.linalg.norm(nodules[place].to_numpy()[:, None] - marks[place].to_numpy()[None], axis=-1)
+    return int((away < nodules.diameter_mm.to_numpy()[:, None] / 2).any(axis=1).sum())
+
+
 def _write_case(job: tuple[Path, Luna16Spec, int]) -> dict:
     """Write one scan's files. Returns its lines of each table, and its uid."""
     folder, spec, number = job
     case = draw_case(spec, number)
     scene, grid = case.scene, case.scene.grid
-    flip = np.array([1, -1, -1]) if scene.scanner.flipped else np.ones(3, int)
+    flip = np.array([1, -1, -1]) if number % FLIPPED_EVERY == 3 else np.ones(3, int)
     first = np.where(flip < 0, grid.far(), grid.origin) + case.shift  # the file's first voxel
     mhd.write(
         folder / f"subset{number % SUBSETS}" / f"{case.uid}.mhd",

@@ -18,8 +18,9 @@ MISSED = 0.025  # of the nodules: LUNA16's second list finds 1,166 of 1,186, the
 TWICE = 0.30  # of those found: 1,557 positive candidates of LUNA16's second list mark 1,166 nodules
 UNKNOWN_MM = 10.0  # the diameter LUNA16's scoring takes for a finding of unknown size
 CLEAR_MM = 2.0  # no false alarm lies nearer to a finding's surface
+THIN_MM = 0.8  # radius of vessels too thin to be mistaken, but for their ends
 SHARES = {  # of the false alarms that are on nothing drawn for them
-    "fork": 0.32, "bend": 0.16, "crossing": 0.14, "tip": 0.12, "vessel": 0.10, "airway": 0.07, "pleura": 0.06,
+    "fork": 0.34, "bend": 0.16, "crossing": 0.15, "tip": 0.07, "vessel": 0.10, "airway": 0.08, "pleura": 0.07,
     "lung": 0.03,
 }  # fmt: skip
 
@@ -102,10 +103,11 @@ def _tempting(scene: Scene, wanted: int, rng):
     pools = {}
     for name, (points, radius) in places.items():
         seen = scene.within(points) & ((scene.depth_at(points) > 1) | (name == "pleura"))
+        seen &= (radius > THIN_MM) | (name == "tip")
         points, radius = points[seen], radius[seen]
         if len(points):  # a thicker vessel tempts more often
             # Exponential races: a weighted order without replacement.
-            pools[name] = iter(points[np.argsort(rng.exponential(1, len(points)) / radius.clip(0.3, 3))])
+            pools[name] = iter(points[np.argsort(rng.exponential(1, len(points)) / radius.clip(0.3, 3) ** 2)])
     names = [name for name in SHARES if name in pools]
     shares = np.array([SHARES[name] for name in names])
     for name in rng.choice(names, 12 * wanted, p=shares / shares.sum()) if names else ():

@@ -14,7 +14,7 @@ from fewscans.twins.space import Grid, at, directions, refined, tubes
 MARGIN_MM = 18.0  # nothing is placed nearer to the scan's border: a patch of 36 mm about it lies inside
 APART_MM = 5.0  # between the surfaces of any two findings
 WHOLE_MM = 300.0  # fields of view from here on show both lungs, narrower ones show one
-TIPS_MM3 = {"coarse": 2500.0, "published": 900.0}  # lung per vessel's tip: coarse voxels do not show the finest
+TIPS_MM3 = {"coarse": 1700.0, "published": 900.0}  # lung per vessel's tip: coarse voxels do not show the finest
 TRIES = 60
 
 
@@ -58,7 +58,7 @@ def draw_scene(
     grid = Grid.box(low, high, scanner.spacing)
     coarse = Grid.box(low - 9, high + 9, np.full(3, body.COARSE_MM))
     depth, tissue = body.lung_depth(build, coarse, rng), body.tissue(build, coarse, rng)
-    tree, airway, trunk = _trees(depth, coarse, sides, TIPS_MM3[spacing], rng)
+    tree, airway, windpipe = _trees(depth, coarse, sides, TIPS_MM3[spacing], rng)
 
     placing = _Placing(grid, coarse, depth, tree, rng)
     counted = [found.draw_nodule(*spot, rng) for spot in placing.spots(found.draw_diameters_mm(nodules, rng))]
@@ -76,12 +76,15 @@ def draw_scene(
     tubes(layer, grid, tree.start, tree.end, tree.radius, tree.far_radius, build.blood + 860)
     wall = 0.45 + 0.12 * airway.radius
     tubes(layer, grid, airway.start, airway.end, airway.radius + wall, airway.far_radius + wall, 830.0)
+    hu = _composed(base, layer, depth, tissue, coarse, grid, rng)
+    _hollow(hu, layer, grid, airway, windpipe)
+    _ribbed(hu, layer, grid, build, rng)
+    # Last, so that no airway is bored through a nodule.
+    layer.fill(0)
     grain = refined(rng.standard_normal(coarse.shape, dtype=np.float32), coarse, grid)
     for one in (*counted, *excluded, *alike):
         found.render(layer, grain, grid, one)
-    hu = _composed(base, layer, depth, tissue, coarse, grid)
-    _hollow(hu, grid, airway, trunk)
-    _ribbed(hu, grid, build, rng)
+    np.maximum(hu, np.add(base, layer, out=base), out=hu, where=layer > 0)
     return Scene(grid, scanner, tree, airway, counted, excluded, alike, depth, coarse, expose(hu, scanner, rng))
 
 
@@ -100,22 +103,22 @@ def _seen(build: body.Chest, field: float, rng) -> tuple[np.ndarray, np.ndarray,
 
 def _trees(depth, coarse: Grid, sides, per_tip: float, rng):
     """Arteries and veins of the lungs in view as one tree, the airways beside the arteries, and the windpipe."""
-    vessel, airway, trunk = [], [], []
+    vessel, airway, windpipe = [], [], []
     lung = np.argwhere(depth > 2.5)
     points = coarse.origin + coarse.spacing * (lung + rng.uniform(-0.5, 0.5, lung.shape))
     for side in sides:
         own = points[points[:, 2] * side > 0]
         count = 2 ** round(np.log2(max(len(own) * np.prod(coarse.spacing) / per_tip * rng.uniform(0.7, 1.4), 16)))
-        tip = rng.uniform(0.5, 0.65)
+        trunk, tip = rng.uniform(4.5, 6.0), rng.uniform(0.5, 0.65)
         for root, airy in ((np.array([12.0, 12, 36 * side]), True), (np.array([-8.0, 0, 36 * side]), False)):
             targets = own[rng.choice(len(own), count)] + rng.uniform(-1, 1, (count, 3))
-            tree = vessels.grow(root, np.array([0.0, 0, side]), targets, tip, rng)
+            tree = vessels.grow(root, np.array([0.0, 0, side]), targets, trunk, tip, rng)
             vessel.append(tree)
             if airy:
-                airway.append(vessels.beside(tree, 0.95, rng))
-                trunk.append((np.array([42.0, 10, 0]), airway[-1].start[0], 6.5, airway[-1].radius[0]))
-    trunk.append((np.array([200.0, 4, 0]), np.array([42.0, 10, 0]), 8.5, 8.5))
-    return vessels.joined(vessel), vessels.joined(airway), trunk
+                airway.append(vessels.beside(tree, 1.2, rng))
+                windpipe.append((np.array([42.0, 10, 0]), airway[-1].start[0], 6.5, airway[-1].radius[0]))
+    windpipe.append((np.array([200.0, 4, 0]), np.array([42.0, 10, 0]), 8.5, 8.5))
+    return vessels.joined(vessel), vessels.joined(airway), windpipe
 
 
 class _Placing:
@@ -182,34 +185,45 @@ class _Placing:
         return all(np.linalg.norm(centre - other) > (diameter + size) / 2 + APART_MM for other, size in self.taken)
 
 
-def _composed(base, layer, depth, tissue, coarse: Grid, grid: Grid) -> np.ndarray:
-    """Lung, what is drawn into it, and the tissue about it, HU."""
+def _composed(base, layer, depth, tissue, coarse: Grid, grid: Grid, rng) -> np.ndarray:
+    """Lung, what is drawn into it, its fissure and the tissue about it, HU."""
     outside = refined(depth, coarse, grid)
     outside *= np.float32(-1 / np.cbrt(np.prod(grid.spacing)))
     outside += np.float32(0.5)
     np.clip(outside, 0, 1, out=outside)
-    layer += base
-    wall = refined(tissue, coarse, grid)
-    wall -= base
-    wall *= outside
-    wall += base
-    return np.maximum(wall, layer, out=wall)
+    np.maximum(layer, _fissure(grid, rng), out=layer, where=outside == 0)
+    hu = refined(tissue, coarse, grid)
+    hu -= base
+    hu *= outside
+    hu += base
+    return np.maximum(hu, base + layer, out=hu, where=layer > 0)
 
 
-def _hollow(hu: np.ndarray, grid: Grid, airway: vessels.Tree, trunk) -> None:
-    """Fill the airways with air; the windpipe and its two branches get their walls here."""
-    start, end, radius, far = (np.array(v, float) for v in zip(*trunk, strict=True))
-    wall = np.zeros(grid.shape, np.float32)
-    tubes(wall, grid, start, end, radius + 1.5, far + 1.5, 1.0)
-    hu += (30 - hu) * wall
-    lumen = np.zeros(grid.shape, np.float32)
-    tubes(lumen, grid, start, end, radius, far, 1.0)
-    tubes(lumen, grid, airway.start, airway.end, airway.radius, airway.far_radius, 1.0)
-    hu += (-985 - hu) * lumen
+def _fissure(grid: Grid, rng) -> np.ndarray:
+    """The oblique fissure, HU above lung: a sheet of pleura that climbs to the back, thinner than a voxel, so faint."""
+    z, y, x = grid.axes()
+    above = z - rng.uniform(-5, 30) - rng.uniform(0.7, 1.1) * y - 5 * np.sin(x / rng.uniform(15, 25) + y / 40)
+    width = 0.7 * np.hypot(grid.spacing[0], grid.spacing[1])  # a voxel's extent across it, about
+    np.abs(above, out=above)
+    return np.float32(160 / width) * np.clip(1 - above / np.float32(1.4 * width), 0, 1)
 
 
-def _ribbed(hu: np.ndarray, grid: Grid, build: body.Chest, rng) -> None:
-    bone, marrow = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
-    body.draw_ribs(bone, marrow, build, grid, rng)
-    hu += (body.CORTEX - hu) * bone
-    hu += (body.MARROW - hu) * marrow
+def _hollow(hu, share, grid: Grid, airway: vessels.Tree, windpipe) -> None:
+    """Fill the airways with air; the windpipe and its two branches get their walls here. share: an array to work in."""
+    start, end, radius, far = (np.array(v, float) for v in zip(*windpipe, strict=True))
+    share.fill(0)
+    tubes(share, grid, start, end, radius + 1.5, far + 1.5, 1.0)
+    hu += (30 - hu) * share
+    share.fill(0)
+    tubes(share, grid, start, end, radius, far, 1.0)
+    tubes(share, grid, airway.start, airway.end, airway.radius, airway.far_radius, 1.0)
+    hu += (-985 - hu) * share
+
+
+def _ribbed(hu, share, grid: Grid, build: body.Chest, rng) -> None:
+    """Draw the ribs: a dense cortex round marrow."""
+    start, end, radius = body.draw_ribs(build, rng)
+    for thickness, inside in ((radius, body.CORTEX), (radius - 1.8, body.MARROW)):
+        share.fill(0)
+        tubes(share, grid, start, end, thickness, thickness, 1.0)
+        hu += (inside - hu) * share

@@ -111,45 +111,58 @@ def _tubes_alike(layer, grid: Grid, start, end, radius, far_radius, value) -> No
     widest = float(np.maximum(radius, far_radius).max())
     step = widest + float(grid.spacing.max())
     half = np.ceil((widest + grid.spacing * 0.5 + step / 2) / grid.spacing).astype(int)
-    box = np.stack(np.meshgrid(*(np.arange(-h, h + 1) for h in half), indexing="ij"), -1).reshape(-1, 3)  # (k, 3)
     length = np.linalg.norm(end - start, axis=1)
     count = np.ceil(length / step).astype(int).clip(1)
     tube = np.repeat(np.arange(len(length)), count)
     place = np.arange(len(tube)) - np.repeat(np.cumsum(count) - count, count)
     middle = start[tube] + ((place + 0.5) / count[tube])[:, None] * (end - start)[tube]
-    corner = np.rint(grid.index(middle)).astype(np.int64)  # (m, 3)
-    shape = np.array(grid.shape)
-    seen = ((corner + half >= 0) & (corner - half < shape)).all(axis=1)
+    corner = np.rint(grid.index(middle)).astype(np.int64) - half  # (m, 3), the first voxel of each box
+    shape, side = np.array(grid.shape), 2 * half + 1
+    seen = ((corner + side > 0) & (corner < shape)).all(axis=1)
     tube, corner = tube[seen], corner[seen]
     direction = ((end - start) / np.maximum(length, 1e-6)[:, None]).astype(np.float32)
     slope = ((far_radius - radius) / np.maximum(length, 1e-6)).astype(np.float32)
+    length, radius = length.astype(np.float32), radius.astype(np.float32)
+    within = (np.maximum(radius, far_radius) + 0.5 * grid.spacing.max()).astype(np.float32)
     mean = np.cbrt(np.prod(grid.spacing))
     flat = layer.reshape(-1)
-    rows = max(1, CHUNK // len(box))
+    rows = max(1, CHUNK // int(side.prod()))
     for first in range(0, len(tube), rows):
-        t = tube[first : first + rows]
-        voxel = corner[first : first + rows, None, :] + box  # (m, k, 3)
-        from_start = [
-            (voxel[..., a] * grid.spacing[a] + (grid.origin[a] - start[t, None, a])).astype(np.float32)
+        t, c = tube[first : first + rows], corner[first : first + rows]
+        # Voxels from each tube's start, by axis: (m, side_z), (m, side_y), (m, side_x).
+        offset = [
+            ((c[:, a, None] + np.arange(side[a])) * grid.spacing[a] + (grid.origin[a] - start[t, None, a])).astype(
+                np.float32
+            )
             for a in range(3)
         ]
-        along = sum(from_start[a] * direction[t, None, a] for a in range(3))
-        along = np.clip(along, 0, length[t, None].astype(np.float32))
-        away = [from_start[a] - along * direction[t, None, a] for a in range(3)]
+        square = _outer_sum([o * o for o in offset])  # (m, side_z, side_y, side_x)
+        ahead = _outer_sum([o * direction[t, None, a] for a, o in enumerate(offset)])
+        along = np.clip(ahead, 0, length[t, None, None, None])
+        square += along * (along - 2 * ahead)  # now from the nearest point of the axis
+        near = np.nonzero(square < np.square(within[t])[:, None, None, None])
+        box = near[0]
+        voxel = [c[box, a] + near[a + 1] for a in range(3)]
+        inside = np.logical_and.reduce([(v >= 0) & (v < n) for v, n in zip(voxel, shape, strict=True)])
+        near, box, voxel = tuple(n[inside] for n in near), box[inside], [v[inside] for v in voxel]
+        along, t = along[near], t[box]
+        away = [offset[a][box, near[a + 1]] - along * direction[t, a] for a in range(3)]
         squares = [component * component for component in away]
         square = squares[0] + squares[1] + squares[2] + np.float32(ON_AXIS**2)
         distance = np.sqrt(square)
         # A voxel's extent along the shortest way to the tube: the width over which the tube's edge is spread.
-        extent = [q * np.float32(s * s) for q, s in zip(squares, grid.spacing, strict=True)]
-        width = np.sqrt((extent[0] + extent[1] + extent[2] + np.float32((ON_AXIS * mean) ** 2)) / square)
-        thick = radius[t, None].astype(np.float32) + slope[t, None] * along
+        extent = sum(q * np.float32(s * s) for q, s in zip(squares, grid.spacing, strict=True))
+        width = np.sqrt((extent + np.float32((ON_AXIS * mean) ** 2)) / square)
+        thick = radius[t] + slope[t] * along
         share = np.clip(0.5 + (thick - distance) / width, 0, 1)
-        inside = (share > 0) & ((voxel >= 0) & (voxel < shape)).all(axis=-1)
-        row, column = np.nonzero(inside)
-        chosen = voxel[row, column]
-        where = (chosen[:, 0] * shape[1] + chosen[:, 1]) * shape[2] + chosen[:, 2]
-        raised = share[row, column] * value[t[row]] * _filled(thick[row, column], width[row, column])
-        np.maximum.at(flat, where, raised.astype(np.float32))
+        where = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2]
+        np.maximum.at(flat, where, (share * value[t] * _filled(thick, width)).astype(np.float32))
+
+
+def _outer_sum(parts: list[np.ndarray]) -> np.ndarray:
+    """(m, a), (m, b), (m, c) → (m, a, b, c)."""
+    z, y, x = parts
+    return z[:, :, None, None] + (y[:, :, None] + x[:, None, :])[:, None]
 
 
 def _filled(radius, width):
@@ -177,7 +190,7 @@ class Outline:
 
     def reach(self) -> float:
         """No point of the surface is further from the centre than this, mm."""
-        return float(self.radius * self.stretch.max() * (1 + self.heights.clip(0).sum()))
+        return float(self.radius * self.stretch.max() * self._highest())
 
     def depth(self, away: list[np.ndarray]) -> np.ndarray:
         """About how deep points lie inside, mm, negative outside; `away` is their z, y, x from the centre."""
@@ -187,13 +200,17 @@ class Outline:
         level = np.sqrt(sum(c * c for c in stretched)) + np.float32(1e-4)  # a sphere's distance after the stretch
         outline = np.float32(1)
         if len(self.heights):
+            # Bulges only add; what they add on average is taken off, so that the volume stays.
+            mean = float(np.sum(self.heights)) * (1 - np.exp(-2 * self.sharpness)) / (2 * self.sharpness)
             for bulge, height in zip(self.bulges, self.heights, strict=True):
                 cosine = sum(c * np.float32(b) for c, b in zip(stretched, bulge, strict=True)) / level
                 outline = outline + np.float32(height) * np.exp(np.float32(self.sharpness) * (cosine - 1))
-            # Bulges only add; what they add on average is taken off, so that the volume stays.
-            mean = float(np.sum(self.heights)) * (1 - np.exp(-2 * self.sharpness)) / (2 * self.sharpness)
-            outline = outline - np.float32(mean)
+            outline = np.minimum(outline - np.float32(mean), np.float32(self._highest()))
         return (self.radius * outline - level) * (distance / level)
+
+    def _highest(self) -> float:
+        """No point rises higher above a sphere, as a ratio of radii, even where bulges meet."""
+        return 1 + 1.4 * float(self.heights.max(initial=0))
 
 
 def blob(layer, grid: Grid, centre, outline: Outline, value: float, soft_mm: float = 0.0, grain=None) -> None:

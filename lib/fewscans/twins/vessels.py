@@ -2,7 +2,8 @@
 
 A tree is grown towards points strewn over the lung. At each level the points of a branch are parted into two halves
 along their longest extent, and each half draws a branch of its own. Radii follow the number of points still to be
-reached, after Murray's law (flow goes with a power of the radius near 3). All branches of one level are grown at once.
+reached, as in Murray's law: flow goes with a power of the radius, here the one that leads from the trunk's radius to
+the tips'. All branches of one level are grown at once.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ import numpy as np
 
 from fewscans.twins.space import directions
 
-MURRAY = 3.0  # exponent
 PIECES = 3  # straight pieces a branch is bent from
 
 
@@ -35,18 +35,18 @@ class Tree:
     tip_radius: np.ndarray
 
 
-def grow(root: np.ndarray, heading: np.ndarray, targets: np.ndarray, tip_radius: float, rng) -> Tree:
-    """A tree from `root`, (3,) mm, setting out along `heading`, to `targets`, (2^k, 3) mm.
+def grow(root: np.ndarray, heading: np.ndarray, targets: np.ndarray, trunk: float, tip: float, rng) -> Tree:
+    """A tree from `root`, (3,) mm, setting out along `heading`, to `targets`, (2^k, 3) mm, k ≥ 1.
 
-    tip_radius: mm, the mean of the thinnest branches; where targets are many, the trunk is thick.
+    trunk, tip: mm, radius of its first branch and about that of its last ones.
     """
     levels = int(np.log2(len(targets)))
-    if len(targets) != 2**levels:
-        raise ValueError(f"a tree is grown towards 2^k targets, not {len(targets)}")
+    if len(targets) != 2**levels or levels < 1:
+        raise ValueError(f"a tree is grown towards 2, 4, 8, ... targets, not {len(targets)}")
     flow = rng.lognormal(0, 0.8, len(targets))  # uneven, so that forks are
     origin, ahead = np.asarray(root, float)[None], np.asarray(heading, float)[None]
-    thick = tip_radius * flow.sum() ** (1 / MURRAY)
-    entering = np.array([thick])
+    power = np.log(trunk / tip) / np.log(flow.sum())
+    entering = np.array([trunk])
     groups = np.arange(len(targets))[None]  # (branches, targets of each)
     lines, radii, curved, ends, end_radii = [], [], [], [], []
     for level in range(levels + 1):
@@ -55,11 +55,11 @@ def grow(root: np.ndarray, heading: np.ndarray, targets: np.ndarray, tip_radius:
         share = rng.uniform(0.3, 0.6, len(groups))[:, None] if level < levels else 1.0
         stop = origin + share * (goal - origin)
         length = np.linalg.norm(stop - origin, axis=1, keepdims=True)
-        bow = origin + ahead * length * rng.uniform(0.25, 0.55, (len(groups), 1))
-        bow = bow + 0.12 * length * rng.standard_normal(bow.shape)
+        bow = origin + ahead * length * rng.uniform(0.15, 0.4, (len(groups), 1))
+        bow = bow + 0.07 * length * rng.standard_normal(bow.shape)
         t = np.linspace(0, 1, PIECES + 1)[None, :, None]
         line = (1 - t) ** 2 * origin[:, None] + 2 * t * (1 - t) * bow[:, None] + t**2 * stop[:, None]  # (b, 4, 3)
-        own = tip_radius * flow[groups].sum(axis=1) ** (1 / MURRAY)
+        own = tip * flow[groups].sum(axis=1) ** power
         radius = np.linspace(np.minimum(entering, 1.15 * own), 0.9 * own, PIECES + 1, axis=1)
         if level == levels:
             radius *= np.linspace(1, 0.75, PIECES + 1)
@@ -74,15 +74,14 @@ def grow(root: np.ndarray, heading: np.ndarray, targets: np.ndarray, tip_radius:
             origin, entering = np.repeat(stop, 2, axis=0), np.repeat(radius[:, -1], 2)
             groups = _halves(points, groups, rng)
     line, radius, bend = np.concatenate(lines), np.concatenate(radii), np.concatenate(curved)
-    bent = bend > 0.12
-    forks = np.concatenate(ends[:-1]) if levels else np.empty((0, 3))
+    bent = bend > 0.1
     return Tree(
         line[:, :-1].reshape(-1, 3),
         line[:, 1:].reshape(-1, 3),
         radius[:, :-1].reshape(-1),
         radius[:, 1:].reshape(-1),
-        forks,
-        np.concatenate(end_radii[:-1]) if levels else np.empty(0),
+        np.concatenate(ends[:-1]),
+        np.concatenate(end_radii[:-1]),
         line[bent, PIECES // 2],
         radius[bent, PIECES // 2],
         ends[-1],
@@ -119,7 +118,7 @@ def beside(tree: Tree, thinnest: float, rng: np.random.Generator) -> Tree:
     # A piece ends where the next begins: aside of the piece before where it is the same branch's.
     first = np.arange(len(start)) % PIECES == 0
     before = np.where(first[:, None], aside, np.roll(aside, 1, axis=0))
-    lumen = rng.uniform(0.65, 0.95)
+    lumen = rng.uniform(0.5, 0.75)
     apart = 1.0 + lumen + 0.35
     none = np.empty((0, 3)), np.empty(0)
     return Tree(
