@@ -107,7 +107,10 @@ DATASETS: Mapping[str, Dataset] = {
 
 
 # Twins of no public data set: controls, written in the layout of the one they belong to.
-CONTROLS: Mapping[str, Callable[[Path], Any]] = {"orientation": luna16_patches.read}
+CONTROLS: Mapping[str, Callable[[Path], Any]] = {
+    "orientation": luna16_patches.read,
+    "handedness": partial(medmnist3d.read, name="adrenalmnist3d"),
+}
 
 
 def dataset(name: str) -> Dataset:

@@ -18,6 +18,7 @@ READERS = {
     "orientation": ("fewscans.data.luna16_patches",),
     "adrenalmnist3d": ("fewscans.data.medmnist3d",),
     "nodulemnist3d": ("fewscans.data.medmnist3d",),
+    "handedness": ("fewscans.data.medmnist3d",),
     "luna16": (
         "fewscans.data.mhd", "fewscans.data.luna16", "fewscans.data.cut", "fewscans.data.patch_cache",
         "fewscans.data.luna16_candidates",
@@ -36,10 +37,11 @@ def read(dataset: str, path: Path, grid) -> Samples:
         from fewscans.data import luna16_patches
 
         return luna16_patches.read(path)
-    if dataset in ("adrenalmnist3d", "nodulemnist3d"):
+    if dataset in ("adrenalmnist3d", "nodulemnist3d", "handedness"):
         from fewscans.data import medmnist3d
 
-        return _fitted(medmnist3d.read(path, dataset), grid)
+        layout = "adrenalmnist3d" if dataset == "handedness" else dataset
+        return _fitted(medmnist3d.read(path, layout), grid)
     if dataset not in READERS:
         raise DataError(f"the experiment gcnn cannot read {dataset!r}; it reads {', '.join(READERS)}")
     if grid.spacing_mm is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fewscans.errors import DataError
-from fewscans.twins import luna16, luna16_patches, orientation
+from fewscans.twins import handedness, luna16, luna16_patches, orientation
 
 
 class Twin(NamedTuple):
@@ -31,6 +31,7 @@ TWINS: Mapping[str, Twin] = {
     "luna16-patches": Twin(luna16_patches.write, luna16_patches.PatchesSpec, "luna16-patches"),
     "orientation": Twin(orientation.write, orientation.OrientationSpec, "luna16-patches"),
     "luna16": Twin(luna16.write, luna16.Luna16Spec, "luna16"),
+    "handedness": Twin(handedness.write, handedness.HandednessSpec, "adrenalmnist3d"),
 }
 
 
