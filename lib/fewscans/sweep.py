@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from fewscans import paths, store
-from fewscans.data.samples import REFERENCE
+from fewscans.data.samples import reference_of
 from fewscans.engine import Engine, LocalEngine, default_slots
 from fewscans.errors import RunError
 from fewscans.experiments import Run
@@ -165,16 +165,13 @@ def _write(context: Context, grid, entries: dict[Run, store.Entry], out: Path, n
         rows, columns=["arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss", "small_val_loss"]
     )
     listing = json.dumps([e.record for e in entries.values()], indent=1, sort_keys=True) + "\n"
-    reference = getattr(context.data, "reference", lambda: None)()
-    if reference is None:
-        reference = pd.DataFrame(columns=list(REFERENCE)).astype(REFERENCE)
     records, path, known = (out / f"{name}.{end}" for end in ("records.json", "parquet", "reference.parquet"))
     try:
         store.write_table(history, out / f"{name}.history.parquet")
         partial = records.with_name(f"{records.name}.{os.getpid()}.part")
         partial.write_text(listing, encoding="utf-8")
         os.replace(partial, records)
-        store.write_table(reference, known)
+        store.write_table(reference_of(context.data), known)
         store.write_table(table, path)
     except OSError as error:
         raise RunError(

@@ -14,12 +14,13 @@ import pandas as pd
 import torch
 
 from fewscans import experiments, paths, store
+from fewscans.data.samples import reference_of
 from fewscans.errors import RunError
 from fewscans.experiments import Run
 
 
 def predict(run: str, experiment: str, grid, dataset: str, data_path: Path, device: str = "cpu") -> Path:
-    """Writes runs/<experiment>-<dataset>.parquet, .history.parquet (the run's own) and .records.json.
+    """Writes runs/<experiment>-<dataset>.parquet, .history.parquet (the run's own), .records.json, .reference.parquet.
 
     run: a run whose tables are in runs/ and whose grid is `grid`.   dataset, data_path: the cases to ask about.
     Arms without weights (trivial baselines) are left out.   Raises RunError if the run is not there, its weights are
@@ -54,6 +55,7 @@ def predict(run: str, experiment: str, grid, dataset: str, data_path: Path, devi
     partial = out / f"{name}.records.json.{os.getpid()}.part"
     partial.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(partial, out / f"{name}.records.json")
+    store.write_table(reference_of(data), out / f"{name}.reference.parquet")
     table = pd.concat(tables, ignore_index=True)
     store.write_table(table, out / f"{name}.parquet")
     return out / f"{name}.parquet"

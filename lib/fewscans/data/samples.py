@@ -42,3 +42,9 @@ class Samples:
     def reference(self) -> pd.DataFrame | None:
         """Scans, nodules, hits and excluded marks of the test split; None where FROC does not apply."""
         return self.truth
+
+
+def reference_of(data: object) -> pd.DataFrame:
+    """What FROC must know of a data set's test split, as it is kept: no rows for one that has no nodules to find."""
+    truth = getattr(data, "reference", lambda: None)()
+    return pd.DataFrame(columns=list(REFERENCE)).astype(REFERENCE) if truth is None else truth
