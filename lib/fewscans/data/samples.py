@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-
 REFERENCE = {"kind": "str", "scan": "str", "nodule": "str", "case": "str", "malignant": "float64"}  # of `truth`
 
 
