@@ -23,7 +23,8 @@ WINE = np.array(
     [[1, 1, 3, 6, 6, 7, 8, 9], [2, 3, 8, 4, 5, 5, 7, 9], [0, 3, 1, 3, 5, 6, 7, 9], [1, 2, 4, 3, 6, 2, 9, 8]]
 )
 
-integers = arrays(float, st.tuples(st.integers(2, 9), st.integers(2, 4)), elements=st.integers(-9, 9))
+integers = arrays(float, st.tuples(st.integers(3, 9), st.integers(2, 4)), elements=st.integers(-9, 9))
+few = arrays(float, st.tuples(st.integers(2, 4), st.integers(2, 4)), elements=st.integers(-2, 2))
 pairs = arrays(float, st.tuples(st.integers(3, 12), st.just(2)), elements=st.integers(-9, 9))
 
 
@@ -130,7 +131,7 @@ def test_raters_of_one_mean_square_are_one_icc(x):
     assert one == pytest.approx(two, abs=1e-9) and two == pytest.approx(three, abs=1e-9)
 
 
-@given(integers)
+@given(few)
 def test_an_icc_stays_in_its_range_and_its_interval_around_it(x):
     varied(x)
     n, k = x.shape

@@ -50,7 +50,7 @@ def icc(ratings, kind: str = "A,1", level: float = 0.95) -> Estimate:
         raise ValueError(
             "two raters who say the opposite of two subjects have no ICC(A,1): its variance comes out as 0"
         )
-    value = float(_value(kind, msr, msc, mse, n, k))
+    value = float(from_mean_squares(kind, msr, msc, mse, n, k))
     low, high = _interval(kind, msr, msc, mse, n, k, value, level)
     return Estimate(value, min(low, value), max(high, value), level)
 
@@ -132,9 +132,21 @@ def resampled_icc(kind: str = "A,1") -> Callable[..., np.ndarray]:
             both = xy - x * y / n
             squares = (xx - x * x / n + yy - y * y / n) / 2
             msr, mse = (squares + both) / (n - 1), np.maximum(squares - both, 0.0) / (n - 1)
-            return _value(kind, msr, (x - y) ** 2 / n / 2, mse, n, 2)
+            return from_mean_squares(kind, msr, (x - y) ** 2 / n / 2, mse, n, 2)
 
     return resample
+
+
+def from_mean_squares(kind: str, msr, msc, mse, n, k):
+    """The ICC of k raters of n subjects from the mean squares of subjects, of raters and of what is left; numbers or
+    arrays.
+    """
+    if kind == "C,1":
+        return (msr - mse) / (msr + (k - 1) * mse)
+    if kind == "A,1":
+        return (msr - mse) / (msr + (k - 1) * mse + k * (msc - mse) / n)
+    msw = (msc + (n - 1) * mse) / n
+    return (msr - msw) / (msr + (k - 1) * msw)
 
 
 def targets_differ(target, group, weights) -> np.ndarray:
@@ -187,16 +199,6 @@ def _ratings(ratings) -> np.ndarray:
     x = x / np.abs(x).max()
     x = x - x.mean()
     return x / np.abs(x).max()
-
-
-def _value(kind, msr, msc, mse, n, k):
-    """From the mean squares of subjects, raters and what is left; arrays or numbers."""
-    if kind == "C,1":
-        return (msr - mse) / (msr + (k - 1) * mse)
-    if kind == "A,1":
-        return (msr - mse) / (msr + (k - 1) * mse + k * (msc - mse) / n)
-    msw = (msc + (n - 1) * mse) / n
-    return (msr - msw) / (msr + (k - 1) * msw)
 
 
 def _interval(kind, msr, msc, mse, n, k, value, level) -> tuple[float, float]:
