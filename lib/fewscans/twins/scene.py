@@ -205,7 +205,11 @@ def _fissure(grid: Grid, rng) -> np.ndarray:
     above = z - rng.uniform(-5, 30) - rng.uniform(0.7, 1.1) * y - 5 * np.sin(x / rng.uniform(15, 25) + y / 40)
     width = 0.7 * np.hypot(grid.spacing[0], grid.spacing[1])  # a voxel's extent across it, about
     np.abs(above, out=above)
-    return np.float32(160 / width) * np.clip(1 - above / np.float32(1.4 * width), 0, 1)
+    above *= np.float32(-1 / (1.4 * width))
+    above += np.float32(1)
+    np.clip(above, 0, 1, out=above)
+    above *= np.float32(160 / width)
+    return above
 
 
 def _hollow(hu, share, grid: Grid, airway: vessels.Tree, windpipe) -> None:

@@ -50,7 +50,7 @@ class Grid:
 def refined(field: np.ndarray, coarse: Grid, grid: Grid) -> np.ndarray:
     """A field on a coarse grid, linearly between its points on a finer one; constant beyond its border. float32."""
     field = np.asarray(field, np.float32)
-    for axis in range(3):
+    for axis in (2, 1, 0):  # last along z, where whole slices are copied: that pass is over the most voxels
         place = (grid.origin[axis] + grid.spacing[axis] * np.arange(grid.shape[axis]) - coarse.origin[axis]) / (
             coarse.spacing[axis]
         )
