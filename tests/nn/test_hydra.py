@@ -57,9 +57,9 @@ def branched(net, images, sets, labels, loss, seeds=None) -> tuple[torch.Tensor,
     return value.detach(), gradients(net)
 
 
-def streamed(net, images, sets, labels, loss, seeds=None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def streamed(net, images, sets, labels, loss, seeds=None, at_once=1) -> tuple[torch.Tensor, list[torch.Tensor]]:
     net.zero_grad()
-    value = streamed_step(net, images.__getitem__, sets, labels, loss, images.shape[2:], seeds)
+    value = streamed_step(net, images.__getitem__, sets, labels, loss, images.shape[2:], seeds, at_once)
     return value, gradients(net)
 
 
@@ -158,6 +158,16 @@ def test_streaming_without_replaying_the_masks_would_be_found():
     assert len(calls) == 2 * sets.numel() and largest_difference(found, expected) > 1e-3
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("at_once", [2, 5, 100])
+def test_how_many_images_share_a_pass_changes_no_gradient(at_once, dropout):
+    net, images, sets, labels = regressor(dropout), scans(), SETS["black images"], torch.ones(3).double()
+    seeds = mask_seeds(sets.shape, generator(3)) if dropout else None
+    _, expected = branched(net, images, sets, labels, F.mse_loss, seeds)
+    _, found = streamed(net, images, sets, labels, F.mse_loss, seeds, at_once)
+    assert largest_difference(found, expected) < 1e-12
+
+
 def test_any_loss_on_the_sums_will_do():
     net, images, sets = regressor(), scans(), SETS["black images"]
     labels = torch.tensor([0.5, 1.0, 2.0]).double()
@@ -168,6 +178,16 @@ def test_any_loss_on_the_sums_will_do():
     value, expected = branched(net, images, sets, labels, loss)
     ours, found = streamed(net, images, sets, labels, loss)
     assert ours == pytest.approx(value.item(), rel=1e-12) and largest_difference(found, expected) < 1e-12
+
+
+def test_mixed_precision_around_both_passes_reaches_every_weight():
+    """Within one `autocast`, weights cast in the pass without graph must not be used again in the pass with it."""
+    net, images, sets, labels = regressor().float(), scans().float(), SETS["black images"], torch.ones(3)
+    _, expected = branched(net, images, sets, labels, F.mse_loss)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, found = streamed(net, images, sets, labels, F.mse_loss)
+    assert all(g is not None and g.any() for g in found)
+    assert 0 < largest_difference(found, expected) < 0.1, "as good as 8 bits can be"
 
 
 def test_gradients_add_to_those_that_are_there():
@@ -235,6 +255,7 @@ def test_streaming_32_images_a_set_keeps_no_more_than_4(dropout):
         ({"sets": torch.arange(3)}, r"sets must be \(B, n\)"),
         ({"seeds": torch.ones(3, 3)}, r"seeds must be \(3, 4\)"),
         ({"size": (4, 4, 4)}, r"image 0 must be \(1, 4, 4, 4\), got \(1, 4, 6, 5\)"),
+        ({"at_once": 0}, "at_once must be at least 1 image, got 0"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_gradient(change, message):

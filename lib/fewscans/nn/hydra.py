@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -59,8 +60,9 @@ def streamed_step(
     loss: Loss,
     size: Sequence[int],
     seeds: Tensor | None = None,
+    at_once: int = 1,
 ) -> Tensor:
-    """Adds the gradients of a batch of sets to the base's parameters, holding the graph of one image at a time.
+    """Adds the gradients of a batch of sets to the base's parameters, holding the graph of `at_once` images at a time.
 
     A first pass without graph sums the predictions of each set; the loss's derivative at those sums is then the factor
     with which, in a second pass, each image's own prediction is followed backwards. Costs a forward pass more than the
@@ -70,40 +72,36 @@ def streamed_step(
              image: index → (1, D, H, W); called once in each pass, it must give the same image both times.
              sets: (B, n) indices, -1 for a black image.   labels: (B,) of the sets.   size: (D, H, W) of the images.
              loss: (predictions (B,), labels (B,)) → scalar.   seeds: (B, n), as `Hydra.forward` has them.
+             at_once: how many images share a pass: memory for them, less time where images are small.
     Returns: the loss, a scalar without graph.
-    Raises:  ValueError if sets, labels, seeds or an image do not fit one another.
+    Raises:  ValueError if sets, labels, seeds or an image do not fit one another, or at_once is below 1.
     """
     if sets.ndim != 2 or tuple(labels.shape) != (len(sets),):
         raise ValueError(f"sets must be (B, n) and labels (B,), got {tuple(sets.shape)} and {tuple(labels.shape)}")
     if seeds is not None and seeds.shape != sets.shape:
         raise ValueError(f"seeds must be {tuple(sets.shape)}, one an image, got {tuple(seeds.shape)}")
+    if at_once < 1:
+        raise ValueError(f"at_once must be at least 1 image, got {at_once}")
     weight = next(base.parameters())
-    size = tuple(size)
+    stands = torch.stack([sets, torch.zeros_like(sets) if seeds is None else seeds.to(sets)], -1).cpu()
+    # What passes through the network, (k, 2) image and seed, and how often it stands in each set, (B, k).
+    passing, where = stands.flatten(0, 1).unique(dim=0, return_inverse=True)
+    times = F.one_hot(where.view(sets.shape), len(passing)).sum(1).to(weight)
+    parts = torch.arange(len(passing)).split(at_once)
 
-    def output(index: int, seed: int | None) -> Tensor:
-        x = image(index) if index >= 0 else torch.zeros(1, *size)
-        if tuple(x.shape) != (1, *size):
-            raise ValueError(f"image {index} must be (1, {', '.join(map(str, size))}), got {tuple(x.shape)}")
-        x = x.to(weight).unsqueeze(0)  # (1, 1, D, H, W)
-        return (base(x) if seed is None else base(x, [seed])).squeeze(0)
-
-    places: dict[tuple[int, int | None], list[int]] = {}  # what passes through the network → the sets it stands in
-    every_seed = [[None] * sets.shape[1]] * len(sets) if seeds is None else seeds.tolist()
-    for number, (row, row_seeds) in enumerate(zip(sets.tolist(), every_seed, strict=True)):
-        for what in zip(row, row_seeds, strict=True):
-            places.setdefault(what, []).append(number)
+    def outputs(part: Tensor) -> Tensor:
+        x = torch.stack([_checked(image, index, size) for index in passing[part, 0].tolist()])
+        x = x.to(weight)  # (at_once, 1, D, H, W)
+        y = base(x) if seeds is None else base(x, passing[part, 1])
+        return y.to(weight.dtype)  # in mixed precision too, sums are full
 
     with torch.no_grad():
-        sums = torch.zeros(len(sets), dtype=weight.dtype, device=weight.device)
-        for what, numbers in places.items():
-            prediction = output(*what)
-            for number in numbers:
-                sums[number] += prediction
+        sums = times @ torch.cat([outputs(part) for part in parts])  # (B,)
     with torch.enable_grad():
         value = loss(sums.requires_grad_(), labels.to(weight.device))
-        (slope,) = torch.autograd.grad(value, sums)  # (B,)
-        for what, numbers in places.items():
-            output(*what).backward(slope[numbers].sum())
+        (slope,) = torch.autograd.grad(value, sums)
+        for part in parts:
+            outputs(part).backward(slope @ times[:, part])
     return value.detach()
 
 
@@ -124,3 +122,11 @@ def single(base: nn.Module, x: Tensor) -> Tensor:
 def with_black(base: nn.Module, x: Tensor, branches: int) -> Tensor:
     """Prediction with the scan in one branch and zero images in the others: (B, 1, D, H, W) → (B,)."""
     return base(x) + (branches - 1) * at_black(base, x.shape[2:])
+
+
+def _checked(image: Callable[[int], Tensor], index: int, size: Sequence[int]) -> Tensor:
+    """One image, black for -1: (1, D, H, W). Raises ValueError if it has another form."""
+    x = image(index) if index >= 0 else torch.zeros(1, *size)
+    if tuple(x.shape) != (1, *size):
+        raise ValueError(f"image {index} must be (1, {', '.join(map(str, size))}), got {tuple(x.shape)}")
+    return x
