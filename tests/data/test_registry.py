@@ -112,3 +112,28 @@ def test_an_empty_folder_of_its_name_is_no_copy(tmp_path):
         data.find("luna16", tmp_path)
     for word in ("zenodo.org/records/3723295", f"put it at {tmp_path / 'luna16'}, or", "seriesuids.csv"):
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("layout", ["FIRST", "SECOND"])
+def test_both_releases_of_the_wmh_challenge_are_found_under_any_name(tmp_path, layout):
+    build = load_builders("wmh2017")
+    folder = build.write(tmp_path / "WMH-challenge", getattr(build, layout))
+    luna16_like(tmp_path / "another-set", "public/Utrecht")
+    assert data.find("wmh2017", tmp_path) == folder
+    assert len(data.read("wmh2017", folder)) == 15
+
+
+def test_the_hippocampus_is_found_and_another_task_of_the_decathlon_is_not_taken_for_it(tmp_path):
+    luna16_like(tmp_path / "Task07_Pancreas", "imagesTr/pancreas_001.nii.gz", "labelsTr/pancreas_001.nii.gz")
+    with pytest.raises(DataError, match=r"imagesTr/hippocampus_001\.nii\.gz with labelsTr.* is in none of its folders"):
+        data.find("msd-hippocampus", tmp_path)
+    folder = load_builders("msd").write(tmp_path / "Task04_Hippocampus")
+    assert data.find("msd-hippocampus", tmp_path) == folder
+    assert data.read("msd-hippocampus", folder).unit == "ml"
+
+
+@pytest.mark.parametrize("name, builder", [("wmh2017", "wmh2017"), ("msd-hippocampus", "msd")])
+def test_a_folder_of_scans_that_is_not_whole_is_refused_with_what_it_lacks(tmp_path, name, builder):
+    load_builders(builder).write(tmp_path / name)
+    with pytest.raises(DataError, match=f"is not the whole of '{name}': .*published are"):
+        data.verify(name, tmp_path, tmp_path / "manifests")

@@ -57,8 +57,9 @@ def _mirrored(planes: np.ndarray) -> int:
         (
             k
             for k in range(1, len(planes) // 2)
-            for inside in (planes[k : 2 * k], planes[k + 1 : 2 * k + 1])
-            if np.array_equal(planes[:k][::-1], inside)
+            for start in (k, k + 1)
+            if np.array_equal(planes[k - 1], planes[start])  # nearly always not: the rest need not be compared
+            and np.array_equal(planes[:k][::-1], planes[start : start + k])
         ),
         default=0,
     )

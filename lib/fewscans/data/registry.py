@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fewscans.data import lidc_nodules, luna16, luna16_patches, medmnist3d
+from fewscans.data import lidc_nodules, luna16, luna16_patches, medmnist3d, msd, wmh2017
 from fewscans.errors import DataError
 
 
@@ -102,6 +102,30 @@ DATASETS: Mapping[str, Dataset] = {
         sha256="fe37fba2df2c3841f94e3d749e40d8d86906abca05d5e6f81860bb13ea77363e",
         counts={"all": (160, 16)},
         labels=lambda copy, split: copy.is_nodule,  # they have no splits
+    ),
+    "wmh2017": Dataset(
+        name="wmh2017",
+        file="",
+        reader=wmh2017.numbered,
+        licence="CC BY-NC 4.0",
+        cite="Kuijf et al., IEEE TMI 38:2556-2568 (2019), doi 10.1109/TMI.2019.2905770; data doi 10.34894/AECRSD",
+        source="the WMH Segmentation Challenge's data (doi.org/10.34894/AECRSD): its folder training, or that of the "
+        "2017 release with Utrecht, Singapore and GE3T",
+        size_bytes=None,
+        marks=tuple(tuple(str(Path(above, site)) for above in wmh2017.ROOTS) for site in ("Utrecht", "Singapore")),
+        check=wmh2017.check_copy,
+    ),
+    "msd-hippocampus": Dataset(
+        name="msd-hippocampus",
+        file="",
+        reader=msd.hippocampus,
+        licence="CC BY-SA 4.0",
+        cite="Antonelli et al., Nature Communications 13:4128 (2022), doi 10.1038/s41467-022-30695-9",
+        source="Task04_Hippocampus.tar of the Medical Segmentation Decathlon (medicaldecathlon.com), unpacked",
+        size_bytes=None,
+        sha256="42823e0a4b5abf98a5973adfbb4af275dec90eb00b5b004527e6925f7f7a1809",
+        marks=tuple((f"{folder}/hippocampus_001.nii.gz",) for folder in (msd.IMAGES, msd.LABELS)),
+        check=msd.check_copy,
     ),
 }
 
