@@ -35,7 +35,7 @@ from fewscans.stats.reference import Reference
 from fewscans.stats.scores import Bound, Score
 from fewscans.stats.scores import score as named_score
 
-_USABLE = 0.9  # share of draws that must hold what the score needs: both classes, or a nodule
+_USABLE = 0.9  # share of draws that must hold what the score needs: both classes, a nodule, targets that differ
 _MOST = 10_000  # seeds or groups beyond which "more" is no advice
 
 
@@ -274,9 +274,7 @@ class Resampled:
                 raise ValueError(f"{cell}: all cases belong to group '{bound.groups[0]}'; patients cannot be resampled")
             rng = np.random.default_rng(self._seed)
             weights = rng.multinomial(n, np.full(n, 1 / n), size=self.n_bootstrap).astype(float)
-            usable = np.ones(len(weights), dtype=bool)
-            for count in bound.needed:
-                usable &= weights @ count > 0
+            usable = bound.usable(weights)
             if usable.mean() < _USABLE:
                 raise ValueError(
                     f"{cell}: only {usable.mean():.0%} of the draws of {n} groups hold {bound.need} to resample them"

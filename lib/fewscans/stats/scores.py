@@ -3,6 +3,8 @@
 A score is a function of (target, prediction) → float. Any such function can be given instead of a name; it is then
 called once per seed and resample (about 10,000 times for an interval), so give names where there is one.
 
+Scores of regression (icc, icc:C, mse, mae) take any numbers as targets, the others labels of 0 and 1.
+
 Scores of detection (froc, malignant_in_top) need more than targets: which candidates lie in which nodule of which scan,
 the test split's `reference`. So a score is bound to the test cases before it is computed, and what is resampled is
 the groups of these cases, or, for detection, all scans of the reference, those without a candidate among them.
@@ -14,6 +16,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,9 +24,13 @@ from fewscans.stats.auc import auc, sensitivity_at
 from fewscans.stats.calibration import brier, expected_calibration_error
 from fewscans.stats.cells import Cell
 from fewscans.stats.froc import RATES, sensitivities
+from fewscans.stats.icc import agreement, paired, resampled_icc, targets_differ
 from fewscans.stats.reference import Layout, Reference
 
-KNOWN = "auc, sensitivity@RATE with 0 < RATE < 1, brier, calibration error, froc, froc@RATE, malignant_in_top@K"
+KNOWN = (
+    "auc, sensitivity@RATE with 0 < RATE < 1, brier, calibration error, icc, icc:C, mse, mae, "
+    "froc, froc@RATE, malignant_in_top@K"
+)
 
 _CHUNK = 4_000_000  # elements of the largest intermediate array, about 32 MB
 
@@ -32,8 +39,8 @@ _CHUNK = 4_000_000  # elements of the largest intermediate array, about 32 MB
 class Score:
     """function(target, prediction) → float.   resample(target, prediction, group, weights) → (B,) in B resamples,
     where case i counts weights[b, group[i]] times.   bounds: what the score cannot leave.   both_classes: where
-    targets are 0 and 1, it needs cases of each.   detection: for a score that needs the reference, how it is bound to
-    a layout of test cases; function and resample then only say so.
+    targets are 0 and 1, it needs cases of each.   varied: it needs two different targets.   detection: for a score
+    that needs the reference, how it is bound to a layout of test cases; function and resample then only say so.
     """
 
     name: str
@@ -42,6 +49,7 @@ class Score:
     higher_is_better: bool = True
     bounds: tuple[float, float] = (-math.inf, math.inf)
     both_classes: bool = False
+    varied: bool = False
     detection: Callable[[Layout], Bound] | None = None
 
     def bind(self, cell: Cell, reference: Reference | None = None) -> Bound:
@@ -51,15 +59,22 @@ class Score:
                 raise ValueError(_without(self.name))
             return self.detection(reference.layout(cell))
         groups, group = np.unique(cell.group.astype(str), return_inverse=True)
-        needed = []
+        needed, holds, need = [], None, "both classes; too few groups hold a positive, or a negative,"
         if self.both_classes and np.isin(cell.target, (0, 1)).all():
             needed = [np.bincount(group, cell.target == label, minlength=len(groups)) for label in (0, 1)]
+        if self.varied:
+            need = "two different targets; too few groups differ in theirs"
+
+            def holds(weights):
+                return targets_differ(cell.target, group, weights)
+
         return Bound(
             groups=groups,
             function=lambda prediction: self.function(cell.target, prediction),
             resample=lambda prediction, weights: self.resample(cell.target, prediction, group, weights),
             needed=tuple(needed),
-            need="both classes; too few groups hold a positive, or a negative,",
+            need=need,
+            holds=holds,
         )
 
 
@@ -67,7 +82,7 @@ class Score:
 class Bound:
     """groups: (G,) names of what is resampled.   function(prediction) → float.   resample(prediction, weights) → (B,)
     in B resamples in which group g stands weights[b, g] times.   needed: counts by group (G,), of each of which a
-    resample must hold some; need: in words.
+    resample must hold some; holds: (B, G) → (B,), which resamples hold what no count can tell; need: both in words.
     """
 
     groups: np.ndarray
@@ -75,12 +90,22 @@ class Bound:
     resample: Callable[[np.ndarray, np.ndarray], np.ndarray]
     needed: tuple[np.ndarray, ...] = ()
     need: str = ""
+    holds: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def usable(self, weights: np.ndarray) -> np.ndarray:
+        """(B,) bool: in which resamples the score can be computed."""
+        usable = np.ones(len(weights), dtype=bool) if self.holds is None else self.holds(weights)
+        for count in self.needed:
+            usable &= weights @ count > 0
+        return usable
 
 
 def score(name: str | Callable | Score) -> Score:
     """The score of that name.
 
-    "auc", "sensitivity@0.05" (at that false-positive rate), "brier", "calibration error".   "froc", LUNA16's overall
+    "auc", "sensitivity@0.05" (at that false-positive rate), "brier", "calibration error".   "icc", the absolute
+    agreement of predictions with targets, ICC(A,1); "icc:C", their consistency, ICC(C,1); "mse" and "mae", mean squared
+    and absolute differences, in the targets' unit, squared or not.   "froc", LUNA16's overall
     score, the mean sensitivity at 1/8 to 8 false positives per scan; "froc@1", the sensitivity at one per scan.
     "malignant_in_top@250", how many malignant nodules are among the 250 found with the highest predictions.
     A function of (target, prediction) becomes a slow Score in which higher is taken as better.
@@ -89,13 +114,22 @@ def score(name: str | Callable | Score) -> Score:
     if isinstance(name, Score):
         return name
     if callable(name):
-        known = {auc: "auc", brier: "brier", expected_calibration_error: "calibration error"}.get(name)
+        names = {auc: "auc", brier: "brier", expected_calibration_error: "calibration error", agreement: "icc"}
+        known = names.get(name)
         title = getattr(name, "__name__", "score")
         return score(known) if known else Score(title, name, _slowly(name), both_classes=True)
     if name == "auc":
         return Score(name, auc, _auc, bounds=(0.0, 1.0), both_classes=True)
     if name == "brier":
-        return Score(name, brier, _brier, higher_is_better=False, bounds=(0.0, 1.0))
+        return Score(name, brier, _mean(_squared), higher_is_better=False, bounds=(0.0, 1.0))
+    if name == "icc":  # no fixed lower bound: it reaches a little below -1
+        return Score(name, agreement, resampled_icc("A,1"), bounds=(-math.inf, 1.0), varied=True)
+    if name == "icc:C":
+        consistency = partial(agreement, kind="C,1")
+        return Score(name, consistency, resampled_icc("C,1"), bounds=(-1.0, 1.0), varied=True)
+    if name in _LOSSES:
+        loss = _LOSSES[name]
+        return Score(name, lambda y, p: _mean_loss(loss, y, p), _mean(loss), False, (0.0, math.inf))
     if name == "calibration error":
         slow = _slowly(expected_calibration_error)
         return Score(name, expected_calibration_error, slow, False, (0.0, 1.0), both_classes=True)
@@ -158,10 +192,28 @@ def _sorted_by_group(which, prediction, group) -> _Grouped:
     return _Grouped(prediction[which][order], index, groups, starts, sizes.astype(float))
 
 
-def _brier(target, prediction, group, weights):
-    groups = weights.shape[1]
-    loss = np.bincount(group, (prediction - target) ** 2, minlength=groups)
-    return weights @ loss / (weights @ np.bincount(group, minlength=groups))
+def _squared(target, prediction):
+    return (prediction - target) ** 2
+
+
+def _absolute(target, prediction):
+    return np.abs(prediction - target)
+
+
+_LOSSES = {"mse": _squared, "mae": _absolute}
+
+
+def _mean_loss(loss, target, prediction) -> float:
+    return float(loss(*paired(target, prediction)).mean())
+
+
+def _mean(loss):
+    def resample(target, prediction, group, weights):
+        groups = weights.shape[1]
+        total = np.bincount(group, loss(target, prediction), minlength=groups)
+        return weights @ total / (weights @ np.bincount(group, minlength=groups))
+
+    return resample
 
 
 def _sensitivity(rate: float):
