@@ -41,40 +41,60 @@ SEEDS = 3
 PAPER = pd.DataFrame({"Z3": [0.3, 0.6], "D4": [0.4, 0.7], "D4h": [0.5, 0.8]}, index=[30, 300])
 
 
-def source(strength=None, real: bool = True, seeds: int = SEEDS) -> Source:
-    """Tables of a world in which an arm separates the classes by `strength(arm, N)` standard deviations."""
-    strength = strength or (lambda arm, n: 0.4 * np.log10(n) + (0.8 if arm in ("p4", "p4m") else 0.0))
+PLANE = ("Z2", "p4", "p4m", "Z2-tta-p4m", "p4m-sham", "histogram")
+SPACE = ("Z3", "D4", "D4h", "O", "Oh", "Z3-tta-D4", "D4-sham", "volume")
+GROUPS = ("p4", "p4m", "D4", "D4h", "O", "Oh")
+CASES = 180
+
+
+def source(strength=None, real: bool = True, seeds: int = SEEDS, dataset="luna16-patches", of=None) -> Source:
+    """Tables of a world in which an arm separates the classes by `strength(arm, N)` standard deviations.
+
+    of: its arms.   A twin of LUNA16 in space comes with the reference that FROC needs.
+    """
+    strength = strength or (lambda arm, n: 0.4 * np.log10(n) + (0.8 if arm in GROUPS else 0.0))
+    of = of or (PLANE if dataset == "luna16-patches" else SPACE)
     rng = np.random.default_rng(0)
-    cases = 180
-    y = np.repeat((0.0, 1.0), cases // 2)
-    group = np.array([f"scan{i % 30:02d}" for i in range(cases)])
-    hard = rng.normal(size=cases)
+    y = np.repeat((0.0, 1.0), CASES // 2)
+    group = np.array([f"scan{i % 30:02d}" for i in range(CASES)])
+    hard = rng.normal(size=CASES)
     tables, history, records = [], [], []
-    for arm in ("Z2", "p4", "p4m", "Z2-tta-p4m", "p4m-sham", "histogram"):
+    for arm in of:
         for n in SIZES:
             for seed in range(seeds):
                 own = np.random.default_rng([seed, n, list(ARM_COLOURS).index(arm)])
-                logit = strength(arm, n) * (2 * y - 1) + hard + 0.5 * own.normal(size=cases)
+                logit = strength(arm, n) * (2 * y - 1) + hard + 0.5 * own.normal(size=CASES)
                 for split in ("test", "test-small-val"):
                     rows = {
                         "arm": arm,
                         "n_train": n,
                         "seed": seed,
                         "split": split,
-                        "case": [f"c{i}" for i in range(cases)],
+                        "case": [f"c{i}" for i in range(CASES)],
                     }
                     rows |= {"group": group, "target": y, "prediction": 1 / (1 + np.exp(-logit))}
                     tables.append(pd.DataFrame(rows))
-                speed = 2.0 if arm in ("p4", "p4m") else 1.0
+                speed = 2.0 if arm in GROUPS else 1.0
                 key = {"arm": arm, "n_train": n, "seed": seed}
                 losses = [(10 * i, float(i), 0.1, float(np.exp(-speed * i / 5))) for i in range(1, 9)]
                 names = ("step", "epoch", "train_loss", "val_loss")
                 history += [key | dict(zip(names, row, strict=True)) for row in losses]
                 network = {"parameters": 9, "macs": 1e6, "convolution_parameters": 8, "steps": 80}
                 records.append(key | network | {"seconds_cpu": 1.5, "device": "cpu", "torch": "2"})
-    run = "gcnn-luna16-patches" + "-twin" * (not real)
+    run = f"gcnn-{dataset}" + "-twin" * (not real)
     about = {"run": run, "real": real, "profile": "paper", "code": "c0de", "data": "da7a", "seeds": list(range(seeds))}
-    return Source(run, real, True, "paper", Tables(pd.concat(tables), pd.DataFrame(history), 200), records, about)
+    reference = nodules(y, group) if dataset == "luna16" else None
+    made = Tables(pd.concat(tables), pd.DataFrame(history), 200, reference)
+    return Source(run, real, True, "paper", made, records, about)
+
+
+def nodules(y: np.ndarray, group: np.ndarray) -> pd.DataFrame:
+    """Every positive case marks a nodule of its own, each third of them malignant; one nodule has no mark."""
+    scans = [*np.unique(group), "scan without a candidate"]
+    rows = [("scan", scan, "", "", np.nan) for scan in scans] + [("nodule", scans[0], "missed", "", 0.0)]
+    for i in np.flatnonzero(y):
+        rows += [("nodule", group[i], f"n{i}", "", float(i % 3 == 0)), ("hit", group[i], f"n{i}", f"c{i}", np.nan)]
+    return pd.DataFrame(rows, columns=["kind", "scan", "nodule", "case", "malignant"])
 
 
 @pytest.fixture(scope="module")

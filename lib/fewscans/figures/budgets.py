@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fewscans import params
 from fewscans.experiments import gcnn
 from fewscans.figures.arms import look
 from fewscans.figures.sources import Source
-from fewscans.figures.wording import markdown
+from fewscans.figures.wording import listed, markdown
 
 ARMS = ("Z2", "p4", "p4m", "p4-compute", "p4m-compute", "Z2-wide")
 SPACE = ("Z3", "D4", "D4h", "O", "Oh", "D4-compute", "D4h-compute")
@@ -59,28 +61,43 @@ def _convolution(net) -> int:
     return net.convolution_parameters()
 
 
-def protocol_of(source: Source) -> str:
-    """Markdown: how a source's networks were trained, from the grid that decided it; a line if no profile fits."""
-    loaded = params.load()
-    if source.profile not in loaded.grids.get(source.run, {}):
-        return "Its settings are in no profile of params.yaml."
-    return protocol(loaded.grids[source.run][source.profile])
+def grid_of(source: Source) -> gcnn.Grid | None:
+    """The grid that decided how a source's networks were trained; None if no profile of params.yaml fits."""
+    return params.load().grids.get(source.run, {}).get(source.profile)
 
 
-def protocol(grid: gcnn.Grid) -> str:
-    """Markdown: how each network was trained, from the grid that decided it."""
+def protocols(sources: Sequence[Source]) -> str:
+    """Markdown: how each source's networks were trained, from the grids that decided it."""
+    grids = {source.label: grid_of(source) for source in sources}
+    unknown = [label for label, grid in grids.items() if grid is None]
+    columns = {label: protocol(grid) for label, grid in grids.items() if grid is not None}
+    rows = [[name, *(column[name] for column in columns.values())] for name in next(iter(columns.values()), {})]
+    table = markdown(["protocol", *columns], rows) if rows else ""
+    return table + "".join(f"\n\nThe settings of {label} are in no profile of params.yaml." for label in unknown)
+
+
+def protocol(grid: gcnn.Grid) -> dict[str, str]:
+    """How each network was trained, from the grid that decided it."""
     rates = ", ".join(f"{rate:g}" for rate in grid.learning_rates)
-    chosen = f"{rates}; chosen on {grid.tuning_seeds} seeds' validation loss" if len(grid.learning_rates) > 1 else rates
-    rows = [
-        ["window", " × ".join(map(str, grid.patch)) + " voxels" + _spacing(grid)],
-        ["first layer's channels, plain network", grid.width],
-        ["updates, batch", f"{grid.steps:,}, {grid.batch_size}"],
-        ["validated every", f"{grid.eval_every} updates"],
-        ["learning rates (Adam)", chosen],
-        ["seeds (subset and initialisation)", grid.seeds],
-        ["augmentation", "after the paper (ranges: part 5), the same for all arms" if grid.augment else "none"],
-    ]
-    return markdown(["protocol", ""], rows)
+    by = "one seed's" if grid.tuning_seeds == 1 else f"{grid.tuning_seeds} seeds'"
+    several = f"{rates}; chosen on {by} validation loss"
+    return {
+        "window": " × ".join(map(str, grid.patch)) + " voxels" + _spacing(grid),
+        "pools": ", ".join(
+            "none" if set(w) == {1} else " × ".join(map(str, w)) for w in grid.pools or _paper_pools(grid)
+        ),
+        "first layer's channels, plain network": str(grid.width),
+        "updates, batch": f"{grid.steps:,}, {grid.batch_size}",
+        "validated every": f"{grid.eval_every} updates",
+        "validation loss": "both classes count equally" if grid.balanced_validation else "every case counts equally",
+        "learning rates (Adam)": several if len(grid.learning_rates) > 1 else rates,
+        "seeds (subset and initialisation)": str(grid.seeds),
+        "augmentation": "after the paper (ranges: part 5), the same for all arms" if grid.augment else "none",
+    }
+
+
+def _paper_pools(grid: gcnn.Grid) -> list[tuple[int, ...]]:
+    return [window[-len(grid.patch) :] for window in ((1, 2, 2), (2, 2, 2), (2, 2, 2))]
 
 
 def _spacing(grid: gcnn.Grid) -> str:
@@ -95,12 +112,12 @@ def rates_of(source: Source, arms=None) -> str:
     chosen = {(r["arm"], r["n_train"]): r["learning_rate"] for r in source.records if r["arm"] in arms}
     tried = sorted((source.about.get("params") or {}).get("learning_rates", set(chosen.values())))
     if len(tried) < 2:
-        return ""
+        return f"{source.prefix}: one learning rate for all, {listed([f'{rate:g}' for rate in tried])}."
     n_all = sorted({n for _, n in chosen})
     rows = [
         [look(arm).label, *(_rate(chosen[arm, n], tried) if (arm, n) in chosen else "" for n in n_all)] for arm in arms
     ]
-    table = markdown(["learning rate chosen", *(f"N = {n:,}" for n in n_all)], rows)
+    table = markdown([f"{source.prefix}: learning rate chosen", *(f"N = {n:,}" for n in n_all)], rows)
     return f"{table}\n\n\\* the largest or smallest on offer: a rate beyond might do better."
 
 

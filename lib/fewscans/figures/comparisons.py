@@ -114,6 +114,21 @@ def rivals(source: Source, arm: str | None = None) -> str:
     return f"{table}\n\n\\* the interval does not cover 0. {arm} itself is not averaged over turned copies here."
 
 
+def gain_table(source: Source, arms=None, score: str | None = None) -> str:
+    """Markdown: what each group scores above the plain network at each size, paired, with intervals."""
+    baseline = source.task.baseline
+    present = [arm for arm in arms or source.task.methods if source.sizes(arm, baseline)]
+    n_all = sorted({n for arm in present for n in source.sizes(arm, baseline)})
+    rows = []
+    for arm in present:
+        gains = {n: source.gain(arm, n, score) for n in source.sizes(arm, baseline)}
+        told = [f"{interval(gains[n], sign=True)}{' *' if side(gains[n]) else ''}" if n in gains else "" for n in n_all]
+        rows.append([look(arm).label, *told])
+    label = score_label(score or source.score_name)
+    head = [f"{source.prefix}: {label} − plain CNN's", *(f"N = {n:,}" for n in n_all)]
+    return f"{markdown(head, rows)}\n\n\\* the interval does not cover 0."
+
+
 def score_table(source: Source, arms, score: str | None = None, n_train=None) -> str:
     """Markdown: scores with intervals, arms by sizes (all that there are, if n_train does not name some)."""
     score = score or source.score_name

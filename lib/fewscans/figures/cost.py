@@ -81,7 +81,9 @@ def epochs(source: Source, paper: pd.DataFrame, arms=None) -> Picture:
     theirs.set_title("Paper: in space", color=GREY)
     for panel in axes[0]:
         panel.axhline(1, color=look(source.task.baseline).colour, linewidth=1.4)
-        panel.legend(loc="lower left" if panel is ours else "upper right", fontsize=8.5)
+    theirs.legend(loc="upper right", fontsize=9)
+    if len(made) < 3:  # on the plane the groups are others than the paper's
+        ours.legend(loc="lower left", fontsize=9)
     ours.set_yscale("log")
     ours.set_ylim(0.02 if bare else 0.07, 30)
     ours.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1×", "0.3×", "1×", "3×", "10×"])
@@ -137,15 +139,25 @@ def _finding(made: dict[str, dict[int, Convergence]]) -> str:
 
 
 def epochs_table(source: Source, arms=None) -> str:
-    """Markdown: median epochs, share of seeds that arrived, ratio with interval."""
-    rows = []
-    for arm in arms or source.task.methods:
-        for n, c in found(source, arm).items():
-            bound = "> " if c.epochs.censored else ""
-            epochs = (f"{c.baseline_epochs.value:.3g}", f"{bound}{c.epochs.value:.3g}")
-            rows.append([f"{look(arm).label}, N = {n:,}", *epochs, f"{c.reached:.0%}", factor(c.ratio)])
-    head = ["", f"epochs of {source.task.baseline}", "epochs", "seeds that got there", "ratio (95 % interval)"]
+    """Markdown: epochs to the plain network's best loss over its own, with interval; the share of seeds that arrived.
+
+    Where the seeds are too few for an interval of a median, the median alone.
+    """
+    made = {arm: by_size for arm in arms or source.task.methods if (by_size := found(source, arm))}
+    n_all = sorted({n for by_size in made.values() for n in by_size})
+    if not made:
+        return "No group has a history beside the plain network's yet."
+    own = {n: c.baseline_epochs.value for by_size in made.values() for n, c in by_size.items()}
+    rows = [["the plain network's own epochs", *(f"{own[n]:.3g}" for n in n_all)]]
+    for arm, by_size in made.items():
+        rows.append([look(arm).label, *(_ratio(by_size[n]) if n in by_size else "" for n in n_all)])
+    head = ["median of epochs / plain CNN's; seeds that got there", *(f"N = {n:,}" for n in n_all)]
     return markdown(head, rows)
+
+
+def _ratio(c: Convergence) -> str:
+    told = factor(c.ratio)
+    return f"{told.partition(' (')[0] if _open(c.ratio) else told}; {c.reached:.0%}"
 
 
 def longer(source: Source, arm: str | None = None) -> str:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from fewscans.figures.arms import filled, hollow, look
 from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
-from fewscans.figures.sources import Source
+from fewscans.figures.sources import NotYet, Source
 from fewscans.figures.tasks import score_label
 from fewscans.figures.wording import factor, listed, side, sizes
 from fewscans.stats import Estimate
@@ -45,7 +45,7 @@ def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=None
         left.plot(n, means, **filled(arm) | {"linewidth": 1.1, "markersize": 4}, label=look(arm).label, zorder=4)
     sizes_axis(left, {n for arm in present for n in source.sizes(arm)}, f"training {task.cases}")
     left.set_ylabel(f"{score_label(score)}, test {task.groups if score.startswith('froc') else task.cases}")
-    _legend(left, [look(arm).label for arm in (*arms, *beside)])
+    _legend(left, [look(arm).label for arm in (*arms, *beside)], outside=paper is None)
     if paper is not None:
         left.set_title(f"Ours: planar patches,\n{'real CT' if source.real else 'synthetic'}")
         paper_panel(axes[0, 1], paper)
@@ -61,11 +61,13 @@ def draw_arms(panel: Axes, source: Source, arms: Sequence[str], score: str | Non
     return present
 
 
-def _legend(panel: Axes, names: Sequence[str]) -> None:
+def _legend(panel: Axes, names: Sequence[str], outside: bool) -> None:
     """In that order, where no curve runs."""
     drawn = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     names = [name for name in dict.fromkeys(names) if name in drawn]
-    panel.legend([drawn[name] for name in names], names, loc="lower right", fontsize=8.5)
+    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02)} if outside else {"loc": "lower right"}
+    names_drawn = [name.replace(" (", "\n(").replace(", mean", ",\nmean") if outside else name for name in names]
+    panel.legend([drawn[name] for name in names], names_drawn, fontsize=8.5, **place)
 
 
 def _beside(source: Source, score: str) -> tuple[str, ...]:
@@ -85,18 +87,19 @@ def in_space(paper: pd.DataFrame, sources: Sequence[Source]) -> Picture:
     figure, axes = sheet(title, 1, 1 + len(sources), 3.7, note)
     first = axes[0, 0]
     for arm in (arm for arm in GROUPS if arm in paper):
-        first.plot(paper.index, paper[arm], **hollow(arm) | {"markersize": 5.5}, label=look(arm).short)
+        first.plot(
+            paper.index, paper[arm], **hollow(arm) | {"markersize": 5.5}, label=look(arm).short.removeprefix("G-CNN ")
+        )
     sizes_axis(first, paper.index, "candidates")
     first.set_ylabel("overall FROC score")
     first.set_title("Paper", color=GREY)
     for source, panel in zip(sources, axes[0, 1:], strict=True):
         task = source.task
         draw_arms(panel, source, task.arms, markersize=5, elinewidth=1.3)
-        sizes_axis(panel, {n for arm in task.arms if arm in source.arms for n in source.sizes(arm)}, task.cases)
+        sizes_axis(panel, {n for arm in task.arms if arm in source.arms for n in source.sizes(arm)}, task.cases, 2.2)
         panel.set_ylabel(score_label(source.score_name))
         panel.set_title(task.real if source.real else "Twin, synthetic")
-    figure.legend(*first.get_legend_handles_labels(), loc="outside upper left", ncols=5, handlelength=1.3,
-                  columnspacing=1.2)  # fmt: skip
+    first.legend(loc="lower right", fontsize=8, handlelength=1.4, labelspacing=0.25, borderaxespad=0.1)
     return Picture(figure, title, {"figure": "the paper's figure and ours", "runs": [s.provenance for s in sources]})
 
 
@@ -271,6 +274,8 @@ def small_validation(source: Source, arm: str | None = None) -> Picture:
     """The gain with the checkpoint chosen by the whole validation set, and by one no larger than N."""
     arm, baseline = arm or source.task.named, source.task.baseline
     shared = source.sizes(arm, baseline)
+    if not shared:
+        raise NotYet(f"{source.label}: {arm} and {baseline} share no training size yet")
     splits = {
         "test": "chosen by the whole validation set",
         "test-small-val": f"chosen by N validation {source.task.cases} at most",

@@ -95,7 +95,7 @@ def froc_curves(source: Source, n_train=None, arms=None) -> Picture:
         panel.set_title(f"N = {n:,}")
         panel.set_xlabel("false positives a scan")
     axes[0, 0].set_ylabel("sensitivity")
-    axes[0, 0].set_ylim(0, 1.02)
+    axes[0, 0].set_ylim(0, 1.08)
     axes[0, 0].text(FINE[0] * 1.5, ceiling, "no network can find more", fontsize=8, color=GREY, va="bottom")
     axes[0, -1].legend(loc="lower right", fontsize=8.5)
     return Picture(figure, title, source.provenance | {"figure": "FROC", "n_train": asked})
@@ -114,10 +114,8 @@ def _finding(source: Source, asked: list[int]) -> str:
     pairs = [(arm, n) for arm in task.methods for n in asked if source.has(arm, n) and source.has(task.baseline, n)]
     told = [side(source.gain(arm, n, "froc@1")) for arm, n in pairs]
     worse = f", fewer in {told.count(-1)}" if -1 in told else ""
-    return (
-        f"at 1 false positive a scan, groups surely find more nodules than a plain CNN in {told.count(1)} of "
-        f"{len(told)} comparisons{worse}"
-    )
+    more = f"{told.count(1)} of {len(told)} comparisons"
+    return f"at 1 false positive a scan, groups surely find more nodules in {more}{worse}"
 
 
 @styled
@@ -130,8 +128,8 @@ def malignant(source: Source, paper: pd.DataFrame, top: int = 50) -> Picture:
     score = f"malignant_in_top@{top}"
     found = {n: {arm: source.score(arm, n, score) for arm in arms} for n in n_all[-2:]}
     told = [side(source.gain(arm, n, score)) for n in found for arm in arms[1:]]
-    title = f"{source.prefix}: of {len(told)} comparisons, groups surely rank more malignant nodules among the top "
-    title += f"{top} in {told.count(1)}, fewer in {told.count(-1)}"
+    title = f"{source.prefix}: among the top {top}, groups surely have more malignant nodules than a plain CNN in "
+    title += f"{told.count(1)} of {len(told)} comparisons" + (f", fewer in {told.count(-1)}" if -1 in told else "")
     d = density(source)
     by_chance = top * d.malignant / d.nodules
     note = (
@@ -157,6 +155,7 @@ def malignant(source: Source, paper: pd.DataFrame, top: int = 50) -> Picture:
         panel.grid(False, axis="y")
         panel.tick_params(axis="y", length=0)
         panel.locator_params(axis="x", nbins=4)
+        panel.margins(x=0.12)
     axes[0, 0].set_yticks(range(len(arms)), [look(arm).short for arm in arms])
     axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
     return Picture(figure, title, source.provenance | {"figure": "malignant nodules found first", "top": top})

@@ -37,14 +37,16 @@ def factors(source: Source, methods=None) -> Picture:
     grid = np.geomspace(n_all[0] / 1.6, n_all[-1] * 1.35, 50)
     panel.fill_between(grid, reach / grid, top * 2, color="#eef1f4", zorder=0, linewidth=0)
     beyond = f"more than the\n{reach:,} {cases} that\nthe plain CNN\nwas trained on"
-    panel.text(_between(n_all, -2), top / 1.15, beyond, ha="center", va="top", fontsize=9, color=GREY)
+    if len(n_all) > 2:
+        panel.text(_between(n_all, -2), top / 1.15, beyond, ha="center", va="top", fontsize=9, color=GREY)
     panel.axhline(1, color=look(baseline).colour, linewidth=1.4)
     panel.axhline(CLAIMED, color=GREY, linewidth=1.1, linestyle=(0, (5, 3)))
     where = _between(n_all, 0), CLAIMED / 1.06  # below its line: what the grid cannot show is written above
     panel.text(*where, "the paper's tenfold", fontsize=9, color=GREY, va="top", ha="center")
     for position, (arm, by_size) in enumerate(found.items()):
         for n, e in by_size.items():
-            _draw(panel, arm, n * spread_out(position, len(found)), e, to_the_left=position < len(found) / 2 - 0.5)
+            _draw(panel, arm, n * spread_out(position, len(found)), e, to_the_left=position < len(found) / 2 - 0.5,
+                  named=len(found) < 3)  # fmt: skip
     sizes_axis(panel, n_all, f"training {cases}")
     marks = [t for t in (0.1, 0.3, 1, 3, 10, 30, 100) if panel.get_ylim()[0] < t < top]
     panel.set_yticks(marks, [f"{t:g}×" for t in marks])
@@ -76,8 +78,8 @@ def _between(sizes_drawn: list[int], first: int) -> float:
     return math.exp(np.mean(np.log(pair))) if len(pair) == 2 else pair[0] * 1.15
 
 
-def _draw(panel: Axes, arm: str, x: float, e: Estimate, to_the_left: bool) -> None:
-    """Point and bar; open ends run to the frame with an arrow."""
+def _draw(panel: Axes, arm: str, x: float, e: Estimate, to_the_left: bool, named: bool) -> None:
+    """Point and bar; open ends run to the frame with an arrow; a value that is only a bound is named, given room."""
     colour = look(arm).colour
     bottom, top = panel.get_ylim()
     low, high = max(e.low, bottom), min(e.high, top)
@@ -88,7 +90,7 @@ def _draw(panel: Axes, arm: str, x: float, e: Estimate, to_the_left: bool) -> No
         panel.plot(x, bottom * 1.06, marker="v", color=colour, markersize=6, clip_on=False)
     label = look(arm).label if not _labelled(panel, look(arm).label) else None
     panel.plot(x, e.value, marker=look(arm).marker, color=colour, markersize=8, linestyle="none", label=label)
-    if e.censored:
+    if e.censored and named:
         sign = {"high": ">", "low": "<"}[e.censored]
         place = {"xytext": (-7 if to_the_left else 7, -4), "ha": "right" if to_the_left else "left"}
         text = {"textcoords": "offset points", "fontsize": 9.5, "color": colour}
@@ -121,14 +123,18 @@ def _counted(by_arm: dict[str, dict[int, Estimate]], cases: str) -> str:
         sum(rule(e) for e in every)
         for rule in (lambda e: e.low > 1, lambda e: e.high < 1, lambda e: e.low >= CLAIMED, lambda e: e.high < CLAIMED)
     )
-    rest = f"ten times fewer in {ten}, not ten times in {short}" if ten else f"surely not ten times fewer in {short}"
+    told = (("surely ten times fewer in", ten), ("surely not ten times fewer in", short))
+    rest = ", ".join(f"{words} {count}" for words, count in told if count) or "whether ten times fewer is open"
     more_of_them = f", more in {more}" if more else ""
     return f"of {len(every)} comparisons, groups surely need fewer {cases} in {sure}{more_of_them}; {rest}"
 
 
 def factor_table(source: Source, methods=None) -> str:
     """Markdown: the factors with their intervals, and what the grid can show at most."""
-    found = _found(source, methods)
+    try:
+        found = _found(source, methods)
+    except NotYet as reason:
+        return f"{reason}."
     reach = max(source.sizes(source.task.baseline))
     rows = []
     for n in sorted({n for by_size in found.values() for n in by_size}):

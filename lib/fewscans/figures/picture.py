@@ -120,11 +120,15 @@ def sheet(
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def sizes_axis(axes: Axes, sizes, label: str = "training patches") -> None:
-    """A logarithmic axis of training sizes, ticks at the sizes themselves."""
+def sizes_axis(axes: Axes, sizes, label: str = "training patches", apart: float = 1.0) -> None:
+    """A logarithmic axis of training sizes, ticks at the sizes themselves.
+
+    apart: in a narrow panel, the factor between neighbours below which the smaller one gets no number.
+    """
     sizes = sorted(set(sizes))
     axes.set_xscale("log")
-    axes.set_xticks(sizes, [short(n) for n in sizes])
+    crowded = {n for n, after in zip(sizes, sizes[1:], strict=False) if after / n < apart}
+    axes.set_xticks(sizes, ["" if n in crowded else short(n) for n in sizes])
     axes.minorticks_off()
     axes.set_xlim(sizes[0] / 1.35, sizes[-1] * 1.35)
     axes.set_xlabel(label)

@@ -5,6 +5,7 @@ Every figure and table says which it is: only real data replicates; a twin shows
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from fewscans import params, paths
 from fewscans.errors import RunError
+from fewscans.figures.picture import Picture
 from fewscans.figures.tasks import Task, task_of
 from fewscans.results import folder_of, load_published, profile_of, read_run
 from fewscans.stats import Estimate
@@ -63,7 +65,7 @@ class Source:
     @property
     def prefix(self) -> str:
         """The first words of a title."""
-        return self.task.real if self.real else f"Synthetic twin, profile {self.profile or 'unknown'}"
+        return self.task.real if self.real else f"{self.task.twin}, profile {self.profile or 'unknown'}"
 
     @property
     def score_name(self) -> str:
@@ -187,3 +189,21 @@ def at_hand(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> li
     run = f"{experiment}-{dataset}"
     twin = this_machine(f"{run}-twin", n_bootstrap) or published(experiment, f"{dataset}-twin", n_bootstrap)
     return [source for source in (published(experiment, dataset, n_bootstrap), twin) if source is not None]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a figure is not there; a notebook shows it as a sentence."""
+
+    text: str
+
+    def _repr_markdown_(self) -> str:
+        return f"*Not drawn. {self.text}.*"
+
+
+def drawn(figure: Callable[..., Picture], *of) -> Picture | Reason:
+    """The figure of these, or the reason why arms or sizes that it needs are not there, or not yet."""
+    try:
+        return figure(*of)
+    except NotYet as reason:
+        return Reason(str(reason))

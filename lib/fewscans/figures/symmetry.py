@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from fewscans.figures.arms import look
+from fewscans.figures.budgets import grid_of
+from fewscans.figures.sources import Source
 from fewscans.figures.wording import listed, markdown, number
 from fewscans.groups import Group
 from fewscans.nn.gcnn import NoduleNet
@@ -36,7 +38,7 @@ class Window:
 class Kept:
     """fitting, order: elements that map the patch onto itself, and all.   map_error: the largest error of the last
     feature map under these; None where a turned map has another shape.   logit_error: largest change of the logit, with
-    the invariant head, over its difference between two images.
+    the invariant head, over its spread between images.
     """
 
     fitting: int
@@ -60,18 +62,31 @@ WINDOWS = (
 )
 
 
+def with_those_of(sources: Sequence[Source]) -> list[Window]:
+    """The windows above, and those that the sources' networks see where these are others."""
+    found = list(WINDOWS)
+    for source in sources:
+        grid = grid_of(source)
+        if grid is None or (grid.patch, grid.pools) in [(window.patch, window.pools) for window in found]:
+            continue
+        pools = "the paper's pools" if grid.pools is None else "its own pools"
+        name = f"{' × '.join(map(str, grid.patch))}, {pools} ({'twin' if not source.real else source.task.title})"
+        found.append(Window(name, grid.patch, grid.pools))
+    return found
+
+
 @torch.no_grad()
 def kept(group: str, window: Window, seed: int = 0, width: int = 2) -> Kept:
-    """Measured on an image of noise, under every element that maps the patch onto itself; a second one for scale."""
+    """Measured on an image of noise, under every element that maps the patch onto itself; three others for scale."""
     made = Group.named(group)
     net = NoduleNet(made, window.patch, width, "invariant", pools=window.pools).eval()
     generator = torch.Generator().manual_seed(seed)
     net.reset_parameters(generator)
-    x, other = torch.randn(2, 1, 1, *window.patch, generator=generator)
+    x, *others = torch.randn(4, 1, 1, *window.patch, generator=generator)
     fitting = [h for h, m in enumerate(made.elements) if np.array_equal(np.abs(m) @ window.patch, window.patch)]
     before = net.features(x)
     answer = _answer(net, before)
-    apart = abs(_answer(net, net.features(other)) - answer)
+    apart = float(np.std([answer, *(_answer(net, net.features(other)) for other in others)]))
     off, wavers = 0.0, 0.0
     for h in fitting:
         after, wanted = net.features(act_on_image(made, h, x)), act_on_features(made, h, before)
@@ -104,7 +119,7 @@ def table(found: Mapping[str, Mapping[str, Kept]]) -> str:
 
 
 FOOTNOTE = (
-    "Over all elements of the group; the logit with the invariant head, over the difference between two images. "
+    "Over all elements of the group; the logit with the invariant head, over its spread between images. "
     "*shape*: turned, the last map has another shape. (8 of 24): so many elements map the patch onto itself; the "
     "others would turn it into a window that the network does not take."
 )
@@ -116,7 +131,7 @@ def _cell(k: Kept) -> str:
 
 
 def _short(error: float) -> str:
-    return "0" if error < EXACT else number(error, 2)
+    return "0" if error < 10 * EXACT else number(error, 2)
 
 
 def in_words(found: Mapping[str, Mapping[str, Kept]]) -> str:

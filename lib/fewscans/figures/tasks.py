@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 class Task:
     """One data set's.
 
-    title: what it is called.   real: first words of a title over real data.   cases, groups: what is classified, and
-    what is resampled whole.   licence: of the images.   baseline: the plain network.   methods: the group networks.
-    named: the one of them that rivals were trained for.   rivals: arms of the plain network that is given more, in
-    words that follow "with".   trivial: arms without a network.   score: what networks are compared by, where the
-    tables allow it.
+    title: what it is called.   real, twin: first words of a title over real data, over the twin.   cases, groups: what
+    is classified, and what is resampled whole.   licence: of the images.   baseline: the plain network.   methods: the
+    group networks.   named: the one of them that rivals were trained for.   rivals: arms of the plain network that is
+    given more, in words that follow "with".   trivial: arms without a network.   score: what networks are compared by,
+    where the tables allow it.
     """
 
     title: str
@@ -34,6 +34,7 @@ class Task:
     )
     trivial: tuple[str, ...] = ("volume", "centre", "histogram", "nearest")
     score: str = "auc"
+    twin: str = "Synthetic twin"
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -62,8 +63,10 @@ TASKS: Mapping[str, Task] = {
     "nodulemnist3d": Task(
         "lung nodules", "Real nodules", "nodules", "nodules", "NoduleMNIST3D, MedMNIST v2, CC BY 4.0, from LIDC-IDRI"
     ),
-    "luna16": Task("LUNA16 candidates in space", "Real CT", "candidates", "scans", _LUNA, score="froc"),
-    "lidc-nodules": Task("LIDC-IDRI cubes", "Real CT", "cubes", "patients", "LIDC-IDRI, CC BY 3.0"),
+    "luna16": Task(
+        "LUNA16 candidates in space", "Real scans", "candidates", "scans", _LUNA, score="froc", twin="Synthetic scans"
+    ),
+    "lidc-nodules": Task("LIDC-IDRI cubes", "Real cubes", "cubes", "patients", "LIDC-IDRI, CC BY 3.0"),
 }
 SCORES = {"auc": "AUC", "froc": "overall FROC score"}
 

@@ -254,15 +254,28 @@ def _dice(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
-def alignment_in_words(samples: Samples) -> str:
+def alignment_in_words(samples: Samples, seed: int = 0) -> str:
     """Whether the glands lie alike, which a network that shares its features over orientations cannot use for them."""
-    lying, turned = alignment(samples)
+    lying, turned = alignment(samples, seed)
     told = (
         f"Two glands of one class overlap by {number(lying, 2)} (Dice) as they lie, by {number(turned, 2)} if one of "
     )
     told += "them is turned at random by O: "
     alike = "they lie alike, so **orientation is not arbitrary here**, which favours the plain network"
     return told + (alike if lying > 1.2 * turned else "no orientation is special") + "."
+
+
+def statistics_table(statistics: pd.DataFrame) -> str:
+    """Markdown: a twin's statistics beside LUNA16's.   statistics: columns quantity, twin, luna16 and grade."""
+    rows = [[row.quantity, _plain(row.twin), _plain(row.luna16), row.grade] for row in statistics.itertuples()]
+    return markdown(["", "twin", "LUNA16", "how we know"], rows)
+
+
+def _plain(value: float) -> str:
+    """To three digits; nothing where no source gives a number."""
+    if not np.isfinite(value):
+        return ""
+    return f"{value:,.0f}".replace("-", "−") if abs(value) >= 100 else f"{value:.3g}".replace("-", "−")
 
 
 def scan_table(sets: Mapping[str, Luna16]) -> str:
