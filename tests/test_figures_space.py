@@ -26,6 +26,7 @@ from fewscans.figures import (
     volumes,
 )
 from fewscans.groups import Group
+from fewscans.stats import Estimate
 from fewscans.verdicts import Tables
 
 from .malformed import luna16 as folders
@@ -286,3 +287,24 @@ def test_verdicts_are_counted_by_question_and_data_set():
 
 def test_every_size_of_the_world_is_used():
     assert source(dataset="adrenalmnist3d").sizes("Z3", "O") == list(SIZES)
+
+
+def test_a_bar_that_would_dwarf_the_others_leaves_the_frame_and_the_note_says_so(glands):
+    bars = [Estimate(0.8, 0.79, 0.81), Estimate(0.82, 0.81, 0.83), Estimate(0.7, 0.0, 1.0)]
+    low, high = curves.frame(bars)
+    assert 0.6 < low < 0.7 and 0.83 < high < 0.9
+    assert curves.frame(bars[:2]) is None
+    assert curves.LEAVES.strip() not in curves.learning_curves(glands).figure._supxlabel.get_text()
+    level = source(lambda arm, n: 3.0 if arm != "Oh" else 0.1, dataset="adrenalmnist3d")
+    note = curves.learning_curves(level).figure._supxlabel.get_text().replace("\n", " ")
+    assert curves.LEAVES.strip() in note
+
+
+def test_networks_below_what_needs_no_network_are_counted():
+    said = comparisons.stragglers_in_words(
+        source(lambda arm, n: {"Oh": 0.1, "volume": 0.5}.get(arm, 1.5), dataset="adrenalmnist3d")
+    )
+    assert "Oh at N = 30, 3 of 3 seeds" in said and "O at" not in said.replace("Oh at", "")
+    assert "Every seed" in comparisons.stragglers_in_words(
+        source(lambda arm, n: 0.1 if arm == "volume" else 1.5, dataset="adrenalmnist3d")
+    )

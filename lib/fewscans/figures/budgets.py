@@ -111,6 +111,8 @@ def rates_of(source: Source, arms=None) -> str:
     arms = [arm for arm in arms or source.task.arms if arm in source.arms]
     chosen = {(r["arm"], r["n_train"]): r["learning_rate"] for r in source.records if r["arm"] in arms}
     tried = sorted((source.about.get("params") or {}).get("learning_rates", set(chosen.values())))
+    if not chosen:
+        return f"{source.prefix}: no network is trained yet."
     if len(tried) < 2:
         return f"{source.prefix}: one learning rate for all, {listed([f'{rate:g}' for rate in tried])}."
     n_all = sorted({n for _, n in chosen})

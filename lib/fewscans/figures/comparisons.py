@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewscans.figures.arms import filled, look
+from fewscans.figures.curves import LEAVES, frame
 from fewscans.figures.picture import GREY, Picture, sheet, styled
 from fewscans.figures.sources import NotYet, Source, rounded
 from fewscans.figures.tasks import score_label
@@ -37,7 +38,9 @@ def gains(source: Source, n_train=None, baseline: str | None = None) -> Picture:
     arms = [arm for arm in every if any(source.has(arm, n) for n in asked)]
     found = {n: {arm: source.gain(arm, n, baseline=baseline) for arm in arms if source.has(arm, n)} for n in asked}
     title = f"{source.prefix}: {_finding(source)}"
-    figure, axes = sheet(title, 1, len(asked), 1.75 + 0.29 * len(arms), source.note, sharey=True, sharex=True)
+    cut = frame([e for by_arm in found.values() for e in by_arm.values()])
+    note = source.note + (LEAVES if cut else "")
+    figure, axes = sheet(title, 1, len(asked), 1.75 + 0.29 * len(arms), note, sharey=True, sharex=True)
     for n, panel in zip(asked, axes[0], strict=True):
         for row, arm in enumerate(arms):
             if arm in found[n]:
@@ -48,8 +51,11 @@ def gains(source: Source, n_train=None, baseline: str | None = None) -> Picture:
         panel.locator_params(axis="x", nbins=3)
         panel.xaxis.set_major_formatter("{x:g}")
         panel.tick_params(axis="y", length=0)
-    axes[0, len(asked) // 2].set_xlabel(f"{score_label(source.score_name)} − plain CNN's")
+    label = f"{score_label(source.score_name)} − plain CNN's"
+    axes[0, len(asked) // 2].set_xlabel(label, loc="center" if len(asked) % 2 else "right")
     first = axes[0, 0]
+    if cut is not None:
+        first.set_xlim(min(cut[0], -0.01), max(cut[1], 0.01))
     first.set_yticks(range(len(arms)), [look(arm).label for arm in arms])
     first.set_ylim(len(arms) - 0.4, -0.6)
     for boundary in _boundaries(arms):
@@ -118,6 +124,8 @@ def gain_table(source: Source, arms=None, score: str | None = None) -> str:
     """Markdown: what each group scores above the plain network at each size, paired, with intervals."""
     baseline = source.task.baseline
     present = [arm for arm in arms or source.task.methods if source.sizes(arm, baseline)]
+    if not present:
+        return f"No group of the {source.name} shares a training size with {baseline} yet."
     n_all = sorted({n for arm in present for n in source.sizes(arm, baseline)})
     rows = []
     for arm in present:
@@ -137,6 +145,24 @@ def score_table(source: Source, arms, score: str | None = None, n_train=None) ->
     rows = [[look(arm).label, *(interval(source.score(arm, n, score)) if source.has(arm, n) else "" for n in n_all)]
             for arm in present]  # fmt: skip
     return markdown([score_label(score), *(f"N = {n:,}" for n in n_all)], rows)
+
+
+def stragglers_in_words(source: Source) -> str:
+    """Networks that a seed left below the best trivial baseline, counted: a mean hides a few that never learned."""
+    table, task = source.resampled(), source.task
+    known = [(arm, n) for arm in task.trivial for n in source.sizes(arm)]
+    if not known:
+        return ""
+    told = []
+    for arm in (arm for arm in task.arms if arm in source.arms):
+        for n in source.sizes(arm):
+            bar = max((table.values(*pair).mean() for pair in known if pair[1] == n), default=None)
+            below = 0 if bar is None else int((table.values(arm, n) < bar).sum())
+            if below:
+                told.append(f"{arm} at N = {n:,}, {below} of {len(table.values(arm, n))} seeds")
+    if not told:
+        return "Every seed of every network scores above the best of these."
+    return f"Below the best of these at the same size: {'; '.join(told)}."
 
 
 def leakage(source: Source) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from fewscans.figures.arms import filled, hollow, look
-from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
+from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled, wrapped
 from fewscans.figures.sources import NotYet, Source
 from fewscans.figures.tasks import score_label
 from fewscans.figures.wording import factor, listed, side, sizes
@@ -32,13 +32,17 @@ def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=None
     baselines; None: the rivals, and the best trivial one.   score: None: the task's.
     """
     task, score = source.task, score or source.score_name
+    if not set(arms or task.arms) & set(source.arms):
+        raise NotYet(f"{source.label}: none of {listed(arms or task.arms)} is trained yet")
     arms, beside = arms or task.arms, _beside(source, score) if beside is None else beside
     title = finding(source, score=score) + drawn_level(source, score=score)
     ratios = {"width_ratios": [1.55, 1]} if paper is not None else {}
     note = source.note + by_chance(source) + factors_in_words(source)
     figure, axes = sheet(title, 1, 1 if paper is None else 2, 4.5, note, **ratios)
     left = axes[0, 0]
-    present = draw_arms(left, source, arms, score)
+    present = [arm for arm in arms if arm in source.arms]
+    if draw_arms(left, source, arms, score):
+        _noted(figure, note + LEAVES)
     for arm in (arm for arm in beside if arm in source.arms):
         n = source.sizes(arm)
         means = [source.resampled(score).values(arm, size).mean().round(4) for size in n]
@@ -52,13 +56,15 @@ def learning_curves(source: Source, paper: pd.DataFrame | None = None, arms=None
     return Picture(figure, title, source.provenance | {"figure": "learning curves", "score": score, "arms": present})
 
 
-def draw_arms(panel: Axes, source: Source, arms: Sequence[str], score: str | None = None, **options) -> list[str]:
-    """Each arm's curve with its intervals, side by side at each size; returns the arms that the source has."""
-    present = [arm for arm in arms if arm in source.arms]
-    for position, arm in enumerate(present):
-        estimates = {n: source.score(arm, n, score) for n in source.sizes(arm)}
-        curve(panel, arm, estimates, spread_out(position, len(present)), **options)
-    return present
+def draw_arms(panel: Axes, source: Source, arms: Sequence[str], score: str | None = None, **options) -> bool:
+    """Each arm's curve with its intervals, side by side at each size; returns whether a bar leaves the frame."""
+    found = {arm: {n: source.score(arm, n, score) for n in source.sizes(arm)} for arm in arms if arm in source.arms}
+    for position, (arm, estimates) in enumerate(found.items()):
+        curve(panel, arm, estimates, spread_out(position, len(found)), **options)
+    cut = frame([e for estimates in found.values() for e in estimates.values()])
+    if cut is not None:
+        panel.set_ylim(*cut)
+    return cut is not None
 
 
 def _legend(panel: Axes, names: Sequence[str], outside: bool) -> None:
@@ -68,6 +74,11 @@ def _legend(panel: Axes, names: Sequence[str], outside: bool) -> None:
     place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02)} if outside else {"loc": "lower right"}
     names_drawn = [name.replace(" (", "\n(").replace(", mean", ",\nmean") if outside else name for name in names]
     panel.legend([drawn[name] for name in names], names_drawn, fontsize=8.5, **place)
+
+
+def _noted(figure, note: str) -> None:
+    """Another note than the one that the figure began with."""
+    figure._supxlabel.set_text(wrapped(note))
 
 
 def _beside(source: Source, score: str) -> tuple[str, ...]:
@@ -80,6 +91,7 @@ def _beside(source: Source, score: str) -> tuple[str, ...]:
 @styled
 def in_space(paper: pd.DataFrame, sources: Sequence[Source]) -> Picture:
     """The paper's own figure, hollow, and ours beside it, one panel a source."""
+    sources = [source for source in sources if set(source.task.arms) & set(source.arms)]
     title = f"{_paper_finding(paper)}; {_ours(sources)}"
     notes = [f"{s.label[0].upper()}{s.label[1:]}: {s.test_set['seeds']} seeds." for s in sources]
     note = f"Paper: candidates of LIDC-IDRI, means of three runs, no intervals. {' '.join(notes)} "
@@ -95,7 +107,8 @@ def in_space(paper: pd.DataFrame, sources: Sequence[Source]) -> Picture:
     first.set_title("Paper", color=GREY)
     for source, panel in zip(sources, axes[0, 1:], strict=True):
         task = source.task
-        draw_arms(panel, source, task.arms, markersize=5, elinewidth=1.3)
+        if draw_arms(panel, source, task.arms, markersize=5, elinewidth=1.3):
+            _noted(figure, note + LEAVES)
         sizes_axis(panel, {n for arm in task.arms if arm in source.arms for n in source.sizes(arm)}, task.cases, 2.2)
         panel.set_ylabel(score_label(source.score_name))
         panel.set_title(task.real if source.real else "Twin, synthetic")
@@ -134,6 +147,23 @@ def curve(axes: Axes, arm: str, estimates: dict[int, Estimate], shift: float = 1
     value, low, high = (np.array([getattr(e, k) for e in estimates.values()]) for k in ("value", "low", "high"))
     settings = filled(arm) | {"label": look(arm).label, "capsize": 0, "elinewidth": 1.6} | options
     axes.errorbar(n, value, [value - low, high - value], **settings)
+
+
+def frame(estimates: Sequence[Estimate]) -> tuple[float, float] | None:
+    """The range that shows all values, and all bars but those so long that they would leave the others a line.
+
+    None if no bar is: the axis may then find its own range. Too long: over 8 times the median bar.
+    """
+    length = np.array([e.high - e.low for e in estimates])
+    fit = [e for e, long in zip(estimates, length > 8 * np.median(length), strict=True) if not long]
+    if not estimates or len(fit) == len(estimates):
+        return None
+    values = [e.value for e in estimates]
+    low, high = min(*values, *(e.low for e in fit)), max(*values, *(e.high for e in fit))
+    return low - 0.08 * (high - low), high + 0.08 * (high - low)
+
+
+LEAVES = " A bar that leaves the frame runs on beyond it."
 
 
 def spread_out(position: int, count: int) -> float:

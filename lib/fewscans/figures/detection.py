@@ -97,7 +97,7 @@ def froc_curves(source: Source, n_train=None, arms=None) -> Picture:
     axes[0, 0].set_ylabel("sensitivity")
     axes[0, 0].set_ylim(0, 1.08)
     axes[0, 0].text(FINE[0] * 1.5, ceiling, "no network can find more", fontsize=8, color=GREY, va="bottom")
-    axes[0, -1].legend(loc="lower right", fontsize=8.5)
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), fontsize=8.5, handlelength=1.3)
     return Picture(figure, title, source.provenance | {"figure": "FROC", "n_train": asked})
 
 

@@ -115,9 +115,13 @@ def sheet(
     whole = title.replace("N = ", "N\u00a0=\u00a0")  # never parted at the end of a line
     figure.suptitle(textwrap.fill(whole, letters), x=0.012, ha="left", fontsize=12, fontweight="bold")
     if note:
-        small = textwrap.fill(note, int(WIDTH_INCHES * 72 / 4.3))
-        figure.supxlabel(small, x=0.012, ha="left", fontsize=8, color=GREY)
+        figure.supxlabel(wrapped(note), x=0.012, ha="left", fontsize=8, color=GREY)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def wrapped(note: str) -> str:
+    """A note in lines that fit the page."""
+    return textwrap.fill(note, int(WIDTH_INCHES * 72 / 4.3))
 
 
 def sizes_axis(axes: Axes, sizes, label: str = "training patches", apart: float = 1.0) -> None:

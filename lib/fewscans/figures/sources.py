@@ -158,17 +158,27 @@ def this_machine(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Source | None:
     for key in ("code", "data", "device", "torch"):
         about[key] = sorted({str(record[key]) for record in found.records if key in record})
     about["seeds"] = sorted(int(seed) for seed in found.predictions["seed"].unique())
-    predictions = found.predictions
+    predictions, history = found.predictions, found.history
     if gaps:
         about["incomplete"], predictions = f"{len(gaps)} runs of the grid are still to come", whole(predictions)
-    tables = Tables(predictions, found.history, n_bootstrap, found.reference)
+        history = history[history["seed"].isin(predictions["seed"].unique())]
+    tables = Tables(predictions, history, n_bootstrap, found.reference)
     return Source(run, about["real"], False, profile, tables, found.records, about)
 
 
 def whole(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Without the cells that lack a seed which others have: arms are compared by all seeds or not at all."""
-    seeds = predictions.groupby(["arm", "n_train"], observed=True)["seed"].transform("nunique")
-    return predictions[seeds == seeds.max()]
+    """What a table that still grows can be judged by: the first k seeds, and the cells that have all of these.
+
+    k: at least 2, the one that keeps most. Arms are compared by the same seeds or not at all.
+    """
+    seeds = sorted(int(seed) for seed in predictions["seed"].unique())
+    of_cell = predictions.groupby(["arm", "n_train"], observed=True)["seed"].agg(lambda some: set(some.unique()))
+    kept = {k: of_cell[of_cell.map(set(seeds[:k]).issubset)].index for k in range(2, len(seeds) + 1)}
+    if not kept:
+        return predictions
+    k = max(kept, key=lambda k: (k * len(kept[k]), k))
+    cells = pd.MultiIndex.from_frame(predictions[["arm", "n_train"]])
+    return predictions[cells.isin(kept[k]) & predictions["seed"].isin(seeds[:k])]
 
 
 def find(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> list[Source]:
