@@ -37,7 +37,7 @@ def gains(source: Source, n_train=None, baseline: str | None = None) -> Picture:
         raise NotYet(f"{source.label}: {baseline} and the arms compared with it share no training size yet")
     arms = [arm for arm in every if any(source.has(arm, n) for n in asked)]
     found = {n: {arm: source.gain(arm, n, baseline=baseline) for arm in arms if source.has(arm, n)} for n in asked}
-    title = f"{source.prefix}: {_finding(source)}"
+    title = f"{source.prefix}: {finding(source)}"
     cut = frame([e for by_arm in found.values() for e in by_arm.values()])
     note = source.note + (LEAVES if cut else "")
     figure, axes = sheet(title, 1, len(asked), 1.75 + 0.29 * len(arms), note, sharey=True, sharex=True)
@@ -82,7 +82,7 @@ def _boundaries(arms: list[str]) -> list[float]:
     return [i + 0.5 for i in range(len(arms) - 1) if group[i] != group[i + 1]]
 
 
-def _finding(source: Source) -> str:
+def finding(source: Source) -> str:
     """What the arm surely beats and what it does not, at the size that most rivals share."""
     arm = source.task.named
     if not source.sizes(arm, source.task.baseline):

@@ -188,17 +188,35 @@ def longer(source: Source, arm: str | None = None) -> str:
     return f"{markdown(head, rows)}\n\n{told}; against it, a gain of {arm} {rest}. CPU seconds a run: {time}."
 
 
-def budget_is_enough(source: Source, arm: str | None = None, last_share: float = 0.2) -> str:
-    """Markdown: how far into its updates each run of the plain network had its best validation loss."""
-    arm = arm or source.task.baseline
+def budget_is_enough(source: Source, arms=None, last_share: float = 0.2) -> str:
+    """Markdown: how far into its updates each network had its best validation loss, and which may be cut short."""
     history = source.tables.history
-    rows = []
-    for n in source.sizes(arm):
-        mine = history[(history["arm"] == arm) & (history["n_train"] == n)]
-        if not len(mine):
-            continue
-        best = mine.loc[mine.groupby("seed")["val_loss"].idxmin()]
-        share = (best["step"] / mine["step"].max()).to_numpy()
-        rows.append([f"N = {n:,}", f"{np.median(share):.0%}", f"{np.mean(share > 1 - last_share):.0%}"])
-    head = [look(arm).label, "best validation loss after (median)", f"seeds at their best in the last {last_share:.0%}"]
-    return markdown(head, rows)
+    arms = [arm for arm in arms or source.task.arms if arm in source.arms]
+    n_all = sorted({n for arm in arms for n in source.sizes(arm)})
+    rows, short = [], []
+    for arm in arms:
+        told = []
+        for n in n_all:
+            mine = history[(history["arm"] == arm) & (history["n_train"] == n)]
+            if not len(mine) or not source.has(arm, n):
+                told.append("")
+                continue
+            best = mine.loc[mine.groupby("seed")["val_loss"].idxmin()]
+            share = (best["step"] / mine["step"].max()).to_numpy()
+            late = float(np.mean(share > 1 - last_share))
+            told.append(f"{np.median(share):.0%}; {late:.0%}")
+            if late >= 0.5:
+                short.append((arm, n))
+        rows.append([look(arm).label, *told])
+    head = [
+        f"best validation loss after (median); seeds at it in the last {last_share:.0%}",
+        *(f"N = {n:,}" for n in n_all),
+    ]
+    named = [
+        f"{arm} at N = {sizes([n for a, n in short if a == arm])}" for arm in dict.fromkeys(arm for arm, _ in short)
+    ]
+    said = "No network was still improving at the end in half of its seeds."
+    if short:
+        said = "Still improving at the end in half of the seeds or more, and so perhaps cut short: "
+        said += f"**{'; '.join(named)}**."
+    return f"{markdown(head, rows)}\n\n{said}"
