@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewscans import paths, store, sweep, transfer
-from fewscans.errors import RunError
+from fewscans import params, paths, store, sweep, transfer
+from fewscans.errors import ParamsError, RunError
 from fewscans.experiments import gcnn
 from fewscans.onerun import Setting
+from fewscans.params import RunSpec
 
 from .experiments.conftest import make_patches
 from .toy import Inline
@@ -34,8 +35,12 @@ def finished(tmp_path, monkeypatch):
     return tmp_path
 
 
+def spec(dataset: str = "own", twin: bool = True) -> RunSpec:
+    return RunSpec("gcnn", dataset, twin, "")
+
+
 def asked(folder, dataset: str) -> pd.DataFrame:
-    return pd.read_parquet(transfer.predict("gcnn-own", "gcnn", GRID, dataset, folder))
+    return pd.read_parquet(transfer.predict("gcnn-own", spec(), GRID, dataset, folder))
 
 
 def test_about_the_same_cases_a_run_says_what_its_table_says(finished):
@@ -46,20 +51,35 @@ def test_about_the_same_cases_a_run_says_what_its_table_says(finished):
     pd.testing.assert_frame_equal(found, told)
 
 
-def test_the_tables_of_a_run_that_was_trained_are_never_written_over(finished):
+def test_the_tables_of_a_run_are_never_written_over_and_what_was_asked_may_be_asked_again(finished):
     before = (finished / "runs" / "gcnn-own.parquet").read_bytes()
-    with pytest.raises(RunError, match="gcnn-own.parquet is of a run that was trained"):
-        asked(finished, "own")
+    first = asked(finished, "own")
+    assert asked(finished, "own").equals(first)
     assert (finished / "runs" / "gcnn-own.parquet").read_bytes() == before
-    asked(finished, "other")
-    asked(finished, "other")  # what was asked may be asked again
+    assert sorted(path.name for path in (finished / "runs").glob("gcnn-own-on-own.*")) == [
+        f"gcnn-own-on-own.{end}" for end in ("history.parquet", "parquet", "records.json", "reference.parquet")
+    ]
+
+
+@pytest.mark.parametrize("dataset", ["lidc-nodules", "luna16-patches", "nodulemnist3d"])
+def test_cases_of_patients_that_a_run_may_have_been_trained_on_are_refused(finished, dataset):
+    with pytest.raises(RunError, match="may show the same patients"):
+        transfer.predict("gcnn-own", spec("luna16", twin=False), GRID, dataset, finished)
+
+
+def test_answers_are_a_run_of_their_own_name_and_never_that_of_the_other_data_set(finished):
+    named = params.load().run("gcnn-luna16-twin-on-lidc-nodules")
+    assert (named.experiment, named.dataset, named.twin) == ("gcnn", "luna16-twin-on-lidc-nodules", False)
+    for unknown in ("gcnn-luna16-twin-on-nothing", "gcnn-nothing-on-lidc-nodules"):
+        with pytest.raises(ParamsError, match="unknown run"):
+            params.load().run(unknown)
 
 
 def test_other_cases_get_predictions_of_every_network_and_records_say_what_it_was_trained_on(finished):
     table, other = asked(finished, "other"), make_patches(seed=1)
     assert set(table["arm"]) == {"Z2", "Z2-tta-p4", "Z2-tta-p4m", "p4m"} and set(table["seed"]) == {0, 1}
     assert set(table["case"]) == set(other.case[other.indices("test")])
-    records = json.loads((finished / "runs" / "gcnn-other.records.json").read_text())
+    records = json.loads((finished / "runs" / "gcnn-own-on-other.records.json").read_text())
     assert {record["trained_on"] for record in records} == {"gcnn-own"}
     assert {record["data"] for record in records} == {other.fingerprint}
     assert np.isfinite(table["prediction"]).all()
@@ -70,12 +90,12 @@ def test_without_weights_nothing_is_written_and_the_run_to_repeat_is_named(finis
         path.unlink()
     with pytest.raises(RunError, match="gcnn-own, Z2, N = 10, seed 0.*its weights are not in"):
         asked(finished, "other")
-    assert not list((finished / "runs").glob("gcnn-other*"))
+    assert not list((finished / "runs").glob("gcnn-own-on*"))
 
 
 def test_a_run_that_is_not_there_is_named(finished):
     with pytest.raises(RunError, match="runs/gcnn-none.records.json does not exist; `fewscans train gcnn-none`"):
-        transfer.predict("gcnn-none", "gcnn", GRID, "other", finished)
+        transfer.predict("gcnn-none", spec(), GRID, "other", finished)
 
 
 def test_a_run_of_trivial_baselines_has_no_network_to_ask(finished):
@@ -87,8 +107,8 @@ def test_a_run_of_trivial_baselines_has_no_network_to_ask(finished):
 
 
 def test_weights_of_another_network_do_not_pass(finished):
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        transfer.predict("gcnn-own", "gcnn", replace(GRID, width=8), "other", finished)
+    with pytest.raises(RunError, match="its weights do not fit the grid.*--profile"):
+        transfer.predict("gcnn-own", spec(), replace(GRID, width=8), "other", finished)
 
 
 def test_weights_are_read_without_running_anything_from_the_file(finished):

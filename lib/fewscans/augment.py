@@ -101,7 +101,7 @@ def apply(images: Tensor, decisions: Decisions, size: int | Sequence[int], gener
 
 
 def centre(images: Tensor, size: int | Sequence[int]) -> Tensor:
-    """The central part, as the networks see it at test time: (B, 1, *S) → (B, 1, *size)."""
+    """The central part, as the networks see it at test time: (B, 1, *S) → (B, 1, *size); also of a numpy array."""
     size = _sizes(size, images.ndim - 2)
     first = [(whole - part) // 2 for whole, part in zip(images.shape[2:], size, strict=True)]
     return images[(..., *(slice(a, a + part) for a, part in zip(first, size, strict=True)))]

@@ -90,13 +90,13 @@ def predict(
     profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
-    """Ask a finished run's networks about the cases of another data set; writes runs/EXPERIMENT-DATASET.*."""
+    """Ask a finished run's networks about the cases of another data set; writes runs/RUN-on-DATASET.*."""
     from fewscans import data, params, paths, transfer
     from fewscans.onerun import find_device
 
     p = params.load()
     found = data.find(dataset, paths.data_root())
-    made = transfer.predict(run, p.run(run).experiment, p.grid(run, profile), dataset, found, find_device(device))
+    made = transfer.predict(run, p.run(run), p.grid(run, profile), dataset, found, find_device(device))
     typer.echo(f"wrote {_short(made)}")
 
 

@@ -60,15 +60,18 @@ class Params:
     def run(self, name: str) -> RunSpec:
         """The run of that name, from `runs`, or from the name alone where it is not part of the pipeline.
 
-        The latter for a run with a grid, and for the cases of another data set that a run was asked about.
+        The latter for a run with a grid, and for a run's answers about another data set, <run>-on-<dataset>.
         """
         from fewscans.data import DATASETS
 
         if name in self.runs:
             return self.runs[name]
-        experiment, _, dataset = name.partition("-")
-        if name in self.grids or (experiment in experiments.EXPERIMENTS and dataset in DATASETS):
+        if name in self.grids:
             return _spec_from_name(name)
+        run, on, dataset = name.rpartition("-on-")
+        if on and dataset in DATASETS:
+            experiment = self.run(run).experiment
+            return RunSpec(experiment, name.removeprefix(f"{experiment}-"), False, f"data/manifests/{dataset}.json")
         raise ParamsError(f"unknown run {name!r}; params.yaml has grids for {_list(self.grids)}")
 
     def grid(self, name: str, profile: str | None = None):

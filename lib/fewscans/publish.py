@@ -29,7 +29,7 @@ from fewscans.errors import RunError
 from fewscans.results import BESIDE, Published, folder_of, load_published, profile_of, read_run
 
 LOGIT_STEP = 0.001
-MINIMUM_SEEDS = 10
+MINIMUM_SEEDS = 5
 
 __all__ = ["Published", "load_published", "publish"]
 
@@ -204,9 +204,11 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         cases = f"{len(case)} ({int(case['target'].sum())})"
         rows.append(f"| {arm} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
     seconds = sum(record.get("seconds_wall", 0.0) for record in records)
-    data = ATTRIBUTION.get(about["dataset"], "") if not about["twin"] else (
+    data = ATTRIBUTION.get(about["dataset"].rpartition("-on-")[2], "") if not about["twin"] else (
         f"Written by `fewscans twin {about['dataset']}`; holds nothing of the data set it stands for.\n"
     )  # fmt: skip
+    lender = sorted({record["trained_on"] for record in records if "trained_on" in record})
+    kind += f"; the networks were trained by `{lender[0]}`, on nothing of this" if lender else ""
     lines = [
         f"# {about['experiment']} on {name}",
         "",

@@ -204,7 +204,9 @@ def _source(test: Test, local: bool) -> tuple[Tables | None, str, str]:
     kind = "real" if test.real else "twin"
     if any(folder_of(test.experiment, test.dataset).glob("*.parquet")):
         made = load_published(test.experiment, test.dataset)
-        return Tables(made.predictions, made.history, reference=made.reference), f"published, {kind}", ""
+        profile = made.about["profile"]
+        source = f"published, {kind}" + (f", {profile}" if profile != "paper" else "")
+        return Tables(made.predictions, made.history, reference=made.reference), source, ""
     if not local or not (paths.runs() / f"{test.run}.parquet").exists():
         return None, "", f"no {'tables' if local else 'published tables'} of the run {test.run}"
     from fewscans import params
@@ -232,7 +234,7 @@ def _row(claim: Claim, test: Test, tables: Tables | None, source: str, why: str)
         experiment=test.experiment,
         dataset=test.dataset,
         real=test.real,
-        direct=claim.direct,
+        direct=claim.direct and test.real and not source.endswith(("quick", "long")),
         kind=claim.kind,
         verdict=outcome.verdict,
         value=_number(estimate.value) if estimate else None,

@@ -18,21 +18,32 @@ from fewscans.data.samples import reference_of
 from fewscans.errors import RunError
 from fewscans.experiments import Run
 
+SAME_PATIENTS = ({"luna16", "luna16-patches", "nodulemnist3d", "lidc-nodules"},)  # all cut from LIDC-IDRI
 
-def predict(run: str, experiment: str, grid, dataset: str, data_path: Path, device: str = "cpu") -> Path:
-    """Writes runs/<experiment>-<dataset>.parquet, .history.parquet (the run's own), .records.json, .reference.parquet.
 
-    run: a run whose tables are in runs/ and whose grid is `grid`.   dataset, data_path: the cases to ask about.
-    Arms without weights (trivial baselines) are left out.   Raises RunError if the run is not there, its weights are
-    gone from the store, or the tables to be written are those of a run that was trained.
+def name_of(run: str, dataset: str) -> str:
+    """What a run's answers about another data set are called: never the name of a run trained on that set."""
+    return f"{run}-on-{dataset}"
+
+
+def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "cpu") -> Path:
+    """Writes runs/<run>-on-<dataset>.parquet, .history.parquet (the run's own), .records.json and .reference.parquet.
+
+    run: a run whose tables are in runs/; spec: what it was trained on, a `params.RunSpec`; grid: as it was trained.
+    dataset, data_path: the cases to ask about.   Arms without weights (trivial baselines) are left out.
+    Raises RunError if the run is not there, its weights are gone from the store or do not fit the grid, or the data set
+    may hold the patients that the run was trained on.
     """
     listing = paths.runs() / f"{run}.records.json"
     if not listing.exists():
         raise RunError(f"runs/{listing.name} does not exist; `fewscans train {run}` makes it")
-    name, out = f"{experiment}-{dataset}", paths.runs()
-    if _trained(out / f"{name}.records.json"):
-        raise RunError(f"runs/{name}.parquet is of a run that was trained; move it away to ask {run} about {dataset}")
-    module = experiments.get(experiment)
+    if not spec.twin and any({spec.dataset, dataset} <= family for family in SAME_PATIENTS):
+        raise RunError(
+            f"{run} was trained on {spec.dataset}, and {dataset} may show the same patients: both come from one study. "
+            "Ask a run that was trained on other patients, or on a twin"
+        )
+    name, out = name_of(run, dataset), paths.runs()
+    module = experiments.get(spec.experiment)
     data = module.read(dataset, data_path, grid)
     folder = store.Store(paths.store())
     tables, records = [], []
@@ -46,7 +57,13 @@ def predict(run: str, experiment: str, grid, dataset: str, data_path: Path, devi
                 f"{run}, {made}: its weights are not in {folder.folder}; `fewscans train {run}` trains it again, once "
                 "its entry is removed from there"
             )
-        tables.append(module.predict(made, grid, weights, data, torch.device(device)))
+        try:
+            tables.append(module.predict(made, grid, weights, data, torch.device(device)))
+        except RuntimeError as error:  # torch's, for weights of another shape
+            raise RunError(
+                f"{run}, {made}: its weights do not fit the grid, so it was trained with another profile; name that "
+                f"with --profile ({str(error).strip().splitlines()[-1].strip()})"
+            ) from error
         records.append(record | {"data": data.fingerprint, "trained_on": run, "trained_on_data": record["data"]})
     if not tables:
         raise RunError(f"{run} has no network to ask: all its arms are trivial baselines")
@@ -60,9 +77,3 @@ def predict(run: str, experiment: str, grid, dataset: str, data_path: Path, devi
     store.write_table(table, out / f"{name}.parquet")
     return out / f"{name}.parquet"
 
-
-def _trained(listing: Path) -> bool:
-    """Whether these are the records of a run that was trained, not of one that was asked."""
-    if not listing.exists():
-        return False
-    return not all("trained_on" in record for record in json.loads(listing.read_text(encoding="utf-8")))

@@ -1,6 +1,7 @@
 """LUNA16's candidates as samples: which of them, cut to patches, and what FROC must know of the test scans.
 
-Training, validation and test are LUNA16's own folds 0-5, 6 and 7-9, so that no scan is in two. All positives are taken;
+Training, validation and test are LUNA16's own folds 0-5, 6 and 7-9, so that no scan is in two. Its files name no patients:
+should one of them have two of the 888 scans, they may lie in different folds. All positives are taken;
 of the hundreds of negatives a scan has, a draw: for testing so many a scan (Winkels and Cohen's own list had about 8.4,
 LUNA16's second has about 850), for training a pool. A candidate's chance depends on the seed, its scan and its place
 alone, and a larger draw holds the smaller ones.
@@ -99,8 +100,7 @@ def choose(
         points = places[rows]
         hit, off = (_inside_any(points, found.get(series)) for found in (nodules, findings))
         excluded[rows] = off & ~hit
-        draw = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(series.encode()).digest()[:8])])
-        chance[rows[np.lexsort(points.T)]] = draw.random(len(rows))  # by place: the file's order decides nothing
+        chance[rows] = [_chance(f"{seed} {series} {x} {y} {z}") for x, y, z in points]
     table = table.assign(split=table["subset"].map(luna16.SPLITS), excluded=excluded, chance=chance)
     ordered = table[(table["label"] == 0) & ~table["excluded"]].sort_values(["chance", "series", "row"])
     train = ordered[ordered["split"] == "train"]
@@ -208,6 +208,11 @@ def _checked(size, spacing_mm, margin, negatives_per_scan, train_negatives, seed
         "train_negatives": None if train_negatives is None else int(train_negatives),
         "seed": int(seed),
     }
+
+
+def _chance(text: str) -> float:
+    """A number in [0, 1) that a text decides, alone."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()) / 2**56
 
 
 def _digest(content: dict) -> str:

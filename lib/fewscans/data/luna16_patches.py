@@ -124,7 +124,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             if wrong:
                 raise DataError(f"{path}:{' and'.join(wrong)}; {FILE} has exactly the keys {', '.join(KEYS)}")
             return {key: npz[key] for key in KEYS}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: damaged or cut short ({error}); copy {FILE} again and compare its sha256") from error
 
 

@@ -75,8 +75,9 @@ def _found(folder: Path, meta: pd.DataFrame, shape: Sequence[int]) -> np.ndarray
 
 def _write(folder: Path, meta: pd.DataFrame, shape: Sequence[int], blocks: Iterable[np.ndarray]) -> None:
     """Under the lock. Appended, not written through a map: a full disk is then an error, not a signal."""
-    for left in folder.parent.glob(f"{folder.name}.*.part"):  # by a killed process
-        shutil.rmtree(left, ignore_errors=True)
+    for left in folder.parent.glob(f"{folder.name}.*.part"):  # by a killed process, unless its writer is yet alive
+        if not _alive(int(left.suffixes[-2][1:])):
+            shutil.rmtree(left, ignore_errors=True)
     fresh = folder.parent / f"{folder.name}.{os.getpid()}.part"  # own, should locks not work on this disk
     fresh.mkdir()
     checksums: list[int] = []
@@ -95,3 +96,13 @@ def _write(folder: Path, meta: pd.DataFrame, shape: Sequence[int], blocks: Itera
     if folder.exists():
         shutil.rmtree(folder)
     fresh.rename(folder)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return pid != os.getpid()

@@ -219,10 +219,12 @@ def train_run(
     test = pools["test"]
 
     if spec.trivial is not None:
-        scorer = trivial.SCORERS[spec.trivial](data.images[subset], data.labels[subset])
+        # a published image is scored whole; what was cut here has a margin for augmentation, which no network sees
+        seen = (lambda x: x) if grid.spacing_mm is None else (lambda x: augment.centre(x[:, None], grid.patch)[:, 0])
+        scorer = trivial.SCORERS[spec.trivial](seen(data.images[subset]), data.labels[subset])
         if on_step is not None:
             on_step(1)
-        rows = _rows(run, run.arm, "test", data, test, scorer(data.images[test]))
+        rows = _rows(run, run.arm, "test", data, test, scorer(seen(data.images[test])))
         return store.Entry(rows, [], {"parameters": 0, "macs": 0}), {}
 
     net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
