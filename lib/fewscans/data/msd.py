@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fewscans.data import nifti
+from fewscans.data import group_splits, nifti
 from fewscans.data.group_splits import split_by_group
-from fewscans.data.numbered import NumberedScans, digest, quantised
+from fewscans.data.numbered import NumberedScans, digest, kept, quantised
 from fewscans.errors import DataError
 
 IMAGES, LABELS, LIST = "imagesTr", "labelsTr", "dataset.json"
@@ -98,7 +98,11 @@ def volume_ml(mask: nifti.Volume, labels: tuple[int, ...]) -> float:
 
 
 def hippocampus(
-    folder: Path | str, window: tuple[int, int, int] = WINDOW, shift: int = SHIFT, factor: int = 1
+    folder: Path | str,
+    window: tuple[int, int, int] = WINDOW,
+    shift: int = SHIFT,
+    factor: int = 1,
+    cache: Path | str | None = None,
 ) -> NumberedScans:
     """Task04 as scans with the volume of the whole hippocampus in ml, cut so that the box tells nothing of it.
 
@@ -106,6 +110,7 @@ def hippocampus(
     axis and drawn from the case's number alone. The published middle is the label's, more or less: a shift keeps the
     hippocampus from lying just so.
     Args:    window: (D, H, W) voxels.   factor: the side of the blocks that are averaged; 2 for half the resolution.
+             cache: a folder to keep the cut scans in; else they are cut every time.
     Returns: cases whose published image holds window and shift; the others are named in `left_out`. `about` has number
              (in the file's name), the published shape_z, shape_y, shape_x, anterior_ml and posterior_ml.
     Raises:  DataError for a case of another task, an unknown label, a label map without both parts, no case that is
@@ -114,6 +119,14 @@ def hippocampus(
     if min(window) < 1 or shift < 0 or factor < 1 or any(side % factor for side in window):
         raise ValueError(f"window {window}, shift {shift}, factor {factor}: the window is whole blocks of the factor")
     task = find_cases(folder)
+    settings = {"data": task.fingerprint, "window": window, "shift": shift, "factor": factor}
+    settings |= {"seeds": (SHIFT_SEED, SPLIT_SEED), "held_out": HELD_OUT}
+    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    code = (nifti.__file__, group_splits.__file__, __file__)
+    return kept(cache, fingerprint, task.path, code, lambda: _cut(task, window, shift, factor, fingerprint))
+
+
+def _cut(task: Task, window: tuple[int, int, int], shift: int, factor: int, fingerprint: str) -> NumberedScans:
     images, rows, left_out = [], [], []
     for row, case in enumerate(task.cases["case"]):
         number = _number(task.cases["image"].iloc[row])
@@ -133,13 +146,11 @@ def hippocampus(
         rows.append({"case": case, "number": number, "spacing": spacing, **shape, **parts})
     if not rows:
         raise DataError(
-            f"{folder}: no image holds a window of {window} voxels (z y x) and {shift} to spare on each side"
+            f"{task.path}: no image holds a window of {window} voxels (z y x) and {shift} to spare on each side"
         )
     about = pd.DataFrame(rows)
     person = {case: f"person{(_number(Path(case)) + 1) // 2:03d}" for case in task.cases["case"]}
     split = dict(zip(task.cases["case"], _split(np.array(list(person.values()))), strict=True))
-    settings = {"data": task.fingerprint, "window": window, "shift": shift, "factor": factor}
-    settings |= {"seeds": (SHIFT_SEED, SPLIT_SEED), "held_out": HELD_OUT}
     return NumberedScans(
         images=np.stack(images),
         number=(about["anterior_ml"] + about["posterior_ml"]).to_numpy(np.float64),
@@ -149,7 +160,7 @@ def hippocampus(
         group=about["case"].map(person).to_numpy(str),
         split=about["case"].map(split).to_numpy(str),  # of all persons: it does not depend on the window
         about=about.drop(columns="case"),
-        fingerprint=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+        fingerprint=fingerprint,
         path=task.path,
         left_out=tuple(left_out),
     )

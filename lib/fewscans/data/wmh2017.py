@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fewscans.data import nifti
+from fewscans.data import group_splits, nifti
 from fewscans.data.group_splits import split_by_group
-from fewscans.data.numbered import NumberedScans, digest, quantised
+from fewscans.data.numbered import NumberedScans, digest, kept, quantised
 from fewscans.errors import DataError
 
 REFERENCE, OBSERVED = "wmh.nii.gz", "result.nii.gz"
@@ -136,6 +136,7 @@ def numbered(
     stage: str = "pre",
     official_test: bool = False,
     held_out: Mapping[str, float] = HELD_OUT,
+    cache: Path | str | None = None,
 ) -> NumberedScans:
     """FLAIR images cut about their centre of mass, in [0, 1], with the volume or the number of WMH voxels.
 
@@ -144,6 +145,7 @@ def numbered(
     Args:    size: (D, H, W) voxels; beyond the image is its lowest intensity.   unit: "ml", or the paper's "voxels".
              official_test: test on the release's 110 test cases instead of on half of the 60.
              held_out: share of each site's training cases; with official_test, that of "test" is left to training.
+             cache: a folder to keep the cut scans in; else they are cut every time.
     Returns: `about` has site, part, voxels, ml, other_ml (label 2), inside (share of WMH voxels that the crop shows)
              and the volumes of other observers, such as o3_ml, NaN where the copy has none.
     Raises:  DataError as `find_cases` and `Challenge.read`, and for an image without any intensity, or a copy that
@@ -156,6 +158,18 @@ def numbered(
     for part in ("training", "test") if official_test else ("training",):
         if not (cases["part"] == part).any():
             raise DataError(f"{folder}: has no {part} cases; the release of 2022 has both, doi.org/10.34894/AECRSD")
+    observed = [file for files in found.observers.values() for file in files.values()]
+    settings = {"size": size, "unit": unit, "official": official_test, "held_out": dict(held_out), "seed": SPLIT_SEED}
+    settings["data"] = digest([*cases["flair"], *cases["wmh"], *observed], found.path, {})
+    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    split = _split(cases, official_test, held_out)
+    code = (nifti.__file__, group_splits.__file__, __file__)
+    return kept(cache, fingerprint, found.path, code, lambda: _cut(found, cases, size, unit, split, fingerprint))
+
+
+def _cut(
+    found: Challenge, cases: pd.DataFrame, size: tuple[int, int, int], unit: str, split: np.ndarray, fingerprint: str
+) -> NumberedScans:
     images, spacing, rows = [], [], []
     for row, case in zip(cases.index, cases["case"], strict=True):
         scan = found.read(row)
@@ -172,11 +186,6 @@ def numbered(
     about = pd.DataFrame(rows)
     about.insert(0, "site", cases["site"].tolist())
     about.insert(1, "part", cases["part"].tolist())
-    observed = [
-        file for files in found.observers.values() for case, file in files.items() if case in set(cases["case"])
-    ]
-    settings = {"size": size, "unit": unit, "official": official_test, "held_out": dict(held_out), "seed": SPLIT_SEED}
-    files = digest([*cases["flair"], *cases["wmh"], *observed], found.path, {})
     return NumberedScans(
         images=np.stack(images),
         number=about[unit].to_numpy(np.float64),
@@ -184,9 +193,9 @@ def numbered(
         spacing_mm=np.array(spacing),
         case=cases["case"].to_numpy(str),
         group=cases["case"].to_numpy(str),  # every scan is of another person
-        split=_split(cases, official_test, held_out),
+        split=split,
         about=about,
-        fingerprint=hashlib.sha256(json.dumps({"data": files, **settings}, sort_keys=True).encode()).hexdigest(),
+        fingerprint=fingerprint,
         path=found.path,
     )
 
