@@ -285,6 +285,17 @@ def test_verdicts_are_counted_by_question_and_data_set():
     assert "| a (real) | b-twin (twin) |" in table and "| 1 ✓  1 ✗ |  |" in table and "| 1 ? |" in table
 
 
+def test_a_control_names_what_is_the_label_and_who_sees_it():
+    world = source(
+        lambda arm, n: 2.5 * (arm == "O-invariant"), False, 6, "handedness", ("O-invariant", "D4h-invariant")
+    )
+    title = comparisons.control(world).title
+    assert title.startswith(
+        "Where handedness is the label: O, pooling head: above chance; D4h, pooling head: at chance"
+    )
+    assert isinstance(sources.drawn(comparisons.control, source()), sources.Reason)
+
+
 def test_every_size_of_the_world_is_used():
     assert source(dataset="adrenalmnist3d").sizes("Z3", "O") == list(SIZES)
 

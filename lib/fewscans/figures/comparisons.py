@@ -116,7 +116,9 @@ def rivals(source: Source, arm: str | None = None) -> str:
         gains = {n: source.gain(arm, n, baseline=other) for n in source.sizes(arm, other)}
         told = [f"{interval(gains[n], sign=True)}{' *' if side(gains[n]) else ''}" if n in gains else "" for n in n_all]
         rows.append([look(other).label, *told])
-    table = markdown([f"{arm} minus …, {score_label(source.score_name)}", *(f"N = {n:,}" for n in n_all)], rows)
+    table = markdown(
+        [f"{source.prefix}: {score_label(source.score_name)}, {arm} minus …", *(f"N = {n:,}" for n in n_all)], rows
+    )
     return f"{table}\n\n\\* the interval does not cover 0. {arm} itself is not averaged over turned copies here."
 
 
@@ -175,12 +177,16 @@ def leakage(source: Source) -> str:
 
 
 @styled
-def orientation_control(source: Source) -> Picture:
-    """Where orientation is the label: AUC of plain and invariant networks, with chance."""
-    arms = [arm for arm in ("Z2-invariant", "p4-invariant", "p4m-invariant") if arm in source.arms]
-    n = min(source.sizes(*arms))
+def control(source: Source) -> Picture:
+    """Where orientation, or handedness, is the label: AUC of networks with an invariant head, with chance."""
+    arms = [arm for arm in source.arms if arm.endswith("-invariant")]
+    shared = source.sizes(*arms) if arms else []
+    if not shared:
+        raise NotYet(f"{source.label}: its networks with an invariant head share no training size yet")
+    n = min(shared)
     found = {arm: source.score(arm, n) for arm in arms}
-    title = f"Where orientation is the label: {_chance(found)}"
+    what = source.task.title.removesuffix(" control")
+    title = f"Where {what} is the label: {_chance(found)}"
     figure, axes = sheet(title, height=1.55 + 0.3 * len(arms), note=source.note)
     panel = axes[0, 0]
     for row, arm in enumerate(arms):
@@ -194,7 +200,7 @@ def orientation_control(source: Source) -> Picture:
     panel.set_xlim(min(0.38, *(e.low - 0.02 for e in found.values())), 1.02)
     panel.grid(False, axis="y")
     panel.set_xlabel(f"AUC, N = {n:,}")
-    return Picture(figure, title, source.provenance | {"figure": "orientation control", "n_train": n})
+    return Picture(figure, title, source.provenance | {"figure": f"{what} control", "n_train": n})
 
 
 def _chance(found: dict[str, Estimate]) -> str:

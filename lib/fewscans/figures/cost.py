@@ -38,7 +38,7 @@ def spent(source: Source) -> str:
     hours = sum(record.get("seconds_cpu", 0.0) for record in source.records) / 3600
     devices = ", ".join(sorted({record["device"] for record in source.records}))
     torch = ", ".join(sorted({record["torch"] for record in source.records}))
-    amount = f"{hours:.1f} CPU hours" if hours >= 1 else f"{hours * 60:.0f} CPU minutes"
+    amount = f"{hours:.1f} CPU hours" if hours >= 1 else f"{hours * 60:.1f} CPU minutes"
     return f"{len(source.records):,} runs, {amount} (device: {devices}; torch {torch})"
 
 
@@ -151,7 +151,7 @@ def epochs_table(source: Source, arms=None) -> str:
     rows = [["the plain network's own epochs", *(f"{own[n]:.3g}" for n in n_all)]]
     for arm, by_size in made.items():
         rows.append([look(arm).label, *(_ratio(by_size[n]) if n in by_size else "" for n in n_all)])
-    head = ["median of epochs / plain CNN's; seeds that got there", *(f"N = {n:,}" for n in n_all)]
+    head = [f"{source.prefix}: median of epochs / plain CNN's; seeds that got there", *(f"N = {n:,}" for n in n_all)]
     return markdown(head, rows)
 
 

@@ -140,7 +140,9 @@ def factor_table(source: Source, methods=None) -> str:
     for n in sorted({n for by_size in found.values() for n in by_size}):
         cells = [factor(by_size[n]) if n in by_size else "" for by_size in found.values()]
         rows.append([f"N = {n:,}", *cells, f"{reach / n:.1f}"])
-    return markdown(["", *(look(arm).label for arm in found), "most that the grid can show"], rows)
+    return markdown(
+        [f"{source.prefix}: factor", *(look(arm).label for arm in found), "most that the grid can show"], rows
+    )
 
 
 def tenfold(source: Source, arm: str | None = None) -> str:

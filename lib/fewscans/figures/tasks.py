@@ -66,14 +66,18 @@ TASKS: Mapping[str, Task] = {
     "luna16": Task(
         "LUNA16 candidates in space", "Real scans", "candidates", "scans", _LUNA, score="froc", twin="Synthetic scans"
     ),
+    "handedness": Task("handedness control", "Real data", "shapes", "shapes", ""),
     "lidc-nodules": Task("LIDC-IDRI cubes", "Real cubes", "cubes", "patients", "LIDC-IDRI, CC BY 3.0"),
 }
 SCORES = {"auc": "AUC", "froc": "overall FROC score"}
 
 
 def task_of(run: str) -> Task:
-    """The task of a run, <experiment>-<dataset>[-twin]; a data set without an entry gets its own name."""
-    dataset = run.partition("-")[2].removesuffix("-twin")
+    """The task of a run, <experiment>-<dataset>[-twin], or of its answers, <run>-on-<dataset>.
+
+    A data set without an entry gets its own name.
+    """
+    dataset = run.partition("-")[2].rpartition("-on-")[2].removesuffix("-twin")
     return TASKS.get(dataset) or Task(dataset, "Real data", "cases", "groups", "")
 
 
