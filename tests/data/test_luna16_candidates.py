@@ -1,5 +1,6 @@
 """Which candidates become samples, that each has its own image, and that kept patches survive whatever befalls them."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from fewscans.data import luna16, luna16_candidates, mhd, patch_cache
 from fewscans.data.cut import axial, cut, to_code, to_unit
-from fewscans.data.luna16_candidates import choose, inside, prepare
+from fewscans.data.luna16_candidates import choose, inside, prepare, reference
 from fewscans.errors import DataError
 
 from .conftest import load_builders
@@ -98,15 +99,25 @@ def aside(data):
     return found
 
 
-def test_excluded_findings_are_tested_on_but_never_learned_from(pristine):
+def test_candidates_in_excluded_findings_are_neither_learned_from_nor_tested_on(pristine):
     data = luna16.read(pristine)
     off = aside(data)
     assert len(off) == BUILD.SCANS
     for settings in ({}, {"negatives_per_scan": 2}, {"negatives_per_scan": 1, "train_negatives": 5}):
-        chosen = choose(data, **settings)
-        kept = chosen[chosen["row"].isin(off)]
-        assert set(kept["split"]) == {"test"} and len(kept) == 4
-    assert len(choose(data)) == len(data.candidates) - (BUILD.SCANS - 4)
+        assert not choose(data, **settings)["row"].isin(off).any()
+    assert len(choose(data)) == len(data.candidates) - len(off)
+
+
+def test_a_candidate_s_chance_is_its_own(pristine):
+    """Dropping a negative that was not drawn changes nothing of what is."""
+    data = luna16.read(pristine)
+    before = choose(data, negatives_per_scan=2)
+    spare = set(range(len(data.candidates))) - set(before["row"]) - set(aside(data))
+    gone = [min(row for row in spare if data.candidates["seriesuid"][row] == series) for series in
+            {data.candidates["seriesuid"][row] for row in spare}]  # fmt: skip
+    fewer = dataclasses.replace(data, candidates=data.candidates.drop(gone).reset_index(drop=True))
+    after = choose(fewer, negatives_per_scan=2)
+    assert len(gone) > 3 and np.array_equal(after[XYZ].to_numpy(), before[XYZ].to_numpy())
 
 
 def test_each_scan_gives_at_most_so_many_negatives(pristine):
@@ -168,11 +179,11 @@ def test_inside_is_strictly_within_the_radius_and_unknown_is_ten_millimetres_wid
 
 
 def test_the_reference_is_what_the_rule_says_mark_by_mark(pristine, all_of_them):
-    data, reference = luna16.read(pristine), all_of_them.reference()
-    assert reference.columns.tolist() == ["kind", "scan", "nodule", "case", "malignant"]
-    assert [str(t) for t in reference.dtypes] == ["str"] * 4 + ["float64"]
-    by = {kind: reference[reference["kind"] == kind] for kind in ("scan", "nodule", "hit", "excluded")}
-    assert sum(map(len, by.values())) == len(reference)
+    data, table = luna16.read(pristine), all_of_them.reference()
+    assert table.columns.tolist() == ["kind", "scan", "nodule", "case", "malignant"]
+    assert [str(t) for t in table.dtypes] == ["str"] * 4 + ["float64"]
+    by = {kind: table[table["kind"] == kind] for kind in ("scan", "nodule", "hit", "excluded")}
+    assert sum(map(len, by.values())) == len(table)
     test = [BUILD.uid(scan) for scan in range(BUILD.SCANS) if BUILD.subset(scan) >= 7]
     assert by["scan"]["scan"].tolist() == test
     nodules = data.annotations[data.annotations["seriesuid"].isin(test)]
@@ -186,9 +197,20 @@ def test_the_reference_is_what_the_rule_says_mark_by_mark(pristine, all_of_them)
                 hits.add((case, f"{nodule['seriesuid'][-12:]}:nodule{row}"))
     assert set(zip(by["hit"]["case"], by["hit"]["nodule"], strict=True)) == hits and len(by["hit"]) == len(hits)
     assert by["hit"]["case"].duplicated().any()  # a mark in two nodules finds both
-    assert sorted(by["excluded"]["case"].str.split(":").str[1].astype(int)) == sorted(
-        row for row in aside(data) if data.candidates["seriesuid"][row] in test
-    )
+    assert by["excluded"].empty  # left out of the list already
+
+
+def test_of_a_list_that_holds_them_the_reference_names_marks_in_excluded_findings(pristine):
+    data = luna16.read(pristine)
+    rows = [row for row in aside(data) if luna16.SPLITS[BUILD.subset(row_scan(data, row))] == "test"]
+    chosen = data.candidates.rename(columns={"seriesuid": "series"}).assign(split="test")
+    chosen["case"] = [f"case{i}" for i in range(len(chosen))]
+    found = reference(data, chosen[chosen.index.isin(rows)])
+    assert found.loc[found["kind"] == "excluded", "case"].tolist() == [f"case{row}" for row in rows] and rows
+
+
+def row_scan(data, row: int) -> int:
+    return next(i for i in range(BUILD.SCANS) if BUILD.uid(i) == data.candidates["seriesuid"][row])
 
 
 def test_scans_without_a_candidate_are_in_the_reference_too(good, tmp_path):

@@ -88,8 +88,8 @@ def choose(
 ) -> pd.DataFrame:
     """Which candidates are used: series, row (in the file, from 0), subset, split, label, case, coordX, coordY, coordZ.
 
-    A candidate inside an excluded finding, and in no nodule, counts neither way in FROC: test scans keep all of theirs,
-    beside the negatives drawn, and training and validation leave them out.
+    A candidate inside an excluded finding, and in no nodule, counts neither way in FROC, and is left out of all splits:
+    an AUC over the same table would else take it for a negative.
     """
     table = data.candidates.rename(columns={"seriesuid": "series", "class": "label"})
     table = table.assign(row=np.arange(len(table))).merge(data.scans[["series", "subset"]], on="series")
@@ -106,9 +106,8 @@ def choose(
     train = ordered[ordered["split"] == "train"]
     rest = ordered[ordered["split"] != "train"]
     pool = _first_of_each(train, negatives_per_scan) if train_negatives is None else train[:train_negatives]
-    aside = table[table["excluded"] & (table["split"] == "test")]
     positive = table[(table["label"] == 1) & ~table["excluded"]]
-    chosen = pd.concat([positive, pool, _first_of_each(rest, negatives_per_scan), aside])
+    chosen = pd.concat([positive, pool, _first_of_each(rest, negatives_per_scan)])
     chosen = chosen.sort_values(["series", "row"], ignore_index=True)
     case = [f"{series[-12:]}:{row}" for series, row in zip(chosen["series"], chosen["row"], strict=True)]
     return chosen.assign(case=case)[["series", "row", "subset", "split", "label", "case", *XYZ]]
@@ -128,7 +127,8 @@ def reference(data: Luna16, chosen: pd.DataFrame) -> pd.DataFrame:
     """What FROC must know of the test scans: columns kind, scan, nodule, case, malignant.
 
     Rows: a "scan" each, a "nodule" each (named by its scan and its line in annotations.csv, from 0), a "hit" for each
-    chosen candidate and nodule it lies in, an "excluded" for each that lies in an excluded finding and in no nodule.
+    chosen candidate and nodule it lies in, an "excluded" for each that lies in an excluded finding and in no nodule (none,
+    if `choose` made the list).
     """
     test = data.scans["series"][data.scans["subset"].map(luna16.SPLITS) == "test"].tolist()
     nodules, findings = _by_scan(data.annotations), _by_scan(data.excluded)
