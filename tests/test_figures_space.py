@@ -319,3 +319,21 @@ def test_networks_below_what_needs_no_network_are_counted():
     assert "Every seed" in comparisons.stragglers_in_words(
         source(lambda arm, n: 0.1 if arm == "volume" else 1.5, dataset="adrenalmnist3d")
     )
+
+
+def test_networks_trained_on_permuted_labels_are_held_to_chance():
+    def world(of):
+        return source(
+            lambda arm, n: 2.0 * (arm == of), dataset="adrenalmnist3d", of=("Z3", "O-shuffled", "Z3-shuffled")
+        )
+
+    assert "nothing leaks" in comparisons.shuffled(world("Z3"))
+    assert "Not at chance: **O-shuffled at N = 30" in comparisons.shuffled(world("O-shuffled"))
+    assert comparisons.shuffled(source()) == ""
+
+
+def test_rivals_of_a_group_are_its_own_and_the_plain_network_s():
+    one = source(dataset="adrenalmnist3d", of=("Z3", "D4", "O", "D4-sham", "O-sham", "D4h-invariant", "Z3-long"))
+    table = comparisons.rivals(one)
+    assert "sham group of order 8" in table and "4 times" in table
+    assert "order 24" not in table and "D4h, pooling" not in table

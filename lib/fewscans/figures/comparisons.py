@@ -13,7 +13,16 @@ from fewscans.stats.resample import Resampled
 
 FAIR = ("p4", "p4m", "p4-compute", "p4m-compute", "D4", "D4h", "O", "Oh", "D4-compute", "D4h-compute")
 RIVALS = ("Z2-wide", "Z2-long", "Z2-tta-p4", "Z2-tta-p4m", "Z3-wide", "Z3-long", "Z3-tta-D4", "Z3-tta-D4h")
-CONTROLS = ("p4m-sham", "Z2-invariant", "p4m-invariant", "D4-sham", "O-sham")
+CONTROLS = (
+    "p4m-sham",
+    "Z2-invariant",
+    "p4m-invariant",
+    "D4-sham",
+    "O-sham",
+    "Z3-invariant",
+    "D4h-invariant",
+    "O-invariant",
+)
 GROUPS = {"group convolutions": FAIR, "a plain network given more": RIVALS, "controls and other heads": CONTROLS}
 NAMED = {
     "Z2": "a plain CNN", "Z2-wide": "a wider one", "Z2-long": "one with 4 times the updates",
@@ -99,7 +108,9 @@ def finding(source: Source) -> str:
 
 def _most_shared(source: Source, arm: str) -> tuple[int, list[str]]:
     """The size at which the arm has most rivals, the largest of such sizes; and these rivals."""
-    others = [other for other in (*RIVALS, *CONTROLS, source.task.baseline) if other != f"{arm}-invariant"]
+    kin = (f"{arm}-", source.task.baseline)  # of its own group, or the plain network
+    others = [other for other in (*RIVALS, *CONTROLS) if other.startswith(kin) and other != f"{arm}-invariant"]
+    others.append(source.task.baseline)
     by_size = {n: [other for other in others if source.has(other, n)] for n in source.sizes(arm)}
     return max(by_size.items(), key=lambda entry: (len(entry[1]), entry[0]))
 
@@ -165,6 +176,17 @@ def stragglers_in_words(source: Source) -> str:
     if not told:
         return "Every seed of every network scores above the best of these."
     return f"Below the best of these at the same size: {'; '.join(told)}."
+
+
+def shuffled(source: Source) -> str:
+    """Markdown: AUC of networks trained on permuted labels, which must be at chance; nothing if there are none."""
+    arms = [arm for arm in source.arms if arm.endswith("-shuffled")]
+    if not arms:
+        return ""
+    found = {(arm, n): source.score(arm, n, "auc") for arm in arms for n in source.sizes(arm)}
+    seeing = [f"{arm} at N = {n:,}" for (arm, n), e in found.items() if not e.low <= 0.5 <= e.high]
+    said = f"Not at chance: **{listed(seeing)}**." if seeing else "All intervals cover 0.5: nothing leaks."
+    return f"{source.prefix}, trained on permuted labels:\n\n{score_table(source, arms, 'auc')}\n\n{said}"
 
 
 def leakage(source: Source) -> str:

@@ -182,7 +182,7 @@ def whole(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def find(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> list[Source]:
-    """All there is, real before twin: published on real data, then this machine's twin, or else a published one.
+    """All there is, real before twin: published on real data, then a published twin, or else this machine's.
 
     Raises RunError if there is nothing at all.
     """
@@ -197,7 +197,7 @@ def find(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> list[
 def at_hand(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> list[Source]:
     """As `find`, but nothing is no error."""
     run = f"{experiment}-{dataset}"
-    twin = this_machine(f"{run}-twin", n_bootstrap) or published(experiment, f"{dataset}-twin", n_bootstrap)
+    twin = published(experiment, f"{dataset}-twin", n_bootstrap) or this_machine(f"{run}-twin", n_bootstrap)
     return [source for source in (published(experiment, dataset, n_bootstrap), twin) if source is not None]
 
 
