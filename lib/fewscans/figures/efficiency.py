@@ -33,12 +33,14 @@ def factors(source: Source, methods=None) -> Picture:
     reach = max(source.sizes(baseline))
     panel.set_yscale("log")
     top = 1.6 * reach / n_all[0]
-    panel.set_ylim(0.5 * min(1, source.sizes(baseline)[0] / n_all[0]), top)
+    lowest = min(e.value for by_size in found.values() for e in by_size.values())
+    panel.set_ylim(0.5 * min(1, source.sizes(baseline)[0] / n_all[0], 1.4 * lowest), top)
     grid = np.geomspace(n_all[0] / 1.6, n_all[-1] * 1.35, 50)
     panel.fill_between(grid, reach / grid, top * 2, color="#eef1f4", zorder=0, linewidth=0)
-    beyond = f"more than the\n{reach:,} {cases} that\nthe plain CNN\nwas trained on"
+    beyond = f"beyond the plain\nCNN's {reach:,} {cases}"
     if len(n_all) > 2:
-        panel.text(_between(n_all, -2), top / 1.15, beyond, ha="center", va="top", fontsize=9, color=GREY)
+        plain = {"facecolor": "#eef1f4", "edgecolor": "none", "pad": 1.5}
+        panel.text(_between(n_all, -2), top / 1.15, beyond, ha="center", va="top", fontsize=9, color=GREY, bbox=plain)
     panel.axhline(1, color=look(baseline).colour, linewidth=1.4)
     panel.axhline(CLAIMED, color=GREY, linewidth=1.1, linestyle=(0, (5, 3)))
     where = _between(n_all, 0), CLAIMED / 1.06  # below its line: what the grid cannot show is written above
