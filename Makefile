@@ -55,7 +55,7 @@ bench: $(STAMP)
 
 # Keeps what costs hours or cannot be made again: build/store (finished runs), runs, data, .venv and all that is in git.
 clean:
-	rm -rf build/source build/failed build/twins build/ipython reports/notebooks reports/metrics reports/index.html
+	rm -rf build/source build/failed build/patches build/twins build/ipython reports/notebooks reports/metrics reports/index.html
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 
 # The exact versions that the tests passed with, for every platform: no build tags, nor this project itself.
