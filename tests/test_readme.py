@@ -11,7 +11,7 @@ OPENING = " ".join((ROOT / "README.md").read_text(encoding="utf-8").partition("#
 VERDICTS = {
     row["id"]: row["verdict"]
     for row in json.loads((ROOT / "reports" / "scorecard.json").read_text(encoding="utf-8"))
-    if row["real"] and row["dataset"] == "luna16-patches"
+    if row["real"] and row["dataset"] in ("luna16-patches", "adrenalmnist3d")
 }
 
 
@@ -28,6 +28,13 @@ VERDICTS = {
          {"planar-p4m-beats-plain-n30": "inconclusive", "planar-p4m-beats-plain-n100": "inconclusive"}),
         ("ten times fewer is contradicted at 30 and open at 100",
          {"planar-tenfold-n30": "contradicted", "planar-tenfold-n100": "inconclusive"}),
+        ("are not surely ahead of a plain network at any size from 30 to 518",
+         {f"shape-{g}-beats-plain-n{n}": "inconclusive" for g in ("d4", "d4h", "o") for n in (30, 100, 300, 518)}
+         | {f"shape-oh-beats-plain-n{n}": "inconclusive" for n in (30, 518)}),
+        ("Oh is surely behind at 100 and 300",
+         {f"shape-oh-beats-plain-n{n}": "contradicted" for n in (100, 300)}),
+        ("ten times fewer is contradicted at 30 for D4h and O",
+         {"shape-d4h-tenfold-n30": "contradicted", "shape-o-tenfold-n30": "contradicted"}),
     ],
 )  # fmt: skip
 def test_the_opening_says_what_the_verdicts_say(words, verdicts):
@@ -39,3 +46,9 @@ def test_the_opening_s_test_set_is_the_published_one():
     cases = re.search(r"\*Real CT: ([\d,]+) test patches of LUNA16 candidates \((\d+) nodules\)", OPENING)
     about = (ROOT / "reports/published/gcnn/luna16-patches/README.md").read_text(encoding="utf-8")
     assert f"| p4m | 30, 100, 300, 1000, 1856 | 10 | {cases[1].replace(',', '')} ({cases[2]}) |" in about
+
+
+def test_the_opening_s_test_glands_are_the_published_ones():
+    cases = re.search(r"\*Real shapes: (\d+) test glands of AdrenalMNIST3D \((\d+) enlarged\), five seeds", OPENING)
+    about = (ROOT / "reports/published/gcnn/adrenalmnist3d/README.md").read_text(encoding="utf-8")
+    assert f"| Oh | 30, 100, 300, 518 | 5 | {cases[1]} ({cases[2]}) |" in about
