@@ -291,7 +291,7 @@ def test_a_control_names_what_is_the_label_and_who_sees_it():
     )
     title = comparisons.control(world).title
     assert title.startswith(
-        "Where handedness is the label: O, pooling head: above chance; D4h, pooling head: at chance"
+        "Synthetic control: where handedness is the label, O, pooling head: above chance; D4h, pooling head: at chance"
     )
     assert isinstance(sources.drawn(comparisons.control, source()), sources.Reason)
 

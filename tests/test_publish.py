@@ -222,7 +222,7 @@ def test_the_readme_says_what_it_is_and_has_no_date(project):
 
 def test_a_grid_with_gaps_is_published_only_with_its_reason(project):
     finished(project, sizes=(("Z2", 30), ("p4m", 30), ("centre", 30)))
-    with pytest.raises(RunError, match="lacks 9 runs, the first: arm Z2 at N = 100, seed 0.*; 3 seeds, fewer than 10"):
+    with pytest.raises(RunError, match="lacks 9 runs, the first: arm Z2 at N = 100, seed 0.*; 3 seeds, fewer than 5"):
         publish(RUN)
     folder = publish(RUN, incomplete="the cluster closed")
     assert "the cluster closed (the grid of profile quick lacks 9 runs" in (folder / "README.md").read_text()
@@ -231,7 +231,7 @@ def test_a_grid_with_gaps_is_published_only_with_its_reason(project):
 
 def test_few_seeds_are_refused(project):
     finished(project)
-    with pytest.raises(RunError, match="3 seeds, fewer than 10"):
+    with pytest.raises(RunError, match="3 seeds, fewer than 5"):
         publish(RUN)
 
 

@@ -1,9 +1,11 @@
 """The README's opening is prose; the verdicts it tells of are computed. They must say the same."""
 
 import json
+import math
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -18,13 +20,13 @@ VERDICTS = {
 @pytest.mark.parametrize(
     ("words", "verdicts"),
     [
-        ("with equally many updates for all, they are ahead of a plain network from 300 training patches on",
+        ("p4m (turns and mirror images) is ahead of a plain network from 300 training patches on",
          {"planar-p4m-beats-plain-n300": "reproduced", "planar-p4m-beats-plain-n1000": "reproduced"}),
         ("a plain network that gets four times the updates, and so about the same computing time, draws level",
          {"control-beats-long-n300": "inconclusive"}),
         ("nearly so does one that is averaged over turned copies of each test patch",
          {"planar-beats-tta-n30": "inconclusive", "planar-beats-tta-n300": "inconclusive"}),
-        ("Below 300 patches the gain in AUC is open",
+        ("Below 300 patches its gain in AUC is open",
          {"planar-p4m-beats-plain-n30": "inconclusive", "planar-p4m-beats-plain-n100": "inconclusive"}),
         ("ten times fewer is contradicted at 30 and open at 100",
          {"planar-tenfold-n30": "contradicted", "planar-tenfold-n100": "inconclusive"}),
@@ -46,6 +48,16 @@ def test_the_opening_s_test_set_is_the_published_one():
     cases = re.search(r"\*Real CT: ([\d,]+) test patches of LUNA16 candidates \((\d+) nodules\)", OPENING)
     about = (ROOT / "reports/published/gcnn/luna16-patches/README.md").read_text(encoding="utf-8")
     assert f"| p4m | 30, 100, 300, 1000, 1856 | 10 | {cases[1].replace(',', '')} ({cases[2]}) |" in about
+
+
+def test_the_opening_s_runs_that_never_learned_are_those_of_the_published_history():
+    history = pd.read_parquet(ROOT / "reports/published/gcnn/adrenalmnist3d/history.parquet")
+    last = history.sort_values("step").groupby(["arm", "n_train", "seed"])["train_loss"].last()
+    guessing = (last[last > 0.98 * math.log(2)]).groupby("arm").size()
+    told = r"(\d+) of Oh's 20 runs, (\d+) of O's and (\d+) of D4's ended at the training loss of guessing"
+    said = re.search(told, OPENING)
+    assert [int(n) for n in said.groups()] == [guessing[arm] for arm in ("Oh", "O", "D4")]
+    assert "none of D4h's or of the plain network's did" in OPENING and not {"D4h", "Z3"} & set(guessing.index)
 
 
 def test_the_opening_s_test_glands_are_the_published_ones():

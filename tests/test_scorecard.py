@@ -45,7 +45,7 @@ def test_published_tables_come_first(project):  # noqa: F811
     other = pd.read_parquet(table)
     other.assign(prediction=1 - other["prediction"]).to_parquet(table, index=False)
     kept, local = (scorecard.scorecard(local=local, claims=CLAIMS)[0] for local in (False, True))
-    assert kept.source == "published, twin" and kept == local
+    assert kept.source == "published, twin, quick" and kept == local
 
 
 def test_smoke_is_refused(project):  # noqa: F811
@@ -118,4 +118,5 @@ def test_a_readme_without_its_markers_is_an_error_and_untouched(tmp_path, text):
 def test_counts_keep_real_data_and_twins_apart(project):  # noqa: F811
     finished(project)
     rows = scorecard.scorecard(local=True, claims=CLAIMS)
-    assert scorecard.counts(rows) == f"On real data: 1 not tested; on twins: 1 {rows[0].verdict}."
+    told = "On real data, claims of papers: 1 not tested; on twins, claims of papers: 1 "
+    assert scorecard.counts(rows) == f"{told}{rows[0].verdict}."

@@ -203,6 +203,7 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         sizes = ", ".join(str(n) for n in sorted(mine["n_train"].unique()))
         cases = f"{len(case)} ({int(case['target'].sum())})"
         rows.append(f"| {arm} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
+    trained = sum(bool(record.get("parameters")) for record in records)
     seconds = sum(record.get("seconds_wall", 0.0) for record in records)
     data = ATTRIBUTION.get(about["dataset"].rpartition("-on-")[2], "") if not about["twin"] else (
         f"Written by `fewscans twin {about['dataset']}`; holds nothing of the data set it stands for.\n"
@@ -219,7 +220,8 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         "",
         f"- device: {', '.join(about['device'])}; torch {', '.join(about['torch'])}",
         f"- threads a run: {', '.join(about['threads'])}",
-        f"- {len(records)} runs, {seconds / 3600:.1f} hours of training in all; each in `records.json`",
+        f"- {len(records)} runs, {trained} of them networks, trained in {seconds / 3600:.1f} hours of wall time; "
+        "each, with its learning rate, in `records.json` (trials of other rates are not kept)",
         f"- profile: {about['profile'] or 'none of params.yaml'}; code: {about['code']}",
         f"- data (sha256): {about['data']}",
         f"- parameters: `{json.dumps(about['params'], sort_keys=True)}`",

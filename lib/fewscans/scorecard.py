@@ -126,13 +126,14 @@ def _waiting(r: Row) -> tuple[str, ...]:
 
 
 def counts(rows: list[Row]) -> str:
-    """One sentence: how many rows have which verdict, real data and twins apart."""
+    """One sentence: how many rows have which verdict; real data and twins, papers' claims and our controls apart."""
     parts = []
-    for real, name in ((True, "on real data"), (False, "on twins")):
-        some = [row.verdict for row in rows if row.real is real]
-        found = [f"{some.count(v)} {v}" for v in SYMBOL if some.count(v)]
-        if found:
-            parts.append(f"{name}: {', '.join(found)}")
+    for real, where in ((True, "on real data"), (False, "on twins")):
+        for own, whose in ((False, "claims of papers"), (True, "our own controls")):
+            some = [row.verdict for row in rows if row.real is real and (row.paper == "ours") is own]
+            found = [f"{some.count(v)} {v}" for v in SYMBOL if some.count(v)]
+            if found:
+                parts.append(f"{where}, {whose}: {', '.join(found)}")
     return "; ".join(parts).capitalize() + "." if parts else "No claims."
 
 
@@ -160,9 +161,9 @@ def readme_table(rows: list[Row]) -> str:
     tested = [row for row in rows if row.verdict != "not tested"]
     waiting = {row.id for row in rows} - {row.id for row in tested}
     note = f"{len(waiting)} further claims are not tested yet; `reports/scorecard.md` says why." if waiting else ""
-    by_data: dict[tuple[bool, str, str], list[Row]] = {}
+    by_data: dict[tuple[bool, str, str, bool], list[Row]] = {}
     for row in sorted(tested, key=lambda r: not r.real):  # real data first; else in the order of the claims
-        by_data.setdefault((row.real, row.experiment, row.dataset), []).append(row)
+        by_data.setdefault((row.real, row.experiment, row.dataset, row.paper == "ours"), []).append(row)
     if not by_data:
         return f"No published results yet.\n\n{note}".strip() + "\n"
     verdicts = [verdict for verdict in SYMBOL if verdict != "not tested"]
@@ -171,11 +172,12 @@ def readme_table(rows: list[Row]) -> str:
         f"| --- | {' | '.join('---' for _ in verdicts)} |",
     ]
     folded = []
-    for (real, experiment, dataset), some in by_data.items():
+    for (real, experiment, dataset, own), some in by_data.items():
         name = f"{experiment} on {dataset.removesuffix('-twin')} ({'real' if real else 'twin'})"
+        name += ", our own controls" if own else ", claims of the paper"
         numbers = [str(sum(row.verdict == verdict for row in some)) for verdict in verdicts]
         lines.append(f"| {name} | {' | '.join(numbers)} |")
-        folded += [f"<details><summary>{name}, {len(some)} claims</summary>", "", *table(some), "", "</details>", ""]
+        folded += [f"<details><summary>{name}, {len(some)} rows</summary>", "", *table(some), "", "</details>", ""]
     return "\n".join([counts(rows), "", *lines, "", *folded, note]).strip() + "\n"
 
 

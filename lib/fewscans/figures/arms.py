@@ -40,7 +40,7 @@ LOOKS: dict[str, Look] = {
     "p4-invariant": Look("p4, pooling head", "#CC8400", "P", ":"),
     "p4m-invariant": Look("p4m, pooling head", "#004c78", "P", ":"),
     "Z2-leaky": Look("plain, on the leaky split", "#b03a2e", "s", ":"),
-    "histogram": Look("intensity histogram", "#CC79A7", "d", ":"),
+    "histogram": Look("histogram of values", "#CC79A7", "d", ":"),
     "centre": Look("brightness of the centre", "#b58fc2", "h", ":"),
     "nearest": Look("nearest neighbour", "#8f6a2a", "*", ":"),
     "nearest-leaky": Look("nearest neighbour, on the leaky split", "#d98880", "*", ":"),

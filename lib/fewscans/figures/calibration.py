@@ -53,10 +53,13 @@ def _error(source: Source, arm: str, n: int, adjusted: bool) -> float:
 
 
 def _finding(source: Source, arms, n: int) -> str:
-    before, after = (np.mean([_error(source, arm, n, adjusted) for arm in arms]) for adjusted in (False, True))
-    verb = "falls" if after < before - 0.01 else "grows" if after > before + 0.01 else "hardly changes,"
-    change = f"{verb} from {number(before, 2)} to {number(after, 2)}"
-    return f"the mean calibration error at N = {n:,} {change}, once the prior is corrected"
+    """One clause an arm, for a correction may help one and harm another."""
+    changes = []
+    for arm in arms:
+        before, after = (_error(source, arm, n, adjusted) for adjusted in (False, True))
+        verb = "lowers" if after < before - 0.01 else "raises" if after > before + 0.01 else "hardly changes"
+        changes.append(f"{verb} {look(arm).short}'s calibration error ({number(before, 2)} to {number(after, 2)})")
+    return f"at N = {n:,}, correcting the prior {' and '.join(changes)}"
 
 
 def table(source: Source, arms) -> str:

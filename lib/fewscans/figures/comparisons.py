@@ -208,7 +208,7 @@ def control(source: Source) -> Picture:
     n = min(shared)
     found = {arm: source.score(arm, n) for arm in arms}
     what = source.task.title.removesuffix(" control")
-    title = f"Where {what} is the label: {_chance(found)}"
+    title = f"Synthetic control: where {what} is the label, {_chance(found)}"
     figure, axes = sheet(title, height=1.55 + 0.3 * len(arms), note=source.note)
     panel = axes[0, 0]
     for row, arm in enumerate(arms):

@@ -234,7 +234,8 @@ def by_chance(source: Source) -> str:
     count = len(sides(source)) if len(source.task.methods) > 2 else 0
     if not count:
         return ""
-    return f" {count} comparisons: if nothing were there, {0.025 * count:.1f} would still come out surely ahead."
+    luck = f"{0.025 * count:.1f} would still come out surely ahead, and as many behind"
+    return f" {count} comparisons: if nothing were there, {luck}."
 
 
 def drawn_level(source: Source, arm: str | None = None, baseline: str | None = None, score: str | None = None) -> str:

@@ -27,7 +27,7 @@ def factors(source: Source, methods=None) -> Picture:
     baseline, cases = source.task.baseline, source.task.cases
     found = _found(source, methods)
     title = f"{source.prefix}: at equal updates, {_finding(found, cases)}"
-    figure, axes = sheet(title, height=3.9, note=source.note + " Arrow: cut off by the grid, the truth lies beyond.")
+    figure, axes = sheet(title, height=3.9, note=source.note + " Arrow: on that side the grid gives no bound.")
     panel = axes[0, 0]
     n_all = sorted({n for by_size in found.values() for n in by_size})
     reach = max(source.sizes(baseline))

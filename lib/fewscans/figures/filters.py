@@ -19,7 +19,8 @@ def copies(kernel: Tensor, group: Group, responses: Tensor) -> Picture:
     taps = group.taps(tuple(kernel.shape))
     turned = kernel.flatten().numpy()[taps].reshape(group.order, *kernel.shape)
     title = f"One filter, {group.order} orientations, no new parameter: the dot marks the same weight in each copy"
-    figure, axes = sheet(title, 2, group.order, 2.75, "Above: the kernel turned by each element. Below: what it finds.")
+    note = "Above: the kernel turned by each element. Below: what it finds in the patch of part 1."
+    figure, axes = sheet(title, 2, group.order, 2.75, note)
     span = 1.3 * float(np.abs(turned).max())
     for column, g in enumerate(in_order(group)):
         above, below = axes[:, column]
