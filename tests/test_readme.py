@@ -13,7 +13,7 @@ OPENING = " ".join((ROOT / "README.md").read_text(encoding="utf-8").partition("#
 VERDICTS = {
     row["id"]: row["verdict"]
     for row in json.loads((ROOT / "reports" / "scorecard.json").read_text(encoding="utf-8"))
-    if row["real"] and row["dataset"] in ("luna16-patches", "adrenalmnist3d")
+    if row["dataset"] in ("luna16-patches", "adrenalmnist3d", "luna16-twin")
 }
 
 
@@ -35,6 +35,10 @@ VERDICTS = {
          | {f"shape-oh-beats-plain-n{n}": "inconclusive" for n in (30, 518)}),
         ("Oh is surely behind at 100 and 300",
          {f"shape-oh-beats-plain-n{n}": "contradicted" for n in (100, 300)}),
+        ("D4, D4h and O are ahead of the plain network at 300 candidates, Oh is behind",
+         {f"{g}-beats-plain-n300": "reproduced" for g in ("d4", "d4h", "o")} | {"oh-beats-plain-n300": "contradicted"}),
+        ("at 30 no group is surely ahead",
+         {f"{g}-beats-plain-n30": "inconclusive" for g in ("d4", "o", "oh")} | {"d4h-beats-plain-n30": "contradicted"}),
         ("ten times fewer is contradicted at 30 for D4h and O",
          {"shape-d4h-tenfold-n30": "contradicted", "shape-o-tenfold-n30": "contradicted"}),
     ],
