@@ -226,9 +226,10 @@ def control(source: Source) -> Picture:
 
 
 def _chance(found: dict[str, Estimate]) -> str:
-    blind = [arm for arm, e in found.items() if e.low <= 0.5 <= e.high]
     seeing = [arm for arm, e in found.items() if e.low > 0.5]
-    told = ((seeing, "above chance"), (blind, "at chance"))
+    blind = [arm for arm, e in found.items() if 0.35 <= e.low <= 0.5 <= e.high <= 0.65]
+    unclear = [arm for arm, e in found.items() if e.low <= 0.5 <= e.high and arm not in blind]
+    told = ((seeing, "above chance"), (blind, "at chance"), (unclear, "open, as the seeds differ"))
     parts = [f"{listed([look(arm).label for arm in some])}: {words}" for some, words in told if some]
     return "; ".join(parts) if parts else "all networks below chance"
 

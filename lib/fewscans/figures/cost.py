@@ -74,8 +74,8 @@ def epochs(source: Source, paper: pd.DataFrame, arms=None) -> Picture:
             curve(ours, arm, {n: _drawn(c.ratio) for n, c in by_size.items()}, shift, label=look(arm).short)
     sizes_axis(ours, {n for by_size in made.values() for n in by_size}, f"training {source.task.cases}")
     ours.set_ylabel("epochs / plain CNN's")
-    made = "" if source.real else "synthetic "
-    ours.set_title(f"Ours: {made}{'planar ' if len(source.task.methods) < 3 else ''}{source.task.cases}")
+    kind = "" if source.real else "synthetic "
+    ours.set_title(f"Ours: {kind}{'planar ' if len(source.task.methods) < 3 else ''}{source.task.cases}")
     for arm in (arm for arm in (PAPER_ARMS if len(made) < 3 else GROUPS)[1:] if arm in paper):
         theirs.plot(paper.index, paper[arm] / paper["Z3"], **hollow(arm), label=look(arm).short)
     sizes_axis(theirs, paper.index, "training candidates")
