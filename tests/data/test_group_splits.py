@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewscans.data.group_splits import nested_by_group, split_by_group
+from fewscans.data.group_splits import nested_by_group, split_by_group, uniform_by_label
 from fewscans.errors import DataError
 
 GRID = (12, 25, 50, 100, 150)
@@ -119,3 +119,74 @@ def test_a_split_that_leaves_nobody_to_train_on_is_refused():
         split_by_group(np.arange(5), {"test": 3, "val": 2}, 0)
     with pytest.raises(DataError, match="3 is both in A and in B"):
         split_by_group(np.array([3, 3, 4, 5]), {"test": 1}, 0, np.array(["A", "B", "A", "B"]))
+
+
+def skewed(total=200, seed=0) -> np.ndarray:
+    """Counts, most of them small."""
+    return np.random.default_rng(seed).negative_binomial(1.5, 0.15, total)
+
+
+def unevenness(labels) -> float:
+    """How far the shares of labels below each value are from those of a uniform spread over 0 to 1, at most."""
+    labels = np.sort((labels - labels.min()) / np.ptp(labels))
+    return np.abs(labels - np.linspace(0, 1, len(labels))).max()
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 200))
+@settings(max_examples=60, deadline=None)
+def test_a_uniform_draw_is_n_different_cases_of_the_pool(seed, n):
+    pool = np.random.default_rng(3).permutation(300)[:200]
+    draw = uniform_by_label(skewed(300), n, seed, pool)
+    assert len(draw) == len(set(draw)) == n and np.isin(draw, pool).all()
+    assert np.array_equal(draw, uniform_by_label(skewed(300), n, seed, pool[::-1]))
+
+
+def test_a_uniform_draw_covers_the_range_where_a_random_one_has_mostly_small_labels():
+    labels = skewed()
+    uniform = [labels[uniform_by_label(labels, 25, seed)] for seed in range(20)]
+    random = [labels[nested_by_group(np.arange(200), 25, seed)] for seed in range(20)]
+    assert np.mean([unevenness(draw) for draw in uniform]) < 0.6 * np.mean([unevenness(draw) for draw in random])
+    assert np.mean(uniform) > 1.5 * np.mean(random)
+    assert min(draw.max() for draw in uniform) > 0.8 * labels.max()
+
+
+def test_where_labels_are_even_each_part_of_the_range_gives_one_case():
+    labels = np.random.default_rng(1).permutation(1000)
+    for seed in range(20):
+        parts = np.sort(labels[uniform_by_label(labels, 10, seed)] // 100)
+        assert np.array_equal(parts, np.arange(10))
+
+
+def test_seeds_draw_different_uniform_subsets_even_where_no_two_labels_are_alike():
+    labels = np.random.default_rng(1).exponential(size=400)
+    draws = {frozenset(uniform_by_label(labels, 12, seed).tolist()) for seed in range(20)}
+    assert len(draws) == 20
+
+
+def test_of_equal_labels_the_seed_chooses():
+    drawn = np.concatenate([uniform_by_label(np.repeat([0, 10], 5), 2, seed) for seed in range(200)])
+    assert set(drawn) == set(range(10)) and np.bincount(drawn).min() > 15
+    assert len(set(uniform_by_label(np.full(6, 3), 6, 0))) == 6
+
+
+def test_a_uniform_draw_that_parts_a_person_is_refused():
+    labels, person = np.array([0, 1, 9, 10]), np.array(["a", "b", "c", "c"])
+    with pytest.raises(DataError, match="has some cases of c, not all"):
+        uniform_by_label(labels, 2, 0, groups=person)
+    assert len(uniform_by_label(labels, 4, 0, groups=person)) == 4
+    assert len(uniform_by_label(labels, 2, 0, candidates=np.array([0, 1]), groups=person)) == 2
+
+
+@pytest.mark.parametrize(
+    "labels, n, pool, words",
+    [
+        (np.arange(5), 0, None, "from 1 to 5"),
+        (np.arange(5), 4, [0, 1, 2], "4 cases is impossible: n must be from 1 to 3"),
+        (np.array([0, np.nan]), 1, None, "not all finite"),
+        (np.zeros((4, 2)), 1, None, r"labels are \(4, 2\)"),
+        (np.arange(5), 1, [0, 7], "from 0 to 4"),
+    ],
+)
+def test_impossible_uniform_draws_are_refused(labels, n, pool, words):
+    with pytest.raises(DataError, match=words):
+        uniform_by_label(labels, n, 0, None if pool is None else np.array(pool))

@@ -81,6 +81,46 @@ def split_by_group(
     return split
 
 
+def uniform_by_label(
+    labels: np.ndarray, n: int, seed: int, candidates: np.ndarray | None = None, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw n cases whose labels are spread about evenly, where a random draw would hold mostly the common ones.
+
+    The paper picked its training scans of perivascular spaces by hand, "pseudo-uniform" in the count, and does not say
+    how. Here n evenly spaced targets, one in each n-th of the range of the labels, each get the case nearest to them
+    that is not taken yet. The seed decides where in its n-th each target lies (the same place for all), in which order
+    the targets choose, and between cases equally near. Draws of one seed are not nested.
+    Args:    labels: (total,), of the whole data set.   candidates: (k,) indices to draw from; else all.
+             groups: (total,) the persons, if a person may have several cases: then each draw is checked.
+    Returns: (n,) indices into `labels`, in the order chosen.
+    Raises:  DataError for labels that are not finite, an n below 1 or above what there is, a draw that has some but
+             not all cases of a person.
+    """
+    labels = np.asarray(labels, np.float64)
+    pool = _pool(np.arange(len(labels)) if groups is None else np.asarray(groups), candidates)
+    if labels.ndim != 1 or not np.isfinite(labels).all():
+        raise DataError(f"labels are {labels.shape}, or not all finite; there is one number a case, (n,)")
+    if not 1 <= n <= len(pool):
+        raise DataError(f"a subset of {n} cases is impossible: n must be from 1 to {len(pool)}, all there are")
+    rng = np.random.default_rng(seed)
+    low, high = labels[pool].min(), labels[pool].max()
+    targets = rng.permutation(low + (high - low) * (np.arange(n) + rng.random()) / n)
+    left = rng.permutation(pool)  # of cases equally near, the first here is taken
+    drawn = []
+    for target in targets:
+        nearest = np.abs(labels[left] - target).argmin()
+        drawn.append(left[nearest])
+        left = np.delete(left, nearest)
+    drawn = np.array(drawn)
+    if groups is not None:
+        parted = np.intersect1d(np.asarray(groups)[drawn], np.delete(groups, drawn))
+        if parted.size:
+            raise DataError(
+                f"a draw of {n} cases has some cases of {parted[0]}, not all; draw from one case of each person"
+            )
+    return drawn
+
+
 def _through(order: Sequence[np.ndarray], sizes: Sequence[int]) -> list[np.ndarray] | None:
     """The groups, taken in order, such that their numbers add up to each size in turn; None if they do not."""
     taken: list[np.ndarray] = []
