@@ -22,11 +22,23 @@ from fewscans.stats.scores import score
 
 KINDS = ("value", "ordering", "ratio", "invariance")
 SIDES = ("above", "at least", "below", "at most")
+COMPARISONS = ("data_efficiency:", "seed_spread:")  # metrics of two arms, before the name of a score
 _RUN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 _GROUP = "(Z2|p4m|p4|Z3|D4h|D4|Oh|O)"
-_ARM = re.compile(
-    rf"{_GROUP}(-(compute|wide|long|sham|invariant|leaky|shuffled|tta-{_GROUP}))?|(histogram|centre|volume|nearest)(-leaky)?"
-)
+_SET = r"hydra-(2|4|8)"
+ARMS = {  # an experiment's arms, and what they are in words
+    "gcnn": (
+        rf"{_GROUP}(-(compute|wide|long|sham|invariant|leaky|shuffled|tta-{_GROUP}))?"
+        r"|(histogram|centre|volume|nearest)(-leaky)?",
+        "an arm is a group such as p4m, or p4m-compute, Z2-tta-p4m",
+    ),
+    "hydranet": (
+        r"base(-compute)?(-(uniform|unseen))?|base-(mae|centred|dropout)"
+        rf"|{_SET}(-(p0|p30|p50|replacement|mae|centred|fixed|permuted|uniform|unseen|black))?"
+        r"|mixup|c-mixup|mean|histogram|crop",
+        "an arm is base, or one with sets such as hydra-4, or base-compute, hydra-4-fixed",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,9 @@ class Test:
     What is measured: the metric of `arm` at `n_train`; with `baseline`, the difference to it (at
     `n_train_baseline`, or the same size); with `minus_n_train`, that difference minus the one at this other size.
     Metrics: a score ("auc", "sensitivity@0.05", "brier"; where candidates are to be found in scans, "froc", "froc@1",
-    "malignant_in_top@250": `stats.scores`); "data_efficiency:<score>", how many times more data the baseline needs;
-    "epochs_to_baseline", epochs until the baseline's best validation loss over the baseline's own.
+    "malignant_in_top@250"; of a number, "icc", "icc:C", "mse", "mae": `stats.scores`); "data_efficiency:<score>", how
+    many times more data the baseline needs; "seed_spread:<score>", the score's standard deviation over seeds over the
+    baseline's; "epochs_to_baseline", epochs until the baseline's best validation loss over the baseline's own.
     What decides: `line` and the `claimed` side of it; or `line` and `margin`, for what should lie within line ±
     margin.
     """
@@ -72,6 +85,9 @@ class Test:
         where = f"at N = {self.n_train}"
         if self.metric.startswith("data_efficiency:"):
             what = f"factor of {self.arm} over {self.baseline} {where}"
+        elif self.metric.startswith("seed_spread:"):
+            score_of = self.metric.partition(":")[2]
+            what = f"standard deviation of {score_of} over seeds: {self.arm} / {self.baseline} {where}"
         elif self.metric == "epochs_to_baseline":
             what = f"epochs of {self.arm} to the best of {self.baseline} {where}, ratio"
         elif self.minus_n_train is not None:
@@ -81,6 +97,8 @@ class Test:
             what = f"{self.metric}: {self.arm} - {self.baseline}{other} {where}"
         else:
             what = f"{self.metric} of {self.arm} {where}"
+        if self.split != "test":
+            what += f" ({self.split})"
         side = f"within {self.line:g} ± {self.margin:g}" if self.margin is not None else f"{self.claimed} {self.line:g}"
         return f"{what}: {side}"
 
@@ -219,20 +237,25 @@ def _test(run: str, entry: object, kind: str, where: str) -> Test:
         raise ClaimsError(
             f"{where}: {run!r} is no run; runs are called <experiment>-<dataset>, or <experiment>-<dataset>-twin"
         )
+    experiment = run.partition("-")[0]
+    pattern, hint = ARMS.get(experiment) or ("|".join(p for p, _ in ARMS.values()), "no experiment has it")
     for key in ("arm", "baseline"):
-        if test.get(key) is not None and not _ARM.fullmatch(test[key]):
-            raise ClaimsError(
-                f"{where}: unknown {key} {test[key]!r}; an arm is a group such as p4m, or p4m-compute, Z2-tta-p4m"
-            )
+        if test.get(key) is not None and not re.fullmatch(pattern, test[key]):
+            raise ClaimsError(f"{where}: unknown {key} {test[key]!r}; {hint}")
+    least = 1 if experiment == "hydranet" else 2  # a balanced training set holds two cases or more
     for key in ("n_train", "n_train_baseline", "minus_n_train"):
-        if test.get(key) is not None and test[key] < 2:
-            raise ClaimsError(f"{where}: {key} is {test[key]}; a balanced training set holds two cases or more")
+        if test.get(key) is not None and test[key] < least:
+            raise ClaimsError(f"{where}: {key} is {test[key]}; a training set of {experiment} holds {least} or more")
+    compared = test["metric"].startswith(COMPARISONS)
     if test["metric"] != "epochs_to_baseline":
         try:
-            score(test["metric"].removeprefix("data_efficiency:"))
+            score(test["metric"].partition(":")[2] if compared else test["metric"])
         except ValueError as error:
             raise ClaimsError(f"{where}: unknown metric {test['metric']!r} ({error})") from None
-    needs = test["metric"] == "epochs_to_baseline" or test["metric"].startswith("data_efficiency:")
+    needs = test["metric"] == "epochs_to_baseline" or compared
+    for key in ("n_train_baseline", "minus_n_train"):
+        if needs and test.get(key):
+            raise ClaimsError(f"{where}: {test['metric']} has no {key}; it compares two arms at one size")
     if (needs or kind == "ratio" or test.get("minus_n_train") or test.get("n_train_baseline")) and not test.get(
         "baseline"
     ):
