@@ -246,7 +246,7 @@ class Resampled:
     def joint(self, keys: list[tuple[str, int]]) -> Joint:
         members = [self.cell(*key) for key in keys]
         for other in members[1:]:
-            _same(members[0], other)
+            same_cases(members[0], other)
         n_groups = len(self._bound(members[0])[0].groups)
         if len(members[0].seeds) < 2:
             raise ValueError(
@@ -283,7 +283,8 @@ class Resampled:
         return bound, self._weights[key]
 
 
-def _same(one: Cell, other: Cell) -> None:
+def same_cases(one: Cell, other: Cell) -> None:
+    """Raises ValueError naming what keeps two cells from being paired: seeds, test cases, groups or targets."""
     lacks = [
         f"{cell} lacks seed{'s' if len(gone) > 1 else ''} {', '.join(map(str, gone))}"
         for cell, gone in (

@@ -1,0 +1,111 @@
+"""Does one method's score vary less over seeds than another's? The ratio of two standard deviations, with its interval.
+
+Arms share seeds, so their scores come in pairs, and two spreads of paired numbers are compared by the test of Pitman
+(Biometrika 31:9-12, 1939) and Morgan (Biometrika 31:13-19, 1939): the ratio of the standard deviations is rho exactly
+if the sums x + rho y and the differences x - rho y are uncorrelated. The ratios that the test of that correlation, with
+S - 2 degrees of freedom, does not refuse are
+
+    s_x / s_y · exp( ± arcosh(K) / 2 ),   K = 1 + 2 (1 - r²) t² / (S - 2),   r the correlation of x and y,
+
+exact for scores that are jointly normal over seeds. Networks that share nothing are compared by the F ratio.
+
+Both are weak. Of 5 seeds without correlation, the ratio must lie beyond 4 or below 1/4 to differ surely from 1; the
+paper on regression from sums (Dubost et al., MICCAI 2019) has 0.02 against 0.12 over three trainings each, and 6 is not
+quite enough for the F ratio of three and three. And unlike a test of means, neither becomes right for scores that are
+far from normal: a seed that never learned makes a spread, whatever the other four did.
+
+The test patients are held: this is the spread of scores on the test set at hand, as in `Spread.seed_variance`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from fewscans.stats.estimate import Estimate
+from fewscans.stats.intervals import resampled
+from fewscans.stats.resample import same_cases
+
+_MOST = 10_000  # seeds beyond which "more" is no advice
+
+
+def spread_ratio(scores, scores_baseline, level: float = 0.95) -> Estimate:
+    """Standard deviation of `scores` over that of `scores_baseline`, below 1 where the former vary less.
+
+    scores, scores_baseline: (S,) with the same seeds in the same order. Equal scores give 1, surely. Raises ValueError
+    for other shapes, numbers that are not finite, fewer than 3 seeds, and scores that do not vary at all.
+    """
+    ratio, r, n = _moments(scores, scores_baseline)
+    half = _half(r, n, level)
+    return Estimate(ratio, ratio * math.exp(-half), ratio * math.exp(half), level)
+
+
+def independent_ratio(sd: float, sd_baseline: float, n: int, n_baseline: int, level: float = 0.95) -> Estimate:
+    """The same for a paper that prints two standard deviations, of n and n_baseline trainings that share nothing: by
+    the F ratio, exact for normal scores. Raises ValueError for a deviation not above 0, or fewer than 2 trainings.
+    """
+    if not (0 < sd < math.inf and 0 < sd_baseline < math.inf) or min(n, n_baseline) < 2:
+        raise ValueError(
+            f"needs two standard deviations above 0 of 2 trainings or more, got {sd} of {n} and {sd_baseline} of "
+            f"{n_baseline}"
+        )
+    low, high = stats.f.ppf([(1 - level) / 2, (1 + level) / 2], n - 1, n_baseline - 1)
+    ratio = sd / sd_baseline
+    return Estimate(ratio, ratio / math.sqrt(high), ratio / math.sqrt(low), level)
+
+
+def seeds_needed(scores, scores_baseline, line: float = 1.0, level: float = 0.95) -> int | None:
+    """How many seeds would bring `line` out of the interval of `spread_ratio`, if ratio and correlation stay what they
+    are; None: no number up to 10,000 would.   line: above 0. Raises ValueError as `spread_ratio`.
+    """
+    ratio, r, _ = _moments(scores, scores_baseline)
+    distance = abs(math.log(ratio / line)) if line > 0 else math.inf
+    n = 3
+    while n <= _MOST:
+        if _half(r, n, level) < distance:
+            return n
+        n += max(1, n // 20)
+    return None
+
+
+def seed_spread(predictions, arm: str, baseline: str, n_train: int, score="icc", split="test", level=0.95) -> Estimate:
+    """`spread_ratio` of two arms of a prediction table, or of a `Resampled` one (whose score and split then count).
+
+    Raises ValueError naming what is missing or does not vary: an arm, the size, seeds, test cases that differ.
+    """
+    return spread_ratio(*paired_scores(predictions, arm, baseline, n_train, score, split), level)
+
+
+def paired_scores(predictions, arm, baseline, n_train, score="icc", split="test") -> tuple[np.ndarray, np.ndarray]:
+    """(S,) scores of the arm and (S,) of the baseline with the same seeds, on the same test cases."""
+    table = resampled(predictions, score, split, arms={arm, baseline}, n_train=[n_train])
+    one, other = table.cell(arm, n_train), table.cell(baseline, n_train)
+    same_cases(one, other)
+    return table.values(arm, n_train), table.values(baseline, n_train)
+
+
+def _moments(scores, scores_baseline) -> tuple[float, float, int]:
+    """Ratio of the standard deviations, correlation, number of seeds."""
+    x, y = (np.asarray(values, dtype=float) for values in (scores, scores_baseline))
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"scores are (S,) twice, paired by seed; got {x.shape} and {y.shape}")
+    if len(x) < 3:
+        raise ValueError(f"a ratio of spreads over paired seeds needs at least 3 seeds, got {len(x)}")
+    for name, values in (("scores", x), ("scores of the baseline", y)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"the {name} hold {values[~np.isfinite(values)][0]}")
+        if np.ptp(values) <= 1e-12 * max(np.abs(values).max(), 1e-300):
+            raise ValueError(
+                f"the {name} are {values[0]:g} with each of {len(x)} seeds; what does not vary has no ratio"
+            )
+    x, y = x - x.mean(), y - y.mean()
+    sd_x, sd_y = math.sqrt(x @ x), math.sqrt(y @ y)
+    return sd_x / sd_y, float(np.clip(x @ y / (sd_x * sd_y), -1, 1)), len(x)
+
+
+def _half(r: float, n: int, level: float) -> float:
+    """Half the interval's width in the logarithm of the ratio."""
+    t = stats.t.ppf((1 + level) / 2, n - 2)
+    return math.acosh(1 + 2 * (1 - r**2) * t**2 / (n - 2)) / 2
