@@ -13,10 +13,12 @@ import numpy as np
 from fewscans.twins.space import Grid, refined, smooth_noise
 
 CORTEX_MM = 3.0
-PLAN_MM = 4.0
 FOLDS_MM = 16.0  # sulci reach so deep below the brain's surface
-# A lateral ventricle as a line, (x, y, z, radius) mm: frontal horn, body, atrium, occipital horn; then the temporal horn
-VENTRICLE = ((11, 33, 4, 2.5), (8, 20, 11, 4.6), (8, -4, 17, 3.6), (13, -26, 15, 4.4), (22, -42, 7, 5.6), (21, -62, 3, 2))
+PLAN_MM = 4.0  # the grid on which smooth shapes are worked out
+# A lateral ventricle as a line, (x, y, z, radius) mm: frontal horn, body, atrium, occipital horn
+VENTRICLE = (
+    (11, 33, 4, 2.5), (8, 20, 11, 4.6), (8, -4, 17, 3.6), (13, -26, 15, 4.4), (22, -42, 7, 5.6), (21, -62, 3, 2),
+)  # fmt: skip
 TEMPORAL_HORN = ((24, -40, 3, 4), (33, -27, -12, 2.2), (30, -8, -18, 1.6))
 HORNS = ((12, 36, 4), (22, -58, 4))  # x y z mm: where caps sit
 # Deep grey matter, ellipsoids: x y z of the middle, then half axes, mm: thalamus, putamen with pallidum
@@ -112,7 +114,7 @@ def share(depth: np.ndarray, width: float) -> np.ndarray:
 
 
 def _placed(grid: Grid, person: Person, bends) -> tuple[np.ndarray, ...]:
-    """z, y and |x| in the head of each voxel, (Z, Y, X) float32 each; bends keep the halves from mirroring each other."""
+    """z, y and |x| in the head of each voxel, (Z, Y, X) each; bends keep the halves from being mirror images."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(person.tilt), np.sin(person.tilt)
     turn = (
         np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])

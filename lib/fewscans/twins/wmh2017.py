@@ -1,8 +1,9 @@
 """A synthetic stand-in for the WMH challenge: FLAIR heads of three sites with their hyperintensities, in its layout.
 
-The head is in brain.py, what is ill in it in lesions.py, the scanner in flair.py. Grids, voxels and how much each site's
-people have are the published ones; all else is set by hand after the look of such images, never after a score. How
-often the challenge's people have other pathology we do not know: it is in three of ten scans here, mostly a few ml.
+The head is in brain.py, what is ill in it in lesions.py, the scanner in flair.py. Grids, voxels and how much each
+site's people have are the published ones; all else is set by hand after the look of such images, never after a score.
+How often the challenge's people have other pathology we do not know: it is in three of ten scans here, of a few ml to
+some tens.
 
 Each voxel is the mean of finer places, so that one of 6 x 8 x 8 mm shows a focus of 4 mm as a faint one. Labelled are
 the voxels with most hyperintensity in them, as many as have its volume. In the published voxels that is nearly the
@@ -26,7 +27,7 @@ from fewscans.twins import brain, flair, lesions
 from fewscans.twins.cases import check_whole
 from fewscans.twins.space import Grid
 
-# Voxels of the published grid that are one of the twin's (z, y, x), by site, and the parts each of the twin's is drawn in
+# How many voxels of the published grid are one of the twin's (z, y, x), by site; in how many parts each one is drawn
 GRIDS = {
     "coarse": ({"Utrecht": (2, 8, 8), "Singapore": (2, 8, 8), "Amsterdam GE3T": (2, 8, 6)}, (3, 3, 3)),
     "medium": ({"Utrecht": (2, 5, 5), "Singapore": (2, 5, 5), "Amsterdam GE3T": (2, 5, 4)}, (3, 2, 2)),
@@ -222,7 +223,7 @@ def _write_case(job: tuple[Path, WmhSpec, str, int]) -> None:
 
 
 def _save(file: Path, array: np.ndarray, case: Case) -> None:
-    """A NIfTI file whose voxels run to the left, the back and the head, as the challenge's do; without a clock in it."""
+    """A NIfTI file whose voxels run to the left, the back and the head, as the challenge's do; without a clock."""
     import nibabel
 
     z, y, x = case.spacing_mm
