@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fewscans.data import lidc_nodules, luna16, luna16_patches, medmnist3d, msd, wmh2017
+from fewscans.data import lidc_nodules, luna16, luna16_patches, medmnist3d, msd, pvs, wmh2017
 from fewscans.errors import DataError
 
 
@@ -130,10 +130,12 @@ DATASETS: Mapping[str, Dataset] = {
 }
 
 
-# Twins of no public data set: controls, written in the layout of the one they belong to.
+# Twins of no public data set: controls, written in the layout of the one they belong to, and `pvs`, whose real scans
+# are private. VALDO's task 1 (MICCAI 2021) is the public set nearest to these; we could not verify its file names.
 CONTROLS: Mapping[str, Callable[[Path], Any]] = {
     "orientation": luna16_patches.read,
     "handedness": partial(medmnist3d.read, name="adrenalmnist3d"),
+    "pvs": pvs.numbered,
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fewscans.errors import DataError
-from fewscans.twins import handedness, luna16, luna16_patches, orientation
+from fewscans.twins import handedness, luna16, luna16_patches, orientation, pvs, wmh2017
 
 
 class Twin(NamedTuple):
@@ -32,6 +32,8 @@ TWINS: Mapping[str, Twin] = {
     "orientation": Twin(orientation.write, orientation.OrientationSpec, "luna16-patches"),
     "luna16": Twin(luna16.write, luna16.Luna16Spec, "luna16"),
     "handedness": Twin(handedness.write, handedness.HandednessSpec, "adrenalmnist3d"),
+    "pvs": Twin(pvs.write, pvs.PvsSpec, "pvs"),
+    "wmh2017": Twin(wmh2017.write, wmh2017.WmhSpec, "wmh2017"),
 }
 
 

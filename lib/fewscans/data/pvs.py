@@ -1,0 +1,206 @@
+"""Enlarged perivascular spaces of the basal ganglia: T2 images, the region's mask, and how many an expert counted.
+
+The paper's scans (Rotterdam, 2017 persons) are private and no public set has their layout, so this one is our own:
+
+    <root>/counts.csv                         columns case, count and, where a person has several scans, group
+    <root>/<case>/T2.nii.gz                   a case's folder is named sub-..., such as sub-0001
+    <root>/<case>/basal_ganglia.nii.gz        not 0 in the region, as FreeSurfer or a like program finds it
+
+Public scans with such counts are those of task 1 of the VALDO challenge (MICCAI 2021, arXiv 2208.07167; registration
+at valdo.grand-challenge.org), some of them from the same study. We had no copy of it and could not verify its file
+names, so there is no reader of them: bring them into the layout above.
+
+Preprocessing as in Dubost et al., MICCAI 2019: the mask, smoothed by a Gaussian of 2 voxels, is multiplied with the
+image, which is then cropped about the mask. The crop's size, and how intensities are brought to [0, 1], it does not
+say. Here the scale is set by what the crop would show without the mask: ventricle and furrows are nearly always in it,
+so 1 is fluid. Were it set after the mask, 1 would be the brightest thing in the region, which is what is to be counted
+in one person and plain grey matter in another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fewscans.data import group_splits, nifti
+from fewscans.data.group_splits import split_by_group
+from fewscans.data.numbered import NumberedScans, digest, kept, quantised
+from fewscans.errors import DataError
+
+COUNTS, IMAGE, MASK = "counts.csv", "T2.nii.gz", "basal_ganglia.nii.gz"
+CASES = "sub-*"
+
+SIZE = (12, 24, 24)  # z y x voxels: the region in the twin's coarse grid
+SIGMA = 2.0  # voxels, the paper's, of about 0.5 mm in plane; on voxels of 1 mm and more, 1 is nearer to it
+TRUNCATE = 4.0  # a Gaussian ends after so many sigma
+HELD_OUT = {"test": 2 / 3, "val": 1 / 12}  # of the persons: of 240, 160 and 20, and 60 to train on
+SPLIT_SEED = 2019
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """The cases of a copy, as files."""
+
+    path: Path
+    cases: pd.DataFrame  # case ("sub-0001", ascending), count (int64), group (str), image, mask (Path)
+
+    def read(self, row: int) -> tuple[nifti.Volume, nifti.Volume]:
+        """Image and mask (int16) of one case.
+
+        Raises:  DataError naming the file: whatever fewscans.data.nifti refuses (such as four axes, or NaN), image and
+                 mask on different grids, a mask without a voxel.
+        """
+        image, mask = (read(self.cases[what].iloc[row]) for read, what in READERS)
+        nifti.same_grid(image, mask)
+        if not mask.array.any():
+            raise DataError(f"{mask.path}: is 0 everywhere; it must mark the basal ganglia, so segment the case again")
+        return image, mask
+
+
+READERS = ((nifti.read, "image"), (nifti.read_mask, "mask"))
+
+
+def find_cases(folder: Path | str) -> Counted:
+    """Match the cases' folders to their counts.
+
+    Raises:  DataError for a folder without cases or without a table of counts, a case that has no count, no image or no
+             mask, a count without a case, a case counted twice, a count that is no whole number from 0 on.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; name the one that holds {COUNTS} and a folder for each case")
+    there = {path.name: path for path in sorted(folder.glob(CASES)) if path.is_dir()}
+    if not there:
+        raise DataError(f"{folder}: holds no cases; each is a folder named {CASES} with {IMAGE} and {MASK}")
+    table = _counts(folder / COUNTS)
+    for names, others, what in (
+        (there, set(table["case"]), f"is not in {folder / COUNTS}; count it, or take it away"),
+        (table["case"], set(there), f"is in {COUNTS}, but there is no such folder; copy it, or remove its row"),
+    ):
+        alone = sorted(set(names) - others)
+        if alone:
+            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+            raise DataError(f"{folder / alone[0]}: {what}{more}")
+    for name in (IMAGE, MASK):
+        absent = [case for case, path in there.items() if not (path / name).is_file()]
+        if absent:
+            raise DataError(f"{there[absent[0]] / name}: no such file; a case has {IMAGE} and {MASK}, copy it again")
+    table = table.sort_values("case", ignore_index=True)
+    table["image"] = [there[case] / IMAGE for case in table["case"]]
+    table["mask"] = [there[case] / MASK for case in table["case"]]
+    return Counted(folder, table)
+
+
+def numbered(
+    folder: Path | str,
+    size: tuple[int, int, int] = SIZE,
+    sigma: float = SIGMA,
+    held_out: Mapping[str, float] = HELD_OUT,
+    cache: Path | str | None = None,
+) -> NumberedScans:
+    """Images of the basal ganglia alone, cut about the middle of their mask, in [0, 1], with the count.
+
+    Args:    size: (D, H, W) voxels; beyond the image is its lowest intensity.
+             sigma: of the mask's smoothing, in voxels; 0 for none.
+             held_out: split → how many persons, or below 1 the share of them; the others are to train on.
+             cache: a folder to keep the cut scans in; else they are cut every time.
+    Returns: numbers from 0 on, in the unit "count". `about` has region_ml, the volume of the mask, and inside, the
+             share of it that the crop shows.
+    Raises:  DataError as `find_cases` and `Counted.read`, for an image that is even throughout the region, and for too
+             few persons.
+    """
+    if min(size) < 1 or not 0 <= sigma < math.inf:
+        raise ValueError(f"size {size} and sigma {sigma}: three sides of at least 1, and a sigma of 0 or more voxels")
+    found = find_cases(folder)
+    files = [*found.cases["image"], *found.cases["mask"], found.path / COUNTS]
+    settings = {"size": size, "sigma": sigma, "held_out": dict(held_out), "seed": SPLIT_SEED}
+    settings["data"] = digest(files, found.path, {})
+    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    split = _split(found.cases["group"].to_numpy(str), held_out)
+    code = (nifti.__file__, group_splits.__file__, __file__)
+    return kept(cache, fingerprint, found.path, code, lambda: _cut(found, size, sigma, split, fingerprint))
+
+
+def region(image: np.ndarray, mask: np.ndarray, size: tuple[int, int, int], sigma: float) -> np.ndarray:
+    """An image cut about the middle of a mask and scaled to [0, 1], times the smoothed mask.
+
+    Args:    image: (D, H, W).   mask: (D, H, W) bool, some of it True.
+    Returns: (*size) float32. The middle is the mask's centre of mass.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    centre = np.argwhere(mask).mean(axis=0)
+    margin = math.ceil(TRUNCATE * sigma)  # of a whole head only what can matter is smoothed
+    wide = nifti.crop(mask.astype(np.float32), centre, tuple(side + 2 * margin for side in size))
+    soft = gaussian_filter(wide, sigma, mode="constant", truncate=TRUNCATE) if sigma else wide
+    inner = tuple(slice(margin, margin + side) for side in size)
+    return nifti.unit(nifti.crop(image, centre, size, outside=image.min())) * soft[inner]
+
+
+def _cut(
+    found: Counted, size: tuple[int, int, int], sigma: float, split: np.ndarray, fingerprint: str
+) -> NumberedScans:
+    images, spacing, rows = [], [], []
+    for row in range(len(found.cases)):
+        image, mask = found.read(row)
+        seen = mask.array > 0
+        product = region(image.array, seen, size, sigma)
+        if not product.max() > 0:
+            raise DataError(f"{image.path}: shows one intensity throughout the basal ganglia; copy it again")
+        images.append(quantised(product))
+        spacing.append(image.spacing_mm)
+        inside = nifti.crop(seen, np.argwhere(seen).mean(axis=0), size).sum() / seen.sum()
+        rows.append({"region_ml": seen.sum() * mask.voxel_ml, "inside": inside})
+    return NumberedScans(
+        images=np.stack(images),
+        number=found.cases["count"].to_numpy(np.float64),
+        unit="count",
+        spacing_mm=np.array(spacing),
+        case=found.cases["case"].to_numpy(str),
+        group=found.cases["group"].to_numpy(str),
+        split=split,
+        about=pd.DataFrame(rows),
+        fingerprint=fingerprint,
+        path=found.path,
+    )
+
+
+def _split(group: np.ndarray, held_out: Mapping[str, float]) -> np.ndarray:
+    people = len(np.unique(group))
+    wanted = {split: max(1, round(n * people)) if n < 1 else int(n) for split, n in held_out.items()}
+    return split_by_group(group, wanted, SPLIT_SEED)
+
+
+def _counts(file: Path) -> pd.DataFrame:
+    """The table, checked: case (str), count (int64), group (str; the case itself where the table has none)."""
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; it is a table with the columns case and count")
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:  # pandas' errors of parsing, and of decoding, are ValueErrors
+        cause = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(f"{file}: cannot be read as a table ({cause}); save it as CSV in UTF-8") from error
+    absent = [name for name in ("case", "count") if name not in table]
+    if absent:
+        raise DataError(f"{file}: column '{absent[0]}' is missing; it has case, count and, if need be, group")
+    table = table[["case", "count", "group"] if "group" in table else ["case", "count"]].map(str.strip)
+    twice = table["case"][table["case"].duplicated()]
+    if len(twice):
+        raise DataError(f"{file}: {twice.iloc[0]} is there twice; a case has one count, remove the other row")
+    wrong = table[~table["count"].str.fullmatch("[0-9]{1,6}")]
+    if len(wrong):
+        case, count = wrong.iloc[0][["case", "count"]]
+        told = f"the count of {case} is {count!r}" if count else f"{case} has no count"
+        raise DataError(f"{file}: {told}; it must be a whole number from 0 on")
+    if "group" in table and not table["group"].all():
+        raise DataError(f"{file}: {table['case'][table['group'] == ''].iloc[0]} has no group; name the person, or drop "
+                        "the column if every scan is of another")  # fmt: skip
+    table["count"] = table["count"].astype(np.int64)
+    return table if "group" in table else table.assign(group=table["case"])
