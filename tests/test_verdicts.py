@@ -178,9 +178,80 @@ def test_nodules_found_decide_as_well_as_areas():
     assert open_one.verdict == "contradicted" and open_one.estimate.value == 0
 
 
+def numbers(skill, seeds=6, cases=80, seed_sd=0.02, rng=0, unit=1.0):
+    """Predictions of a number for cells {(arm, N): error in units of the label's spread}, pairs of cases in a group;
+    each seed's error is a little larger or smaller, by `seed_sd`, a number or one for each arm.
+    """
+    rng = np.random.default_rng(rng)
+    y, hard = 20 + 5 * rng.normal(size=cases), rng.normal(size=cases)
+    tables = []
+    for (arm, n), error in skill.items():
+        for seed in range(seeds):
+            own = error + (seed_sd[arm] if isinstance(seed_sd, dict) else seed_sd) * rng.normal()
+            p = y + 5 * own * (0.8 * hard + 0.6 * rng.normal(size=cases))
+            cell = {"arm": arm, "n_train": n, "seed": seed, "split": "test"}
+            case = {"case": [f"c{i:03d}" for i in range(cases)], "group": [f"g{i // 2:02d}" for i in range(cases)]}
+            tables.append(pd.DataFrame(cell | case | {"target": unit * y, "prediction": unit * p}))
+    return pd.concat(tables, ignore_index=True)
+
+
+SUMS = {("base", n): 2.4 / math.log(n) for n in (12, 25, 50, 100, 150)}
+SUMS |= {("hydra-4", n): 2.4 / math.log(2.5 * n) for n in (12, 25)} | {("hydra-4", 150): 0.6, ("mean", 25): 1.0}
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6])
+def test_numbers_are_judged_by_their_own_scores_in_any_unit(unit):
+    """Agreement above, errors below; a smaller error counts as better in a factor, too."""
+    tables = Tables(numbers(SUMS, unit=unit), history({"base": [1]}), 300)
+    of = {"arm": "hydra-4", "baseline": "base", "n_train": 25}
+    for metric, claimed, other in (("icc", "above", "below"), ("icc:C", "above", "below"), ("mse", "below", "above"),
+                                   ("mae", "below", "above")):  # fmt: skip
+        assert evaluate(test_of(metric=metric, claimed=claimed, **of), tables).verdict == "reproduced", metric
+        assert evaluate(test_of(metric=metric, claimed=other, **of), tables).verdict == "contradicted", metric
+        alone = evaluate(test_of(metric=metric, claimed=claimed, **of | {"baseline": None}), tables).estimate
+        assert alone.low >= 0 and (alone.high <= 1 or metric in ("mse", "mae")), metric
+        for n in (12, 25):
+            factor = {"metric": f"data_efficiency:{metric}", "claimed": "at least", **of, "n_train": n}
+            outcome = evaluate(test_of(line=1.5, **factor), tables)
+            assert outcome.verdict == "reproduced" and 2 < outcome.estimate.value < 4, (metric, outcome)
+        assert evaluate(test_of(line=10.0, **factor | {"n_train": 12}), tables).verdict == "contradicted"
+    far = evaluate(test_of(metric="data_efficiency:icc", line=40.0, **of | {"claimed": "at least"}), tables)
+    assert far.verdict == "contradicted"  # the grid ends at a factor of 6, but this one is surely smaller than 40
+    shrinks = evaluate(test_of(metric="icc", minus_n_train=150, **of), tables)
+    assert shrinks.verdict == "reproduced" and shrinks.estimate.value > 0.05
+    near = evaluate(test_of(metric="icc", claimed=None, margin=0.02, **of | {"baseline": "hydra-4"}), tables)
+    assert near.verdict == "reproduced" and near.estimate.value == 0
+
+
+def test_a_factor_past_the_grid_is_not_tested():
+    better = Tables(numbers(SUMS | {("hydra-4", 25): 0.3}), history({"base": [1]}), 300)
+    of = {"arm": "hydra-4", "baseline": "base", "n_train": 25, "metric": "data_efficiency:icc", "claimed": "at least"}
+    outcome = evaluate(test_of(line=40.0, **of), better)
+    assert outcome.verdict == "not tested" and "reach a factor of 6 at N = 25, short of 40" in outcome.reason
+
+
+def test_spreads_over_seeds_are_compared_and_an_open_one_says_how_weak_it_is():
+    test = test_of(arm="hydra-4", baseline="base", n_train=25, metric="seed_spread:icc", line=1.0, claimed="below")
+    cells = {("hydra-4", 25): 0.6, ("base", 25): 0.6}
+
+    def found(own, **options):
+        tables = Tables(numbers(cells, seed_sd={"hydra-4": own, "base": 0.2}, **options), history({"base": [1]}), 300)
+        return evaluate(test, tables)
+
+    sure = found(0.01, seeds=8)
+    assert sure.verdict == "reproduced" and sure.seeds == 8 and sure.estimate.high < 0.6 and sure.reason == ""
+    assert found(2.0, seeds=8).verdict == "contradicted"
+    weak = found(0.1, seeds=5, rng=1)
+    assert weak.verdict == "inconclusive" and weak.estimate.low < 1 < weak.estimate.high
+    assert "seeds would settle it, if ratio and correlation stay (now 5)" in weak.reason
+    few = found(0.1, seeds=2)
+    assert few.verdict == "not tested" and "needs at least 3 seeds, got 2" in few.reason
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        ({"metric": "seed_spread:auc", "baseline": "p4"}, "no predictions of arm 'p4' at N = 100"),
         ({"arm": "p4"}, "no predictions of arm 'p4' at N = 100"),
         ({"n_train": 1856}, "no predictions of arm 'p4m' at N = 1856; it has N = 30, 100, 300, 1000"),
         ({"metric": "froc"}, "froc needs the reference of the test split"),

@@ -23,6 +23,7 @@ from fewscans.verdicts import Outcome, Tables, evaluate
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 DIGITS = 4  # of values in the files: beyond what any interval here can tell, short of what a machine's arithmetic moves
+UNIT_BOUND = ("mse", "mae")  # scores in the unit of the label, or its square, of any magnitude
 SYMBOL = {"reproduced": "✓", "inconclusive": "?", "contradicted": "✗", "not tested": "–"}
 
 
@@ -59,7 +60,11 @@ class Row:
         if self.value is None:
             return ""
         coarse = self.metric.startswith(("data_efficiency", "malignant_in_top"))  # factors and counts
-        digits = 1 if coarse else 2 if self.metric == "epochs_to_baseline" else 3
+        ratio = self.metric.startswith(("epochs_to_baseline", "seed_spread"))
+        digits = 1 if coarse else 2 if ratio else 3
+        if self.metric in UNIT_BOUND:  # three digits of the largest, whatever the unit
+            largest = max(abs(end) for end in (self.value, self.low, self.high) if end is not None)
+            digits = max(0, 2 - math.floor(math.log10(largest))) if largest else 3
         low, high = ("–" if end is None else f"{end:.{digits}f}" for end in (self.low, self.high))
         sign = {None: "", "low": "< ", "high": "> "}[self.censored]
         return f"{sign}{self.value:.{digits}f} ({low} to {high})"
@@ -239,9 +244,9 @@ def _row(claim: Claim, test: Test, tables: Tables | None, source: str, why: str)
         direct=claim.direct and test.real and not source.endswith(("quick", "long")),
         kind=claim.kind,
         verdict=outcome.verdict,
-        value=_number(estimate.value) if estimate else None,
-        low=_number(estimate.low) if estimate else None,
-        high=_number(estimate.high) if estimate else None,
+        value=_number(estimate.value, test.metric) if estimate else None,
+        low=_number(estimate.low, test.metric) if estimate else None,
+        high=_number(estimate.high, test.metric) if estimate else None,
         censored=estimate.censored if estimate else None,
         seeds=outcome.seeds,
         paper_value=claim.paper_value,
@@ -256,8 +261,11 @@ def _row(claim: Claim, test: Test, tables: Tables | None, source: str, why: str)
     )
 
 
-def _number(x: float) -> float | None:
-    return round(x, DIGITS) + 0.0 if math.isfinite(x) else None
+def _number(x: float, metric: str) -> float | None:
+    if not math.isfinite(x):
+        return None
+    small = metric in UNIT_BOUND and 0 < abs(x) < 1
+    return round(x, DIGITS - 1 - math.floor(math.log10(abs(x))) if small else DIGITS) + 0.0
 
 
 def _cell(text: str) -> str:

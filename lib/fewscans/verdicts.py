@@ -20,6 +20,7 @@ from fewscans.stats.convergence import convergence
 from fewscans.stats.efficiency import baseline_sizes, curve_weights, data_efficiency
 from fewscans.stats.intervals import combination
 from fewscans.stats.resample import Resampled, Spread
+from fewscans.stats.seed_spread import paired_scores, seeds_needed, spread_ratio
 
 VERDICTS = ("reproduced", "inconclusive", "contradicted", "not tested")
 N_BOOTSTRAP = 2000
@@ -70,6 +71,8 @@ def evaluate(test: Test, tables: Tables) -> Outcome:
             return _epochs(test, tables)
         if test.metric.startswith("data_efficiency:"):
             return _efficiency(test, tables)
+        if test.metric.startswith("seed_spread:"):
+            return _seed_spread(test, tables)
         return _score(test, tables)
     except ValueError as error:
         return Outcome("not tested", reason=str(error))
@@ -128,6 +131,18 @@ def _efficiency(test: Test, tables: Tables) -> Outcome:
     keys, weights = curve_weights(table, test.baseline, test.arm, test.n_train, test.line * test.n_train)
     spread = table.joint(keys).spread(weights)
     return Outcome(found, estimate, seeds, settling(spread, abs(spread.value)))
+
+
+def _seed_spread(test: Test, tables: Tables) -> Outcome:
+    table = tables.resampled(test.metric.partition(":")[2], test.split)
+    scores = paired_scores(table, test.arm, test.baseline, test.n_train)
+    estimate, now = spread_ratio(*scores), f"now {len(scores[0])}"
+    found = verdict(estimate, test.line, test.claimed, test.margin)
+    if found != "inconclusive":
+        return Outcome(found, estimate, len(scores[0]))
+    needed = seeds_needed(*scores, test.line) if test.margin is None else None
+    would = f"about {needed} seeds would settle it, if ratio and correlation stay" if needed else "many more seeds"
+    return Outcome(found, estimate, len(scores[0]), f"{would} ({now})")
 
 
 def _epochs(test: Test, tables: Tables) -> Outcome:

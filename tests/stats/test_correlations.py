@@ -3,12 +3,13 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fewscans.stats.correlations import compare_correlations, williams_test
+from fewscans.stats.correlations import compare_correlations, williams_of, williams_test
 
 # r_jk, r_jh, r_kh, n, and t or p to the digits that were printed
 EXAMPLES = [
@@ -151,3 +152,79 @@ x = np.arange(6.0)
 def test_bad_predictions_are_one_clear_error(arguments, complaint):
     with pytest.raises(ValueError, match=complaint):
         compare_correlations(*arguments)
+
+
+SIZES = (12, 25)
+
+
+def curve(errors, cases=40, seeds=3, twins=False, rng=0):
+    """Predictions of cells {(arm, N): error}; with `twins`, cases come in pairs of equal targets and predictions."""
+    rng = np.random.default_rng(rng)
+    y, common = rng.normal(size=(2, cases))
+    rows = []
+    for (arm, n), error in errors.items():
+        for seed in range(seeds):
+            p = y + error * (0.7 * common + 0.7 * rng.normal(size=cases))
+            copies = 2 if twins else 1
+            case = [f"c{i:03d}" for i in range(copies * cases)]
+            group = [f"person{i // 2 if not twins else i % cases:03d}" for i in range(copies * cases)]
+            key = {"arm": arm, "n_train": n, "seed": seed, "split": "test", "case": case, "group": group}
+            rows.append(pd.DataFrame(key | {"target": np.tile(y, copies), "prediction": np.tile(p, copies)}))
+    return pd.concat(rows, ignore_index=True)
+
+
+ERRORS = {("hydra-4", 12): 0.8, ("hydra-4", 25): 0.4, ("base", 12): 1.2, ("base", 25): 0.7}
+
+
+def test_a_learning_curve_is_compared_by_each_cases_average_over_sizes_and_seeds():
+    table = curve(ERRORS).sample(frac=1, random_state=0)
+    found = williams_of(table, ("hydra-4", "base"), SIZES)
+    mean = table.groupby(["arm", "case"])[["target", "prediction"]].mean()
+    y, a, b = mean.loc["base", "target"], mean.loc["hydra-4", "prediction"], mean.loc["base", "prediction"]
+    assert found.n == 40 and found.t > 2 and found.p < 0.05
+    assert (found.r_first, found.r_second, found.t, found.p) == pytest.approx(compare_correlations(y, a, b))
+    assert (found.t, found.p) == pytest.approx(williams_test(found.r_first, found.r_second, found.r_between, 40))
+    turned = williams_of(table, ("base", "hydra-4"), SIZES)
+    assert (turned.t, turned.p) == pytest.approx((-found.t, found.p))
+    assert williams_of(table, ("hydra-4", "base"), (25,)).t != found.t
+
+
+def test_only_cases_count_as_subjects_and_never_seeds_or_sizes():
+    """Seeds repeated to the letter change nothing; they would make p smaller if each were a subject."""
+    table = curve(ERRORS, seeds=1)
+    repeated = pd.concat([table.assign(seed=s) for s in range(5)])
+    assert williams_of(repeated, ("hydra-4", "base"), SIZES) == pytest.approx(
+        williams_of(table, ("hydra-4", "base"), SIZES)
+    )
+
+
+def test_cases_that_are_each_others_copies_count_once_by_group_and_twice_without():
+    once, twice = curve(ERRORS), curve(ERRORS, twins=True)
+    truth = williams_of(once, ("hydra-4", "base"), SIZES)
+    assert williams_of(twice, ("hydra-4", "base"), SIZES, by_group=True) == pytest.approx(truth)
+    fooled = williams_of(twice, ("hydra-4", "base"), SIZES)
+    assert fooled.n == 80 and fooled.p < truth.p
+
+
+@pytest.mark.parametrize(
+    ("arms", "sizes", "change", "complaint"),
+    [
+        (("base", "base"), SIZES, None, "needs two arms"),
+        (("hydra-4", "base"), (), None, "a training size or more"),
+        (("hydra-4", "mixup"), SIZES, None, "no arm 'mixup'"),
+        (("hydra-4", "base"), (12, 50), None, "no n_train 50"),
+        (
+            ("hydra-4", "base"), SIZES, lambda t: t[(t["arm"] != "base") | (t["n_train"] != 25)],
+            "no predictions of arm 'base' at N = 25; of these sizes it has 12",
+        ),
+        (("hydra-4", "base"), SIZES, lambda t: t[(t["arm"] != "base") | (t["seed"] != 2)], "base .* lacks seed 2"),
+        (
+            ("hydra-4", "base"), SIZES, lambda t: t[(t["arm"] != "base") | (t["case"] != "c007")],
+            "their test cases differ",
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_no_curve_in_common_is_one_clear_error(arms, sizes, change, complaint):
+    table = curve(ERRORS)
+    with pytest.raises(ValueError, match=complaint):
+        williams_of(change(table) if change else table, arms, sizes)

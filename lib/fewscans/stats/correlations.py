@@ -16,11 +16,16 @@ a predictor that is off by a constant or a factor passes it unseen. `icc.icc_dif
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
+from fewscans.stats.cells import cells
 from fewscans.stats.icc import paired
+from fewscans.stats.resample import same_cases
 
 _ROUNDING = 1e-12
 
@@ -70,3 +75,52 @@ def compare_correlations(target, prediction_a, prediction_b) -> tuple[float, flo
     r = np.clip(np.corrcoef(values), -1, 1)
     t, p = williams_test(float(r[0, 1]), float(r[0, 2]), float(r[1, 2]), len(values[0]))
     return float(r[0, 1]), float(r[0, 2]), t, p
+
+
+class Williams(NamedTuple):
+    """t, p: Williams' test, two-sided, t positive where the first arm correlates more.   r_first, r_second: with the
+    target.   r_between: of both predictions.   n: the subjects that the test took as independent.
+    """
+
+    t: float
+    p: float
+    r_first: float
+    r_second: float
+    r_between: float
+    n: int
+
+
+def williams_of(
+    predictions: pd.DataFrame, arms: tuple[str, str], sizes: Iterable[int], split: str = "test", by_group: bool = False
+) -> Williams:
+    """The paper's comparison of two arms over a whole learning curve: each case's predictions averaged over the
+    training sizes and, as there are several here, over the seeds; then Williams' test of both averages with the target.
+
+    predictions: the tidy table, of regression.   arms: the two compared, each trained at all of `sizes` with the same
+    seeds.   by_group: average targets and predictions over each group (the two sides of one person) before.
+    The unit is the case, as in the paper: p says how far other cases might tell otherwise, of these very networks. It
+    knows nothing of the seeds, whose number makes the averages better but adds nothing to n; and where cases of one
+    group are alike it is too small, unless `by_group`. An average over sizes and seeds is an ensemble that nobody
+    proposes to use: its correlation is higher than that of the networks in it.
+    Raises ValueError as `cells`, `compare_correlations`, for one arm twice, no size, and cells that cannot be paired.
+    """
+    first, second = arms
+    sizes = list(dict.fromkeys(int(n) for n in sizes))
+    if first == second or not sizes:
+        raise ValueError(f"needs two arms and a training size or more, got {first}, {second} and {sizes}")
+    found = cells(predictions, split, set(arms), sizes)
+    for arm in arms:
+        for n in sizes:
+            if (arm, n) not in found:
+                held = ", ".join(str(m) for a, m in sorted(found) if a == arm)
+                raise ValueError(f"no predictions of arm {arm!r} at N = {n}; of these sizes it has {held}")
+    start = found[first, sizes[0]]
+    for cell in found.values():
+        same_cases(start, cell)
+    values = [start.target, *(np.mean([found[arm, n].prediction.mean(axis=0) for n in sizes], axis=0) for arm in arms)]
+    if by_group:
+        groups, of = np.unique(start.group.astype(str), return_inverse=True)
+        values = [np.bincount(of, x) / np.bincount(of) for x in values]
+    r_first, r_second, t, p = compare_correlations(*values)
+    between = float(np.clip(np.corrcoef(values[1], values[2])[0, 1], -1, 1))
+    return Williams(t, p, r_first, r_second, between, len(values[0]))

@@ -34,6 +34,7 @@ from fewscans.stats.estimate import Estimate
 from fewscans.stats.intervals import resampled
 from fewscans.stats.resample import Joint, Resampled, half_widths
 
+_SLACK = 1e-12  # of a score, which may be of any magnitude
 _PER_SEGMENT = 200  # candidates for N' between two sizes of the baseline; the ends are exact to 1.2 % at a step of ten
 
 
@@ -141,7 +142,8 @@ def pooling(means: np.ndarray) -> np.ndarray:
 
 def _reach(x: np.ndarray, curve: np.ndarray, goal: float) -> tuple[float, str | None]:
     """Where the ascending curve first reaches the goal, and on which side that is cut off."""
-    slack = 1e-12  # a method that is the baseline reaches itself, whatever the order of summation
+    # a method that is the baseline reaches itself, whatever the order of summation
+    slack = _SLACK * max(abs(goal), np.abs(curve).max())
     if goal > curve[-1] + slack:
         return float(x[-1]), "high"
     if goal < curve[0] - slack:
@@ -171,7 +173,7 @@ def _interval(joint: Joint, fit, x, sign: float, reached: float, level: float) -
 def _compare(joint: Joint, fit, x, candidates: np.ndarray, sign: float, level: float) -> np.ndarray:
     """For each size, 1 if the method surely scores above the baseline's curve there, -1 if below, 0 if neither."""
     spread = joint.spread(sign * _difference(fit, x, candidates))
-    half = half_widths(spread, level) + 1e-12
+    half = half_widths(spread, level) + _SLACK * np.abs(joint.means).max()
     return (spread.value > half).astype(int) - (spread.value < -half).astype(int)
 
 
