@@ -85,7 +85,7 @@ class WmhSpec:
 
     def __post_init__(self) -> None:
         check_whole("scans_per_site", self.scans_per_site, 4, 10_000)
-        if self.grid not in GRIDS:
+        if not isinstance(self.grid, str) or self.grid not in GRIDS:
             raise DataError(f"twin: grid is {self.grid!r}; it must be one of {', '.join(GRIDS)}")
         check_whole("seed", self.seed, 0, 2**63)
 
