@@ -239,7 +239,8 @@ def test_spreads_over_seeds_are_compared_and_an_open_one_says_how_weak_it_is():
         return evaluate(test, tables)
 
     sure = found(0.01, seeds=8)
-    assert sure.verdict == "reproduced" and sure.seeds == 8 and sure.estimate.high < 0.6 and sure.reason == ""
+    assert sure.verdict == "reproduced" and sure.seeds == 8 and sure.estimate.high < 0.6
+    assert "if scores are normal over seeds" in sure.reason  # see the module: one seed in ten that failed spoils it
     assert found(2.0, seeds=8).verdict == "contradicted"
     weak = found(0.1, seeds=5, rng=1)
     assert weak.verdict == "inconclusive" and weak.estimate.low < 1 < weak.estimate.high

@@ -139,7 +139,9 @@ def _seed_spread(test: Test, tables: Tables) -> Outcome:
     estimate, now = spread_ratio(*scores), f"now {len(scores[0])}"
     found = verdict(estimate, test.line, test.claimed, test.margin)
     if found != "inconclusive":
-        return Outcome(found, estimate, len(scores[0]))
+        return Outcome(
+            found, estimate, len(scores[0]), "if scores are normal over seeds, with none that failed to learn"
+        )
     needed = seeds_needed(*scores, test.line) if test.margin is None else None
     would = f"about {needed} seeds would settle it, if ratio and correlation stay" if needed else "many more seeds"
     return Outcome(found, estimate, len(scores[0]), f"{would} ({now})")

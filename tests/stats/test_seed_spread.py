@@ -30,6 +30,18 @@ def test_the_interval_holds_the_truth_in_95_percent(n, ratio, r):
     assert 0.934 < coverage(spread_ratio, n, ratio, r) < 0.966
 
 
+def test_seeds_that_failed_to_learn_spoil_it_and_many_seeds_do_not_mend_it():
+    """As the module says: a reason to look at the single seeds."""
+    rng = np.random.default_rng(0)
+
+    def held(n):
+        x, y = (rng.normal(size=(1000, n)) - 10 * (rng.random((1000, n)) < 0.1) for _ in range(2))
+        made = (spread_ratio(a, b) for a, b in zip(x, y, strict=True))
+        return np.mean([e.low <= 1 <= e.high for e in made])
+
+    assert held(5) < 0.65 and held(20) < 0.75
+
+
 def test_paired_seeds_taken_for_independent_ones_hold_it_too_often():
     """So an F ratio would miss spreads that differ."""
     assert coverage(lambda x, y: independent_ratio(x.std(ddof=1), y.std(ddof=1), 5, 5), 5, 0.5, 0.9) > 0.985

@@ -12,7 +12,9 @@ exact for scores that are jointly normal over seeds. Networks that share nothing
 Both are weak. Of 5 seeds without correlation, the ratio must lie beyond 4 or below 1/4 to differ surely from 1; the
 paper on regression from sums (Dubost et al., MICCAI 2019) has 0.02 against 0.12 over three trainings each, and 6 is not
 quite enough for the F ratio of three and three. And unlike a test of means, neither becomes right for scores that are
-far from normal: a seed that never learned makes a spread, whatever the other four did.
+far from normal, with many seeds no more than with few: of two methods that fail to learn with one seed in ten, the
+interval for 5, 10 or 20 seeds holds the truth in 55, 54 and 68 % of simulations (95, 95 and 95 % for normal scores, 94,
+93 and 93 % for ICCs that spread about 0.83 as a beta distribution). Look at the single seeds before believing a ratio.
 
 The test patients are held: this is the spread of scores on the test set at hand, as in `Spread.seed_variance`.
 """
