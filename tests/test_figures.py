@@ -221,8 +221,10 @@ def test_an_arm_has_one_colour_and_no_two_arms_of_a_figure_share_colour_and_mark
     assert all(filled(arm)["color"] == hollow(arm)["color"] == colour for arm, colour in ARM_COLOURS.items())
     assert set(gcnn.ARMS) <= set(ARM_COLOURS), "every arm of the experiment has its look"
     assert set(gcnn.arm_names(gcnn.Grid({"Z3": (30,)}, 1, 1, 1, (0.1,), patch=(12, 12, 12)))) <= set(ARM_COLOURS)
-    for other in (arms.SPACE, arms.PLANE):  # plane and space are never drawn together
-        together = [arm for arm in ARM_COLOURS if arm.partition("-tta-")[0] not in other]
+    numbers = {arm for arm in ARM_COLOURS if arm.startswith(("base", "hydra")) or arm.endswith("mixup")}
+    families = (set(arms.SPACE) | numbers, set(arms.PLANE) | numbers, set(arms.SPACE) | set(arms.PLANE))
+    for others in families:  # plane, space and numbers are never drawn together
+        together = [arm for arm in ARM_COLOURS if arm.partition("-tta-")[0] not in others]
         looks = [(filled(arm)["color"], filled(arm)["marker"], filled(arm)["linestyle"]) for arm in together]
         assert len(set(looks)) == len(looks)
 

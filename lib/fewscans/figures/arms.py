@@ -1,8 +1,9 @@
 """One colour, marker and name per arm through the whole workbook.
 
 Plain networks are grey; p4 and D4 orange, p4m and D4h blue, O green, Oh pink, each with its relatives: families of the
-palette of Okabe & Ito (2008), which colour-blind readers can tell apart. Plane and space share colours and no axes. The
-paper's numbers have the same colours and hollow markers.
+palette of Okabe & Ito (2008), which colour-blind readers can tell apart. Plane and space share colours and no axes, and
+so do networks that are trained on numbers: the base network grey, with as many forward passes orange, sums over sets
+blue. The paper's numbers have the same colours and hollow markers.
 """
 
 from __future__ import annotations
@@ -69,6 +70,34 @@ LOOKS: dict[str, Look] = {
     "D4h-shuffled": Look("D4h, labels shuffled", "#0072B2", "x", ":"),
     "O-shuffled": Look("O, labels shuffled", "#009E73", "x", ":"),
     "Oh-shuffled": Look("Oh, labels shuffled", "#CC79A7", "x", ":"),
+    # one number a scan
+    "base": Look("base", "#5a5a5a", "s"),
+    "base-compute": Look("base at equal passes", "#E69F00", "^"),
+    "hydra-4": Look("sums of 4", "#0072B2", "o"),
+    "hydra-2": Look("sums of 2", "#56B4E9", "v"),
+    "hydra-8": Look("sums of 8", "#004c78", "D"),
+    "hydra-4-p0": Look("no black images", "#56B4E9", "o", "--"),
+    "hydra-4-p30": Look("black with p = 0.3", "#3a8fc4", "P", "--"),
+    "hydra-4-p50": Look("black with p = 0.5", "#004c78", "P", "--"),
+    "hydra-4-replacement": Look("drawn with replacement", "#3a8fc4", "h", "--"),
+    "base-mae": Look("base, absolute error", "#8c8c8c", "s", ":"),
+    "hydra-4-mae": Look("sums of 4, absolute error", "#3a8fc4", "D", ":"),
+    "base-centred": Look("base, labels centred", "#B87A00", "v", ":"),
+    "hydra-4-centred": Look("sums of 4, labels centred", "#004c78", "v", ":"),
+    "base-dropout": Look("base, dropout 0.3", "#D55E00", "s", "-."),
+    "mixup": Look("mixup", "#009E73", "^", "-."),
+    "c-mixup": Look("C-Mixup", "#00694d", "D", "-."),
+    "hydra-4-fixed": Look("the same sets every epoch", "#CC79A7", "X", "--"),
+    "hydra-4-permuted": Look("sums permuted", "#9c4f7c", "X", ":"),
+    "hydra-4-black": Look("sums of 4, others fed black", "#3a8fc4", "o", ":"),
+    "base-uniform": Look("base, uniform labels", "#5a5a5a", "p", ":"),
+    "base-compute-uniform": Look("equal passes, uniform labels", "#E69F00", "p", ":"),
+    "hydra-4-uniform": Look("sums of 4, uniform labels", "#0072B2", "p", ":"),
+    "base-unseen": Look("base, unseen site", "#5a5a5a", "P", "-."),
+    "base-compute-unseen": Look("equal passes, unseen site", "#E69F00", "P", "-."),
+    "hydra-4-unseen": Look("sums of 4, unseen site", "#0072B2", "P", "-."),
+    "mean": Look("mean of the training labels", "#b0b0b0", "_", ":"),
+    "crop": Look("size of the published crop", "#B9770E", "*", ":"),
 }
 ARM_COLOURS: dict[str, str] = {arm: look.colour for arm, look in LOOKS.items()}
 

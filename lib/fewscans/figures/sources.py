@@ -50,7 +50,9 @@ class Source:
     def name(self) -> str:
         """ "real LUNA16 candidate patches", "synthetic twin of the LUNA16 candidate patches"."""
         title = self.task.title
-        return f"real {title}" if self.real else f"synthetic twin of the {title}" if "LUNA16" in title else title
+        if self.real:
+            return f"real {title}"
+        return title if title.endswith("control") else f"synthetic twin of the {title}"
 
     @property
     def origin(self) -> str:
@@ -107,21 +109,23 @@ class Source:
 
     @cached_property
     def test_set(self) -> dict[str, int]:
-        """Sizes of the test set: cases, positive, groups; and seeds."""
-        cell = next(iter(self.resampled("auc").cells.values()))
-        return {
-            "cases": len(cell.case),
-            "positive": int(cell.target.sum()),
-            "groups": len(np.unique(cell.group)),
-            "seeds": len(cell.seeds),
-        }
+        """Sizes of the test set: cases, groups, where cases have one of two labels the positive; and seeds."""
+        cell = next(iter(self.resampled("mse" if self.numbers else "auc").cells.values()))
+        sizes = {"cases": len(cell.case), "groups": len(np.unique(cell.group)), "seeds": len(cell.seeds)}
+        return sizes if self.numbers else sizes | {"positive": int(cell.target.sum())}
+
+    @property
+    def numbers(self) -> bool:
+        """Whether each case has a number as its label, not one of two classes."""
+        return self.task.score in ("icc", "mse")
 
     @property
     def note(self) -> str:
         """The line under a figure."""
         t, task = self.test_set, self.task
         where = task.licence if self.real else "synthetic"
-        test_set = f"{t['cases']:,} test {task.cases}, {t['positive']:,} positive; {t['seeds']} seeds"
+        of = f"{t['groups']:,} {task.groups}" if self.numbers else f"{t['positive']:,} positive"
+        test_set = f"{t['cases']:,} test {task.cases}{' of ' if self.numbers else ', '}{of}; {t['seeds']} seeds"
         label = self.label[0].upper() + self.label[1:]
         return f"{label}; {where}. {test_set}. Bars: 95 % intervals over seeds and {task.groups} together."
 

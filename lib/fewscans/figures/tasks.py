@@ -18,7 +18,7 @@ class Task:
     is classified, and what is resampled whole.   licence: of the images.   baseline: the plain network.   methods: the
     group networks.   named: the one of them that rivals were trained for.   rivals: arms of the plain network that is
     given more, in words that follow "with".   trivial: arms without a network.   score: what networks are compared by,
-    where the tables allow it.
+    where the tables allow it.   unit: of the label, where it is a number; a count has none.
     """
 
     title: str
@@ -35,6 +35,7 @@ class Task:
     trivial: tuple[str, ...] = ("volume", "centre", "histogram", "nearest")
     score: str = "auc"
     twin: str = "Synthetic twin"
+    unit: str = ""
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -54,7 +55,32 @@ _PLANE = {
     "rivals": {"Z2-long": "4 times the updates", "Z2-tta-p4m": "8 turned copies"},
     "trivial": ("centre", "histogram", "nearest"),
 }
+# One number a scan: the base network, the same with as many forward passes, sums over sets of four.
+_SUMS = {
+    "cases": "scans",
+    "groups": "people",
+    "baseline": "base",
+    "methods": ("base-compute", "hydra-4"),
+    "named": "hydra-4",
+    "rivals": {"base-compute": "as many forward passes"},
+    "trivial": ("mean", "histogram", "crop"),
+    "score": "icc",
+}
+_DECATHLON = "Medical Segmentation Decathlon, CC BY-SA 4.0"
 TASKS: Mapping[str, Task] = {
+    "msd-hippocampus": Task("hippocampal volumes", "Real hippocampi", licence=f"MR, {_DECATHLON}", unit="ml", **_SUMS),
+    "msd-hippocampus-fraction": Task(
+        "anterior shares of the hippocampus", "Real hippocampi, anterior share", licence=f"MR, {_DECATHLON}", **_SUMS
+    ),
+    "wmh2017": Task(
+        "white-matter lesion volumes",
+        "Real brains",
+        licence="WMH Challenge 2017, CC BY-NC 4.0",
+        twin="Synthetic brains",
+        unit="ml",
+        **_SUMS,
+    ),
+    "pvs": Task("perivascular-space counts", "Real basal ganglia", licence="", twin="Synthetic basal ganglia", **_SUMS),
     "luna16-patches": Task("LUNA16 candidate patches", "Real CT", "patches", "scans", _LUNA, **_PLANE),
     "orientation": Task("orientation control", "Real CT", "patches", "scans", "", **_PLANE),
     "adrenalmnist3d": Task(
@@ -69,7 +95,8 @@ TASKS: Mapping[str, Task] = {
     "handedness": Task("handedness control", "Real data", "shapes", "shapes", ""),
     "lidc-nodules": Task("LIDC-IDRI cubes", "Real cubes", "cubes", "patients", "LIDC-IDRI, CC BY 3.0"),
 }
-SCORES = {"auc": "AUC", "froc": "overall FROC score"}
+SCORES = {"auc": "AUC", "froc": "overall FROC score", "icc": "ICC(A,1)", "icc:C": "ICC(C,1)"}
+LOSSES = {"mse": ("mean squared error", "²"), "mae": ("mean absolute error", "")}
 
 
 def task_of(run: str) -> Task:
@@ -81,9 +108,12 @@ def task_of(run: str) -> Task:
     return TASKS.get(dataset) or Task(dataset, "Real data", "cases", "groups", "")
 
 
-def score_label(score: str) -> str:
-    """A score's name on an axis."""
+def score_label(score: str, unit: str = "") -> str:
+    """A score's name on an axis.   unit: of the label, which errors are measured in."""
     kind, _, rate = score.partition("@")
+    if score in LOSSES:
+        name, power = LOSSES[score]
+        return f"{name} ({unit}{power})" if unit else name
     if kind == "sensitivity":
         return f"sensitivity at {100 * float(rate):g} % false positives"
     if kind == "froc" and rate:

@@ -1,0 +1,380 @@
+"""Sums against single scans: agreement and error over the number of training scans, with intervals, the paper beside.
+
+Three networks are compared by the same seeds and test scans: `base`, one scan at a time and a quarter of the updates,
+as the paper compares; `base-compute`, the same with as many forward passes and updates as sums have; `hydra-4`, sums
+over sets of four. ICCs of different panels cannot be compared: an ICC grows with the spread of its test scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from fewscans.figures.arms import filled, hollow, look
+from fewscans.figures.curves import LEAVES, curve, draw_arms, frame, spread_out
+from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
+from fewscans.figures.reported import Reported
+from fewscans.figures.sources import NotYet, Source, rounded
+from fewscans.figures.tasks import LOSSES, score_label
+from fewscans.figures.wording import interval, listed, markdown, number, side, sizes
+from fewscans.stats import Estimate
+
+MAIN = ("base", "base-compute", "hydra-4")
+SUMS = "hydra-4"
+RIVALS = {"base": "base", "base-compute": "base at equal passes"}
+INTER_RATER = (0.6, 0.8)  # Adams et al., Stroke 44:1732 (2013): perivascular spaces, basal ganglia
+SCORES = ("icc", "mse")
+
+
+def better(e: Estimate, score: str, line: float = 0.0) -> int:
+    """1 if a difference lies surely on the better side, whether the score is an agreement or an error; -1 worse."""
+    return side(e, line) * (-1 if score in LOSSES else 1)
+
+
+def signs(source: Source, arm: str = SUMS, baseline: str = "base", score: str = "icc") -> dict[int, int]:
+    """By size: 1 surely better than the baseline, -1 surely worse, 0 not surely different."""
+    if not {arm, baseline} <= set(source.arms):
+        return {}
+    return {n: better(source.gain(arm, n, score, baseline=baseline), score) for n in source.sizes(arm, baseline)}
+
+
+def finding(source: Source, score: str = "icc") -> str:
+    """What sums do against either rival, in words that fit the intervals."""
+    told = {rival: signs(source, SUMS, rival, score) for rival in RIVALS}
+    told = {rival: found for rival, found in told.items() if found}
+    if not told:
+        return f"{source.prefix}: sums of 4 and the base network share no training size yet"
+    parts = [_against(found, RIVALS[rival]) for rival, found in told.items()]
+    return f"{source.prefix}: sums of 4 {'; they '.join(parts)}"
+
+
+def _against(found: dict[int, int], whom: str) -> str:
+    ahead, behind = ([n for n, sign in found.items() if sign == wanted] for wanted in (1, -1))
+    if not ahead and not behind:
+        return f"cannot be told from {whom} at {'any size' if len(found) > 1 else f'N = {sizes(list(found))}'}"
+    verbs = (("beat", ahead), ("fall behind", behind))
+    return " and ".join(f"{verb} {whom} at {_where(some, found)}" for verb, some in verbs if some)
+
+
+def _where(some: Sequence[int], among: dict[int, int]) -> str:
+    if len(some) == len(among) > 1:
+        return "every size"
+    return f"N = {sizes(some)}" + (f" of {len(among)} sizes" if len(among) > 1 else "")
+
+
+def counted(sources: Sequence[Source], score: str = "icc") -> str:
+    """Over several data sets: in how many comparisons sums are surely better, and worse, than either rival."""
+    parts = []
+    for rival, whom in RIVALS.items():
+        every = [sign for source in sources for sign in signs(source, SUMS, rival, score).values()]
+        if every:
+            worse = f", worse in {every.count(-1)}" if -1 in every else ""
+            parts.append(f"{whom} in {every.count(1)} of {len(every)} comparisons{worse}")
+    return f"sums of 4 surely beat {listed(parts)}" if parts else "nothing to compare yet"
+
+
+def notes(sources: Sequence[Source]) -> str:
+    """The test sets, and what the bars are."""
+    told = []
+    for source in sources:
+        t, kind = source.test_set, "real" if source.real else "synthetic"
+        told.append(f"{source.prefix} ({kind}, {source.origin}): {t['cases']:,} test scans of {t['groups']:,} people, "
+                    f"{t['seeds']} seeds.")  # fmt: skip
+    return f"{' '.join(told)} Bars: 95 % intervals over seeds and people together."
+
+
+def _drawable(sources: Sequence[Source]) -> list[Source]:
+    found = [source for source in sources if set(MAIN) & set(source.arms)]
+    if not found:
+        raise NotYet("no run has a network that is trained on single scans or on sums yet")
+    return found
+
+
+@styled
+def learning(sources: Sequence[Source], paper: Sequence[Reported] = ()) -> Picture:
+    """ICC (above) and mean squared error (below) over N, a column a data set; the paper's ICCs hollow, in their own."""
+    sources = _drawable(sources)
+    real = [source for source in sources if source.real]
+    twins = [source for source in sources if not source.real]
+    title = "; ".join([finding(source) for source in real] + ([f"twins: {counted(twins)}"] if twins else []))
+    ratios = [0.9] * bool(paper) + [max(0.75, 0.34 * len(_all_sizes(source))) for source in sources]
+    note = (
+        notes(sources)
+        + " Thin dotted: the best baseline without a network. Scores of different panels cannot be compared."
+    )
+    if paper:
+        note = f"Paper: real scans, other tasks; bars: F-based 95 % intervals over test scans. {note}"
+    figure, axes = sheet(title, 2, len(ratios), 5.7, note, width_ratios=ratios, height_ratios=[1.5, 1])
+    if paper:
+        _paper_panel(axes[0, 0], paper)
+        axes[1, 0].axis("off")
+    columns = axes[:, 1:] if paper else axes
+    cut = [_column(pair, source) for pair, source in zip(columns.T, sources, strict=True)]
+    if any(cut):
+        figure._supxlabel.set_text(figure._supxlabel.get_text() + LEAVES)
+    low = min(panel.get_ylim()[0] for panel in columns[0])
+    for panel in [*columns[0], *([axes[0, 0]] if paper else [])]:
+        panel.set_ylim(min(low, 0), 1)
+    columns[0, 0].set_ylabel("ICC(A,1)")
+    _legend(axes[1, 0] if paper else columns[0, -1], columns[0], bool(paper))
+    about = {"figure": "agreement and error over training scans", "runs": [s.provenance for s in sources]}
+    return Picture(figure, title, about)
+
+
+def _column(pair: Sequence[Axes], source: Source) -> bool:
+    """ICC above, squared error below; returns whether a bar leaves a frame."""
+    cut = False
+    for panel, score in zip(pair, SCORES, strict=True):
+        cut |= draw_arms(panel, source, MAIN, score, markersize=5, elinewidth=1.3)
+        table = source.resampled(score)
+        for arm in _best_trivial(source, score):
+            n_all = source.sizes(arm)
+            style = {"linewidth": 1.1, "markersize": 3.5}
+            panel.plot(n_all, [table.values(arm, n).mean().round(5) for n in n_all], **filled(arm) | style)
+        _scans_axis(panel, _all_sizes(source), named=score == "mse")
+    pair[0].set_title(_head(source), fontsize=9.5)
+    pair[1].set_ylabel(_error(source), fontsize=9)
+    return cut
+
+
+def _scans_axis(panel: Axes, n_all: Sequence[int], named: bool) -> None:
+    sizes_axis(panel, n_all, "", 1.7)
+    panel.set_xlabel("training scans" if named else "", fontsize=9)
+    panel.set_xlim(n_all[0] / 1.45, n_all[-1] * 1.45)
+    panel.tick_params(labelsize=9)
+
+
+def _error(source: Source) -> str:
+    return f"MSE ({source.task.unit or 'count'}²)"
+
+
+def _head(source: Source) -> str:
+    """ "Hippocampi" and below "real", for a narrow panel."""
+    name = source.prefix.partition(",")[0].partition(" ")[2]
+    return f"{name[0].upper()}{name[1:]}\n{'real' if source.real else 'twin'}"
+
+
+def _all_sizes(source: Source) -> list[int]:
+    return sorted({n for arm in MAIN if arm in source.arms for n in source.sizes(arm)})
+
+
+def _best_trivial(source: Source, score: str) -> list[str]:
+    """Of the baselines without a network, the one that is best at its largest size."""
+    table, sign = source.resampled(score), -1 if score in LOSSES else 1
+    best = {a: sign * table.values(a, max(table.sizes(a))).mean() for a in source.task.trivial if a in source.arms}
+    return [max(best, key=best.get)] if best else []
+
+
+def _paper_panel(panel: Axes, paper: Sequence[Reported]) -> None:
+    """The paper's ICCs, hollow, over its number of training scans, with the range between raters."""
+    panel.axhspan(*INTER_RATER, color="#e3e8ed", zorder=0, linewidth=0)
+    panel.text(15.6, 0.7, "raters", fontsize=8, color=GREY, ha="left", va="center")
+    shown = [r for r in paper if r.loss == "MSE"]
+    for r in shown:
+        e, shift = r.interval, 1.05 if r.arm == SUMS else 1 / 1.05
+        panel.errorbar(r.n_train * shift, e.value, [[e.value - e.low], [e.high - e.value]],
+                       **hollow(r.arm) | {"markersize": 5, "elinewidth": 1.2, "linestyle": "none"})  # fmt: skip
+    sizes_axis(panel, {r.n_train for r in shown}, "")
+    panel.set_xlabel("training scans", fontsize=9)
+    panel.set_xlim(15, 50)
+    panel.tick_params(labelsize=9)
+    panel.set_title("Paper: other\ntasks, real", fontsize=9.5, color=GREY)
+    for r in shown[::2]:
+        kind = r.what.partition("(")[2][:-1]
+        panel.text(r.n_train, 0.03, kind, fontsize=7.5, color=GREY, rotation=90, ha="center", va="bottom")
+
+
+def _legend(panel: Axes, drawn: Sequence[Axes], own: bool) -> None:
+    handles = {}
+    for axes in drawn:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    names = [look(arm).label for arm in MAIN if look(arm).label in handles]
+    place = {"loc": "center", "bbox_to_anchor": (0.45, 0.5)} if own else {"loc": "lower right"}
+    panel.legend([handles[name] for name in names], [n.replace(" at ", "\nat ") for n in names], fontsize=8.5, **place)
+
+
+@styled
+def differences(sources: Sequence[Source]) -> Picture:
+    """What sums gain over either rival, paired by seed and scan: ICC above, squared error below (below 0 is better)."""
+    sources = _drawable(sources)
+    title = (
+        f"By ICC {counted(sources)}; by squared error {counted(sources, 'mse').removeprefix('sums of 4 surely beat ')}"
+    )
+    ratios = [max(0.75, 0.34 * len(_all_sizes(source))) for source in sources]
+    note = notes(sources) + " Paired by seed and scan. The arrow points to where sums are better."
+    figure, axes = sheet(title, 2, len(sources), 5.0, note, width_ratios=ratios, height_ratios=[1.3, 1])
+    cut = False
+    for column, source in zip(axes.T, sources, strict=True):
+        for panel, score in zip(column, SCORES, strict=True):
+            cut |= _gains(panel, source, score)
+        column[0].set_title(_head(source), fontsize=9.5)
+        column[1].set_ylabel(_error(source), fontsize=9)
+    axes[0, 0].set_ylabel("ICC(A,1)")
+    if cut:
+        figure._supxlabel.set_text(figure._supxlabel.get_text() + LEAVES)
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(low, high + 0.5 * (high - low))
+    axes[0, 0].legend(loc="upper left", fontsize=8, borderaxespad=0.1, labelspacing=0.2)
+    return Picture(figure, title, {"figure": "what sums gain", "runs": [s.provenance for s in sources]})
+
+
+def _gains(panel: Axes, source: Source, score: str) -> bool:
+    found = {rival: {n: source.gain(SUMS, n, score, baseline=rival) for n in signs(source, SUMS, rival, score)}
+             for rival in RIVALS}  # fmt: skip
+    for position, (rival, by_size) in enumerate(found.items()):
+        if by_size:
+            curve(panel, rival, by_size, spread_out(position, 2), label=f"sums −\n{look(rival).label}",
+                  markersize=5, elinewidth=1.3)  # fmt: skip
+    panel.axhline(0, color="#30363d", linewidth=1.1)
+    n_all = sorted({n for by_size in found.values() for n in by_size}) or _all_sizes(source)
+    _scans_axis(panel, n_all, named=score == "mse")
+    limits = frame([e for by_size in found.values() for e in by_size.values()])
+    if limits is not None:
+        panel.set_ylim(min(limits[0], 0), max(limits[1], 0))
+    panel.annotate("", (0.97, 0.98 if score == "icc" else 0.02), (0.97, 0.80 if score == "icc" else 0.20),
+                   xycoords="axes fraction", arrowprops={"arrowstyle": "->", "color": GREY})  # fmt: skip
+    return limits is not None
+
+
+def gain_table(source: Source, scores: Sequence[str] = ("icc", "icc:C", "mse"), split: str = "test") -> str:
+    """Markdown: sums minus either rival at every size, with intervals; a star where the interval leaves out 0."""
+    n_all, rows = [], []
+    for score in scores:
+        for rival in RIVALS:
+            found = {n: source.gain(SUMS, n, score, split, rival) for n in signs(source, SUMS, rival, score)}
+            if found:
+                n_all = sorted({*n_all, *found})
+                rows.append((f"{score_label(score, source.task.unit)}, minus {look(rival).label}", found))
+    if not rows:
+        return f"Sums and the base network share no training size on the {source.name} yet."
+    cells = [[name, *(_starred(found[n]) if n in found else "" for n in n_all)] for name, found in rows]
+    head = [f"{source.prefix}: sums of 4 …", *(f"N = {n:,}" for n in n_all)]
+    return f"{markdown(head, cells)}\n\n\\* the interval does not cover 0. Of an error, less is better."
+
+
+def _starred(e: Estimate) -> str:
+    return f"{interval(e, digits(e), sign=True)}{' *' if side(e) else ''}"
+
+
+def told(e: Estimate) -> str:
+    """With as many digits as its magnitude wants."""
+    return interval(e, digits(e))
+
+
+def digits(e: Estimate) -> int:
+    """Behind the point, for errors of any magnitude: no end but 0 is told as 0."""
+    size = max(abs(e.low), abs(e.high))
+    return 1 if size >= 10 else 3 if size >= 0.3 else 4
+
+
+def score_table(source: Source, arms: Sequence[str], score: str = "icc") -> str:
+    """Markdown: scores with intervals, arms by sizes."""
+    present = [arm for arm in arms if arm in source.arms]
+    n_all = sorted({n for arm in present for n in source.sizes(arm)})
+    rows = [[look(arm).label, *(told(source.score(arm, n, score)) if source.has(arm, n) else "" for n in n_all)]
+            for arm in present]  # fmt: skip
+    return markdown([f"{source.prefix}: {score_label(score, source.task.unit)}", *(f"N = {n:,}" for n in n_all)], rows)
+
+
+def slope(target, prediction) -> float:
+    """Of predictions over labels, by least squares: 1 where a ml more is predicted as a ml more, 0 for a constant."""
+    centred = target - np.mean(target)
+    return float(centred @ prediction / (centred @ centred))
+
+
+@styled
+def scatter(source: Source, n_train: Sequence[int] = (), arms: Sequence[str] = ("base-compute", SUMS)) -> Picture:
+    """Predictions over labels, and Bland & Altman's plot below: what is predicted too much over the mean of both.
+
+    n_train: none: 25, or the size next to it, and the largest.
+    """
+    shared = source.sizes(*arms) if set(arms) <= set(source.arms) else []
+    if not shared:
+        raise NotYet(f"{source.label}: {listed(arms)} share no training size yet")
+    asked = list(n_train) or sorted({min(shared, key=lambda n: abs(n - 25)), shared[-1]})
+    pairs = [(arm, n) for n in asked for arm in arms]
+    slopes = {pair: rounded(source.score(*pair, slope), 2) for pair in pairs}
+    told = [f"{number(slopes[arm, n].value, 2)} ({look(arm).label})" for n in asked[:1] for arm in arms]
+    title = f"{source.prefix}: at N = {asked[0]:,} the slope of predictions over labels is {listed(told)}; right is 1"
+    unit = source.task.unit or "count"
+    note = source.note.partition(" Bars:")[0] + " A dot: one scan, one seed. Above, dashed: prediction = label. "
+    note += "Below: mean difference (solid) and 1.96 standard deviations (dotted) about it, of single networks."
+    figure, axes = sheet(title, 2, len(pairs), 4.6, note)
+    for column, pair in zip(axes.T, pairs, strict=True):
+        _agreement(column, source.resampled("icc").cell(*pair), *pair)
+        words = look(pair[0]).label.replace(" at ", "\nat ")
+        column[0].set_title(
+            f"{words}{'' if chr(10) in words else chr(10)}\nN = {pair[1]:,}".replace("\n\n", "\n"), fontsize=9
+        )
+        column[0].text(0.05, 0.97, f"slope {number(slopes[pair].value, 2)}", fontsize=8, va="top",
+                       transform=column[0].transAxes)  # fmt: skip
+    _shared_frames(axes)
+    axes[0, 0].set_ylabel(f"predicted ({unit})")
+    axes[1, 0].set_ylabel(f"predicted − label ({unit})")
+    for panel in axes[0]:
+        panel.set_xlabel(f"label ({unit})", fontsize=8.5)
+    for panel in axes[1]:
+        panel.set_xlabel(f"mean of both ({unit})", fontsize=8.5)
+    return Picture(
+        figure, title, source.provenance | {"figure": "predictions over labels", "cells": [list(p) for p in pairs]}
+    )
+
+
+def _agreement(column: Sequence[Axes], cell, arm: str, n: int) -> None:
+    above, below = column
+    target = np.broadcast_to(cell.target, cell.prediction.shape).ravel()
+    found = np.round(cell.prediction.ravel(), 4)
+    dots = {"marker": "o", "s": 5, "color": look(arm).colour, "alpha": 0.35, "linewidths": 0}
+    above.scatter(target, found, **dots)
+    ends = np.array([target.min(), target.max()])
+    above.plot(ends, ends, color=GREY, linewidth=1.0, linestyle=(0, (5, 3)))
+    below.scatter((target + found) / 2, found - target, **dots)
+    middle, spread = (found - target).mean(), 1.96 * (found - target).std(ddof=1)
+    below.axhline(0, color="#c9d1d9", linewidth=0.8)
+    for y, line in ((middle, "-"), (middle - spread, ":"), (middle + spread, ":")):
+        below.axhline(round(y, 4), color=GREY, linewidth=1.1, linestyle=line)
+
+
+def _shared_frames(axes: np.ndarray) -> None:
+    """One frame for each row, so that columns can be compared."""
+    for row in axes:
+        for get, put in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
+            ends = np.array([getattr(panel, get)() for panel in row])
+            for panel in row:
+                getattr(panel, put)(ends[:, 0].min(), ends[:, 1].max())
+        for panel in row:
+            panel.tick_params(labelsize=8)
+            panel.locator_params(nbins=4)
+        for panel in row[1:]:
+            panel.tick_params(labelleft=False)
+
+
+def agreement_table(source: Source, n_train: Sequence[int] = ()) -> str:
+    """Markdown: slope, mean difference and limits of agreement of single networks, for each of the three."""
+    unit, rows = source.task.unit or "count", []
+    for arm in (arm for arm in MAIN if arm in source.arms):
+        for n in (n for n in source.sizes(arm) if not n_train or n in n_train):
+            cell = source.resampled("icc").cell(arm, n)
+            wrong = cell.prediction - cell.target
+            spread = 1.96 * wrong.std(ddof=1)
+            limits = f"{number(wrong.mean() - spread, 2)} to {number(wrong.mean() + spread, 2)}"
+            rows.append([f"{look(arm).label}, N = {n:,}", interval(source.score(arm, n, slope), 2),
+                         number(wrong.mean(), 2), limits, number(np.abs(wrong).mean(), 2)])  # fmt: skip
+    head = [
+        source.prefix,
+        "slope",
+        f"mean difference ({unit})",
+        f"limits of agreement ({unit})",
+        f"mean absolute error ({unit})",
+    ]
+    return markdown(head, rows)
+
+
+def labels_of(source: Source) -> pd.DataFrame:
+    """The test scans' labels: columns case, group, target."""
+    table = source.tables.predictions
+    kept = table.loc[table["split"] == "test", ["case", "group", "target"]].drop_duplicates("case")
+    return kept.astype({"case": str, "group": str}).sort_values("case", ignore_index=True)

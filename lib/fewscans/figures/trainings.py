@@ -1,0 +1,219 @@
+"""How networks on numbers train: the spread over seeds, the loss over updates, the cost, and Williams' test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FuncFormatter
+
+from fewscans.figures.arms import filled, look
+from fewscans.figures.picture import Picture, sheet, styled
+from fewscans.figures.regression import MAIN, RIVALS, SUMS, notes
+from fewscans.figures.reported import Reported
+from fewscans.figures.sources import NotYet, Source, rounded
+from fewscans.figures.wording import interval, markdown, number, side, sizes
+from fewscans.stats import Estimate
+from fewscans.stats.correlations import williams_of
+from fewscans.stats.seed_spread import independent_ratio, spread_ratio
+
+PARTS = ("base", "base-compute", "hydra-2", "hydra-4", "hydra-8", "base-dropout", "mixup", "c-mixup")
+
+
+def spread_of(source: Source, n: int, baseline: str = "base", arm: str = SUMS) -> Estimate | None:
+    """Standard deviation of the ICC over seeds, the arm's over the baseline's; None of fewer than three seeds, or where
+    one of them does not vary.
+    """
+    table = source.resampled("icc")
+    try:
+        return rounded(spread_ratio(table.values(arm, n), table.values(baseline, n)))
+    except ValueError:
+        return None
+
+
+@styled
+def seeds(sources: Sequence[Source]) -> Picture:
+    """The ICC of every seed, a dot each, by size: what the next training may bring."""
+    sources = [s for s in sources if {SUMS, "base"} <= set(s.arms) and s.sizes(SUMS, "base")]
+    if not sources:
+        raise NotYet("no run has sums and the base network at one size yet")
+    found = {(s.run, n): spread_of(s, n) for s in sources for n in s.sizes(SUMS, "base")}
+    less, more = (sum(e is not None and side(e, 1) == sign for e in found.values()) for sign in (-1, 1))
+    title = f"Over seeds the ICC of sums surely varies less than base's in {less} of {len(found)} comparisons, "
+    title += f"more in {more}"
+    note = notes(sources).rpartition(" Bars:")[0] + " A dot: one seed; dash: their mean."
+    ratios = [max(1.2, len(s.sizes("base"))) for s in sources]
+    figure, axes = sheet(title, 1, len(sources), 3.6, note, width_ratios=ratios)
+    for panel, source in zip(axes[0], sources, strict=True):
+        present = [arm for arm in MAIN if arm in source.arms]
+        n_all = sorted({n for arm in present for n in source.sizes(arm)})
+        for k, arm in enumerate(present):
+            for n in source.sizes(arm):
+                values = source.resampled("icc").values(arm, n).round(4)
+                x = n_all.index(n) + 0.24 * (k - 1)
+                style = filled(arm) | {"linestyle": "none", "markersize": 4, "alpha": 0.75, "markeredgewidth": 0}
+                panel.plot(np.full(len(values), x), values, **style, label=look(arm).label if n == n_all[0] else None)
+                panel.plot([x - 0.09, x + 0.09], [values.mean().round(4)] * 2, color=look(arm).colour, linewidth=1.8)
+        panel.set_xticks(range(len(n_all)), [str(n) for n in n_all], fontsize=9)
+        panel.set_xlim(-0.5, len(n_all) - 0.5)
+        panel.set_xlabel("training scans", fontsize=9)
+        name = source.prefix.partition(",")[0].partition(" ")[2]
+        panel.set_title(f"{name[0].upper()}{name[1:]}\n{'real' if source.real else 'twin'}", fontsize=9.5)
+        panel.tick_params(labelsize=9)
+        panel.grid(False, axis="x")
+    axes[0, 0].set_ylabel("ICC(A,1) of a seed")
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(low, high + 0.4 * (high - low))
+    axes[0, 0].legend(fontsize=8, loc="upper left", borderaxespad=0.1, labelspacing=0.2)
+    return Picture(figure, title, {"figure": "spread over seeds", "runs": [s.provenance for s in sources]})
+
+
+def seeds_table(sources: Sequence[Source], reported: Sequence[Reported] = ()) -> str:
+    """Markdown: standard deviations over seeds and the ratio of sums' to either rival's; the paper's first."""
+    rows = []
+    spreads = {r.arm: r for r in reported if r.seed_sd is not None}
+    if set(spreads) == {"base", SUMS}:
+        one, other = spreads["base"], spreads[SUMS]
+        ratio = independent_ratio(other.seed_sd, one.seed_sd, other.networks, one.networks)
+        what = f"paper, {one.n_train} scans, {one.networks} trainings"
+        rows.append([what, number(one.seed_sd), "", number(other.seed_sd),
+                     _ratio(ratio), ""])  # fmt: skip
+    for source in sources:
+        table = source.resampled("icc")
+        for n in source.sizes(SUMS) if SUMS in source.arms else ():
+            sd = {arm: number(table.values(arm, n).std(ddof=1)) if source.has(arm, n) else "" for arm in MAIN}
+            ratios = [_ratio(spread_of(source, n, rival)) if source.has(rival, n) else "" for rival in RIVALS]
+            rows.append(
+                [
+                    f"{source.prefix}, N = {n:,}, {len(table.cell(SUMS, n).seeds)} seeds",
+                    *(sd[arm] for arm in MAIN),
+                    *ratios,
+                ]
+            )
+    head = [
+        "standard deviation of the ICC over trainings",
+        *(look(arm).label for arm in MAIN),
+        *(f"sums / {look(r).label}" for r in RIVALS),
+    ]
+    return markdown(head, rows)
+
+
+def _ratio(e: Estimate | None) -> str:
+    if e is None:
+        return "–"
+    ends = [number(x, 2) if np.isfinite(x) else "∞" for x in (e.low, e.high)]
+    return f"{number(e.value, 2)} ({ends[0]} to {ends[1]}){' *' if side(e, 1) else ''}"
+
+
+@styled
+def losses(source: Source, n_train: Sequence[int] = ()) -> Picture:
+    """Validation loss over updates, mean over seeds, at two sizes: was the budget enough, and for whom?"""
+    history = source.tables.history
+    arms = [arm for arm in MAIN if arm in set(history["arm"].astype(str)) and arm in source.arms]
+    shared = source.sizes(*arms) if arms else []
+    if not shared:
+        raise NotYet(f"{source.label}: no validation losses of networks that share a size yet")
+    asked = list(n_train) or sorted({min(shared, key=lambda n: abs(n - 25)), shared[-1]})
+    late = {look(arm).label: [n for n in asked if still_improving(source, arm, n) >= 0.5] for arm in arms}
+    named = [f"{name} at N = {sizes(some)}" for name, some in late.items() if some]
+    told = f"at the end of the updates half of the seeds still improve: {'; '.join(named)}"
+    if not named:
+        told = "no network still improves at the end of its updates in half of its seeds"
+    title = f"{source.prefix}: {told}"
+    note = (
+        source.note.partition(" Bars:")[0]
+        + " Loss on the validation scans, of single scans, in squares of the scaled label. "
+    )
+    note += "Line: median over seeds; shade: their range. Mark: median of the best checkpoints."
+    figure, axes = sheet(title, 1, len(asked), 3.5, note, sharey=True)
+    for panel, n in zip(axes[0], asked, strict=True):
+        for arm in arms:
+            _losses(panel, history[(history["arm"] == arm) & (history["n_train"] == n)], arm)
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_title(f"N = {n:,}")
+        panel.set_xlabel("updates")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            axis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "35" else ""))
+        panel.tick_params(which="both", labelsize=8.5)
+    axes[0, 0].set_ylabel("validation loss")
+    axes[0, 0].legend(fontsize=8.5, loc="lower left")
+    return Picture(figure, title, source.provenance | {"figure": "validation loss over updates", "n_train": asked})
+
+
+def _losses(panel, mine: pd.DataFrame, arm: str) -> None:
+    by_seed = mine.pivot_table(index="step", columns="seed", values="val_loss").dropna()
+    if by_seed.empty:
+        return
+    colour, middle = look(arm).colour, by_seed.median(axis=1)
+    panel.fill_between(by_seed.index, by_seed.min(axis=1), by_seed.max(axis=1), color=colour, alpha=0.15, linewidth=0)
+    panel.plot(by_seed.index, middle, color=colour, linewidth=1.5, label=look(arm).label)
+    panel.plot(float(by_seed.idxmin().median()), float(by_seed.min().median()), marker=look(arm).marker, color=colour,
+               markersize=6.5, markeredgecolor="white")  # fmt: skip
+
+
+def still_improving(source: Source, arm: str, n: int, last_share: float = 0.2) -> float:
+    """Share of the seeds whose best validation loss is in the last part of their updates."""
+    history = source.tables.history
+    mine = history[(history["arm"] == arm) & (history["n_train"] == n)]
+    best = mine.loc[mine.groupby("seed")["val_loss"].idxmin()]
+    return float((best["step"] > (1 - last_share) * mine["step"].max()).mean())
+
+
+def cost_table(source: Source, arms: Sequence[str] = PARTS) -> str:
+    """Markdown: updates, images passed forward, also over base's, and CPU seconds of a run; medians over runs."""
+    records = pd.DataFrame(source.records)
+    if not {"images", "seconds_cpu"} <= set(records):
+        return f"The records of the {source.name} tell no forward passes."
+    made = {arm: records[records["arm"] == arm] for arm in arms if arm in set(records["arm"])}
+    rows = []
+    for arm, mine in made.items():
+        middle = mine[["steps", "images", "parameters", "seconds_cpu"]].median()
+        base = made["base"]["images"].median() if "base" in made else np.nan
+        ratio = f"{middle['images'] / base:.2g}" if base > 0 else ""
+        seconds = middle["seconds_cpu"]
+        rows.append([look(arm).label, *(f"{middle[key]:,.0f}" for key in ("parameters", "steps", "images")), ratio,
+                     f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"])  # fmt: skip
+    head = [source.prefix, "parameters", "updates", "images passed forward", "/ base's", "CPU seconds a run"]
+    return markdown(head, rows)
+
+
+def williams_table(source: Source) -> str:
+    """Markdown: Williams' test as in the paper, on predictions averaged over the learning curve's sizes (and seeds)."""
+    rows = []
+    for rival in RIVALS:
+        shared = source.sizes(SUMS, rival) if {SUMS, rival} <= set(source.arms) else []
+        people = (False, True) if source.test_set["groups"] < source.test_set["cases"] else (False,)
+        for by_group in people if shared else ():
+            found = williams_of(source.tables.predictions, (SUMS, rival), shared, by_group=by_group)
+            p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
+            what = (
+                f"sums against {look(rival).label}, {found.n:,} {source.task.groups if by_group else source.task.cases}"
+            )
+            rows.append([what, number(found.r_first), number(found.r_second), number(found.t, 2), p])
+        if shared:
+            sure = sum(side(source.gain(SUMS, n, baseline=rival)) > 0 for n in shared)
+            rows.append([f"… the ICC is surely higher at {sure} of {len(shared)} sizes", "", "", "", ""])
+    if not rows:
+        return f"Sums and the base network share no training size on the {source.name} yet."
+    return markdown([source.prefix, "correlation, sums", "correlation, rival", "Williams' t", "p"], rows)
+
+
+def gain_over_n(source: Source) -> str:
+    """Whether the gain shrinks from the smallest to the largest size, in words; paired by seed and scan."""
+    told = []
+    for rival in RIVALS:
+        shared = source.sizes(SUMS, rival) if {SUMS, rival} <= set(source.arms) else []
+        if len(shared) > 1:
+            small, large = shared[0], shared[-1]
+            terms = {(SUMS, large): 1.0, (rival, large): -1.0, (SUMS, small): -1.0, (rival, small): 1.0}
+            change = rounded(source.resampled("icc").spread(terms).estimate(0.95))
+            word = {1: "grows", -1: "shrinks", 0: "does not surely change"}[side(change)]
+            told.append(f"over {look(rival).label} {word} ({interval(change, sign=True)})")
+    return (
+        f"{source.prefix}: from N = {sizes([small])} to {sizes([large])}, the gain in ICC {'; '.join(told)}."
+        if told
+        else ""
+    )
