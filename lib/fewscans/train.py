@@ -7,12 +7,14 @@ generator state and all arms that share a seed see the same samples in the same 
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ _PURPOSES = {"initialisation": 0, "order": 1, "augmentation": 2, "noise": 3, "dr
 
 @dataclass(frozen=True)
 class Budget:
-    """How much training a run gets: `steps` updates of Adam on `batch_size` samples, validated every `eval_every`."""
+    """How much training a run gets: `steps` updates on `batch_size` samples each, validated every `eval_every`."""
 
     steps: int
     batch_size: int
@@ -78,6 +80,9 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     on_step: Callable[[int], None] | None = None,
+    optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    gradients: Callable[[nn.Module, Any, Tensor], Tensor] | None = None,
+    schedule: Callable[[float], float] | None = None,
 ) -> Fitted:
     """Trains `model` in place and returns its best states.
 
@@ -85,9 +90,13 @@ def fit(
     a loss per named validation set. With `checkpoint`, progress is saved after each validation, and a run that was cut
     goes on from there to the same bytes; the file is left for the caller to remove. A loss that is not finite raises
     FloatingPointError.
+
+    optimiser: (parameters, lr=...) → an optimiser.   gradients: (model, inputs, targets) → the loss, after adding its
+    gradients to the parameters; if not given, `loss(model(inputs), targets)` is followed backwards.   schedule: share
+    of the budget that is done → factor of the learning rate; if not given, it stays.
     """
-    device = next(model.parameters()).device
-    optimiser = torch.optim.Adam(model.parameters(), lr=budget.learning_rate)
+    gradients = gradients or functools.partial(backward, loss)
+    optimiser = optimiser(model.parameters(), lr=budget.learning_rate)
     fitted, done = Fitted(), 0
     if checkpoint is not None and checkpoint.exists():
         done = _restore(checkpoint, model, optimiser, fitted)
@@ -98,11 +107,11 @@ def fit(
     for step in range(done, budget.steps):
         x, target = batch(batch_indices(n_train, budget.batch_size, step, seed), step)
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            value = loss(model(x).float(), target)
-        value.backward()
+        if schedule is not None:
+            for group in optimiser.param_groups:
+                group["lr"] = budget.learning_rate * schedule(step / budget.steps)
+        since.append(gradients(model, x, target))
         optimiser.step()
-        since.append(value.detach())
         if on_step is not None:
             on_step(1)
         if (step + 1) % budget.eval_every and step + 1 < budget.steps:
@@ -129,6 +138,19 @@ def fit(
         if checkpoint is not None and step + 1 < budget.steps:
             _save(checkpoint, step + 1, model, optimiser, fitted)
     return fitted
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where it is safe, on a GPU; nothing on a CPU."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def backward(loss: Callable[[Tensor, Tensor], Tensor], model: nn.Module, x: Any, target: Tensor) -> Tensor:
+    """The loss, a scalar without graph, after adding its gradients to the model's parameters."""
+    with mixed_precision(target.device):
+        value = loss(model(x).float(), target)
+    value.backward()
+    return value.detach()
 
 
 def _save(path: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted) -> None:

@@ -4,7 +4,7 @@ One module a published layout. A twin (fewscans.twins) is written in the same la
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ _MEDMNIST = "Yang et al., MedMNIST v2, Scientific Data 10:41 (2023), doi 10.1038
 _ZENODO = "https://zenodo.org/records/10519652/files/"
 _LIDC = "Armato et al., Medical Physics 38:915-931 (2011), doi 10.7937/K9/TCIA.2015.LO9QL9SX"
 
-DATASETS: Mapping[str, Dataset] = {
+DATASETS: dict[str, Dataset] = {
     "luna16-patches": Dataset(
         name="luna16-patches",
         file=luna16_patches.FILE,
@@ -128,6 +128,9 @@ DATASETS: Mapping[str, Dataset] = {
         check=msd.check_copy,
     ),
 }
+
+# The same copy, asked another question: the anterior part's share, which fewscans.experiments.numbered_cases works out.
+DATASETS["msd-hippocampus-fraction"] = replace(DATASETS["msd-hippocampus"], name="msd-hippocampus-fraction")
 
 
 # Twins of no public data set: controls, written in the layout of the one they belong to, and `pvs`, whose real scans

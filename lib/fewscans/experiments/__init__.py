@@ -21,7 +21,9 @@ from types import ModuleType
 
 from fewscans.errors import ParamsError
 
-EXPERIMENTS = {"gcnn": "fewscans.experiments.gcnn"}
+EXPERIMENTS = {"gcnn": "fewscans.experiments.gcnn", "hydranet": "fewscans.experiments.hydranet"}
+# What they predict: a label of 0 or 1, by a probability, or a number in its own unit.
+TARGETS = {"gcnn": "label", "hydranet": "number"}
 
 
 @dataclass(frozen=True, order=True)

@@ -1,0 +1,127 @@
+"""What one update of a number's regressor sees: single scans, blended ones, or sets whose labels are summed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fewscans import mixup, rigid, sets, train
+from fewscans.experiments.numbered_arms import Arm
+from fewscans.nn import hydra
+from fewscans.nn.regressor import BaseRegressor, mask_seeds
+
+FORMS = ("branched", "streamed")
+INTENSITIES = ("unit", "standard")
+ALPHA = 2.0  # of mixup and C-Mixup, as in the code of C-Mixup's authors
+
+
+def seen(images: Tensor, intensities: str) -> Tensor:
+    """Scans as a network sees them: (n, D, H, W) uint8 → (n, 1, D, H, W) float32.
+
+    intensities: "unit", in [0, 1] as in the paper, or "standard", each scan with mean 0 and standard deviation 1.
+    """
+    x = images[:, None].float() / 255
+    if intensities == "unit":
+        return x
+    mean, spread = x.mean((2, 3, 4), keepdim=True), x.std((2, 3, 4), keepdim=True)
+    return (x - mean) / spread.clamp(min=1 / 255)
+
+
+class Inputs(NamedTuple):
+    """A batch before its images are looked at: what stands where, and what is done to it."""
+
+    places: Tensor  # (B, n) positions in the training subset, -1 for a black image
+    decisions: rigid.Decisions  # B n of them
+    seeds: Tensor | None  # (B, n) of dropout masks
+    mixed: mixup.Pairs | None = None
+    mixed_decisions: rigid.Decisions | None = None
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one run, each decided by the run's seed and the step.
+
+    images: (N, 1, D, H, W) of the training subset, as `seen` gives them; labels: (N,); both on the device.
+    spacing_mm: (N, 3).   loss: (outputs (B,), labels (B,)) → scalar.   form: of `FORMS`; blended scans, which are no
+    sets, are always branched.
+    """
+
+    images: Tensor
+    labels: Tensor
+    spacing_mm: Tensor
+    spec: Arm
+    seed: int
+    loss: Callable[[Tensor, Tensor], Tensor]
+    form: str
+    max_angle_rad: float
+    max_shift_voxels: float
+
+    def draw(self, indices: Tensor, step: int) -> tuple[Inputs, Tensor]:
+        """Inputs and labels (B,) of one update; indices: (B,) of single scans, or as many as there are sets."""
+        places = indices[:, None] if self.spec.size == 1 else self._sets(len(indices), step)
+        decide = functools.partial(
+            rigid.draw, places.numel(), max_angle_rad=self.max_angle_rad, max_shift_voxels=self.max_shift_voxels
+        )
+        generator = train.generator(self.seed, "augmentation", step)
+        seeds = mask_seeds(places.shape, train.generator(self.seed, "dropout", step)) if self.spec.dropout else None
+        inputs = Inputs(places, decide(generator), seeds)
+        if self.spec.permuted:
+            return inputs, self._others_labels(len(indices), step)
+        target = sets.set_labels(self.labels, places.to(self.labels.device))
+        if self.spec.mix is None:
+            return inputs, target
+        # the kernel of C-Mixup as wide as the labels are spread, in the range its authors chose from
+        bandwidth = float(self.labels.std()) if self.spec.mix == "c-mixup" else None
+        noise = train.generator(self.seed, "noise", step)
+        pairs = mixup.draw(indices, self.labels.cpu(), ALPHA, noise, bandwidth)
+        partner = self.labels[pairs.partner.to(self.labels.device)]
+        return inputs._replace(mixed=pairs, mixed_decisions=decide(generator)), mixup.blend(
+            target, partner, pairs.share
+        )
+
+    def gradients(self, net: BaseRegressor, inputs: Inputs, target: Tensor) -> Tensor:
+        """The loss, a scalar without graph, after adding its gradients to the network's parameters."""
+        if self.form == "streamed" and inputs.mixed is None:
+            return self._streamed(net, inputs, target)
+        x = self._augmented(inputs.places.flatten(), inputs.decisions)
+        if inputs.mixed is not None:
+            x = mixup.blend(x, self._augmented(inputs.mixed.partner, inputs.mixed_decisions), inputs.mixed.share)
+        x = x.view(*inputs.places.shape, *x.shape[1:])
+        return train.backward(self.loss, lambda given: hydra.Hydra(net, self.spec.size)(given, inputs.seeds), x, target)
+
+    def _streamed(self, net: BaseRegressor, inputs: Inputs, target: Tensor) -> Tensor:
+        flat = inputs.places.flatten()
+        positions = torch.arange(len(flat)).masked_fill(flat < 0, sets.BLACK).view(inputs.places.shape)
+
+        def image(k: int) -> Tensor:
+            return self._augmented(flat[k : k + 1], inputs.decisions[k : k + 1])[0]
+
+        with train.mixed_precision(self.images.device):
+            return hydra.streamed_step(net, image, positions, target, self.loss, self.images.shape[2:], inputs.seeds)
+
+    def _augmented(self, places: Tensor, decisions: rigid.Decisions) -> Tensor:
+        """(k,) places → (k, 1, D, H, W)."""
+        x = sets.set_images(self.images, places.to(self.images.device)[:, None]).flatten(0, 1)
+        return rigid.apply(x, decisions, self.spacing_mm[places.clamp(min=0)])
+
+    def _sets(self, count: int, step: int) -> Tensor:
+        """The sets of one update, (count, size): as many an epoch as there are scans, each epoch's drawn anew."""
+        n = len(self.labels)
+        return torch.stack([self._epoch(p // n)[p % n] for p in range(step * count, (step + 1) * count)])
+
+    def _others_labels(self, count: int, step: int) -> Tensor:
+        """The labels of other sets of the same epoch, (count,): a batch of one set has nobody to change with."""
+        n, found = len(self.labels), []
+        for p in range(step * count, (step + 1) * count):
+            sums = sets.set_labels(self.labels, self._epoch(p // n).to(self.labels.device))
+            found.append(sets.permuted(sums, train.generator(self.seed, "noise", p // n))[p % n])
+        return torch.stack(found)
+
+    def _epoch(self, epoch: int) -> Tensor:
+        n, spec = len(self.labels), self.spec
+        return sets.epoch_sets(n, n, self.seed, epoch, spec.size, spec.p_black, spec.replacement, spec.fixed)
