@@ -6,8 +6,11 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from fewscans import paths
-from fewscans.data.numbered import NumberedScans
+from fewscans.data import nifti
+from fewscans.data.numbered import NumberedScans, quantised
 from fewscans.errors import DataError
 
 # Data sets and the modules that read them, which decide runs as the experiment's own code does.
@@ -32,15 +35,27 @@ def read(dataset: str, path: Path, grid) -> NumberedScans:
     if dataset == "wmh2017":
         from fewscans.data import wmh2017
 
-        return wmh2017.numbered(path, grid.window, unit=grid.unit or "ml", cache=cache)
+        return _averaged(wmh2017.numbered(path, grid.window, unit=grid.unit or "ml", cache=cache), grid.downsample)
     if dataset == "pvs":
         from fewscans.data import pvs
 
-        return pvs.numbered(path, grid.window, cache=cache)
+        return _averaged(pvs.numbered(path, grid.window, cache=cache), grid.downsample)
     from fewscans.data import msd
 
     scans = msd.hippocampus(path, grid.window, factor=grid.downsample, cache=cache)
     return scans if dataset == "msd-hippocampus" else _fraction(scans)
+
+
+def _averaged(scans: NumberedScans, factor: int) -> NumberedScans:
+    """Means over blocks of so many voxels a side."""
+    if factor == 1:
+        return scans
+    return dataclasses.replace(
+        scans,
+        images=np.stack([quantised(nifti.block_mean(image / np.float32(255), factor)) for image in scans.images]),
+        spacing_mm=scans.spacing_mm * factor,
+        fingerprint=hashlib.sha256(f"{scans.fingerprint} / {factor}".encode()).hexdigest(),
+    )
 
 
 def _fraction(scans: NumberedScans) -> NumberedScans:
