@@ -171,6 +171,13 @@ def number(**change):
     return apply
 
 
+def test_every_arm_of_the_experiment_can_be_claimed_about(check):
+    from fewscans.experiments.numbered_arms import ARMS
+
+    for arm in ARMS:
+        check(number(arm=arm))
+
+
 @pytest.mark.parametrize("arm", NUMBERS.split())
 def test_arms_of_regression_can_be_claimed_about_where_they_are(check, arm):
     assert check(number(arm=arm))["a-claim"].tests[-1].arm == arm

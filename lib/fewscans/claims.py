@@ -33,8 +33,8 @@ ARMS = {  # an experiment's arms, and what they are in words
         "an arm is a group such as p4m, or p4m-compute, Z2-tta-p4m",
     ),
     "hydranet": (
-        r"base(-compute)?(-(uniform|unseen))?|base-(mae|centred|dropout)"
-        rf"|{_SET}(-(p0|p30|p50|replacement|mae|centred|fixed|permuted|uniform|unseen|black))?"
+        r"base(-compute)?(-(uniform|unseen|unit))?|base-(mae|centred|dropout)"
+        rf"|{_SET}(-(p0|p30|p50|replacement|mae|centred|fixed|permuted|uniform|unseen|unit|black))?"
         r"|mixup|c-mixup|mean|histogram|crop",
         "an arm is base, or one with sets such as hydra-4, or base-compute, hydra-4-fixed",
     ),

@@ -7,9 +7,11 @@ reports/published/<experiment>/<dataset, or dataset-twin>/
     records.json     one record a run: what it was and what it cost
     README.md        what this is, where the data come from, what decided it; without a date, so the bytes stay the same
 
-Predictions are kept to 0.001 in the log-odds, p = 1 / (1 + exp(-round(logit(p), 3))): a tenth of a per cent of the
+Probabilities are kept to 0.001 in the log-odds, p = 1 / (1 + exp(-round(logit(p), 3))): a tenth of a per cent of the
 odds, near 0 and near 1 as well as between, where rounding p itself would tie the very cases that decide sensitivity
-at low false-positive rates. An AUC moves by less than 1e-4, and a file shrinks to about a third.
+at low false-positive rates. An AUC moves by less than 1e-4, and a file shrinks to about a third. Predicted numbers are
+kept to a power of ten, between 1/100,000 and 1/10,000 of the standard deviation of the test targets: an ICC moves by
+less than 1e-4.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ import pyarrow.parquet as pq
 from scipy import special
 
 from fewscans.errors import RunError
-from fewscans.results import BESIDE, Published, folder_of, load_published, profile_of, read_run
+from fewscans.results import BESIDE, Published, folder_of, kind_of_target, load_published, profile_of, read_run
 
 LOGIT_STEP = 0.001
+STEPS_PER_SD = 10_000  # of predicted numbers, at least
 MINIMUM_SEEDS = 5
 
 __all__ = ["Published", "load_published", "publish"]
@@ -40,6 +43,17 @@ _LUNA16 = """\
 _LIDC = """\
 - Armato S. G. et al., The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI),
   Medical Physics 38:915-931 (2011); data doi 10.7937/K9/TCIA.2015.LO9QL9SX.
+"""
+_HIPPOCAMPUS = """\
+Hippocampi from MR of Task04 of the Medical Segmentation Decathlon (CC BY-SA 4.0), Vanderbilt University Medical Center.
+No image is kept here, only each case's name, a number computed from its mask (the volume, or the anterior share of it)
+and predictions. As these numbers derive from the masks, the tables of this folder are under CC BY-SA 4.0 as well, with
+attribution as below. Changes: volumes are summed up from masks, predictions are rounded. Cite:
+
+- Antonelli M. et al., The Medical Segmentation Decathlon, Nature Communications 13:4128 (2022), doi
+  10.1038/s41467-022-30695-9.
+- Simpson A. L. et al., A large annotated medical image dataset for the development and evaluation of segmentation
+  algorithms, arXiv 1902.09063 (2019).
 """
 ATTRIBUTION = {
     "luna16-patches": f"""\
@@ -64,6 +78,16 @@ image is kept here, only each case's number, its label and the networks' predict
 
 - Yang J. et al., MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image classification,
   Scientific Data 10:41 (2023), doi 10.1038/s41597-022-01721-8.
+""",
+    "msd-hippocampus": _HIPPOCAMPUS,
+    "msd-hippocampus-fraction": _HIPPOCAMPUS,
+    "wmh2017": """\
+Scans of the WMH Segmentation Challenge of MICCAI 2017, doi 10.34894/AECRSD (CC BY-NC 4.0 as others quote its page: not
+for commercial use). No image is kept here, only each scan's name, a number computed from its mask, and predictions.
+Cite:
+
+- Kuijf H. J. et al., Standardized assessment of automatic segmentation of white matter hyperintensities and results of
+  the WMH segmentation challenge, IEEE Transactions on Medical Imaging (2019), arXiv 1904.00682.
 """,
 }
 
@@ -108,6 +132,7 @@ def publish(
             f"{run} is not fit to be published: {'; '.join(complaints)}. To publish it all the same, "
             "say why: --incomplete REASON"
         )
+    step = step_of(predictions) if kind_of_target(spec.experiment) == "number" else None
     about = {
         "run": run,
         "experiment": spec.experiment,
@@ -118,7 +143,7 @@ def publish(
         "arms": list(dict.fromkeys(predictions["arm"].astype(str))),
         "seeds": seeds,
         "incomplete": f"{incomplete} ({'; '.join(complaints)})" if complaints else None,
-        "logit_step": LOGIT_STEP,
+        **({"step": step} if step else {"logit_step": LOGIT_STEP}),
         **{key: _one(records, key, run) for key in ("code", "data")},
         **{key: sorted({str(record[key]) for record in records}) for key in ("device", "torch", "threads")},
         "params": _plain(loaded.grids.get(run, {}).get(profile)),
@@ -129,7 +154,8 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     for arm in about["arms"]:
         _write(
-            folder / f"{arm}.parquet", _parquet(_compact(predictions[predictions["arm"] == arm]), about | {"arm": arm})
+            folder / f"{arm}.parquet",
+            _parquet(_compact(predictions[predictions["arm"] == arm], step), about | {"arm": arm}),
         )
     _write(folder / "history.parquet", _parquet(history, None))
     beside = [name for name in BESIDE if name != "reference" or reference is not None]
@@ -152,8 +178,21 @@ def rounded(p: np.ndarray) -> np.ndarray:
     return np.where(inside, special.expit(np.round(special.logit(np.where(inside, p, 0.5)), digits)), p)
 
 
-def _compact(table: pd.DataFrame) -> pd.DataFrame:
-    made = table.assign(prediction=rounded(table["prediction"].to_numpy()))
+def rounded_numbers(x: np.ndarray, step: float) -> np.ndarray:
+    """Numbers to whole steps, a power of ten."""
+    return np.round(np.asarray(x, dtype=float), -round(np.log10(step))) + 0.0  # no -0.0
+
+
+def step_of(predictions: pd.DataFrame) -> float:
+    """To what predicted numbers are kept: the largest power of ten below 1/10,000 of the test targets' deviation."""
+    test = predictions[predictions["split"] == "test"]
+    spread = test.drop_duplicates("case")["target"].std()
+    return float(f"1e{int(np.floor(np.log10(spread / STEPS_PER_SD)))}")
+
+
+def _compact(table: pd.DataFrame, step: float | None) -> pd.DataFrame:
+    p = table["prediction"].to_numpy()
+    made = table.assign(prediction=rounded(p) if step is None else rounded_numbers(p, step))
     return made.sort_values(["split", "case", "n_train", "seed"], kind="stable", ignore_index=True)
 
 
@@ -195,14 +234,22 @@ def _plain(grid) -> dict | None:
 def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
     name = f"{about['dataset']}{'-twin' if about['twin'] else ''}"
     kind = "synthetic twin: shows that the mechanism works in this implementation" if about["twin"] else "real data"
-    rows = ["| arm | N | seeds | test cases (positive) | groups |", "| --- | --- | --- | --- | --- |"]
+    number = "step" in about
+    of_cases = "labels" if number else "positive"
+    rows = [f"| arm | N | seeds | test cases ({of_cases}) | groups |", "| --- | --- | --- | --- | --- |"]
     test = predictions[predictions["split"] == "test"]
     for arm in about["arms"]:
         mine = test[test["arm"] == arm]
         case = mine.drop_duplicates("case")
         sizes = ", ".join(str(n) for n in sorted(mine["n_train"].unique()))
-        cases = f"{len(case)} ({int(case['target'].sum())})"
+        target = case["target"]
+        cases = f"{len(case)} ({f'{target.min():.4g} to {target.max():.4g}' if number else int(target.sum())})"
         rows.append(f"| {arm} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
+    few = sorted({record["n_small_val"] for record in records if number and "n_small_val" in record})
+    small = f"{' or '.join(map(str, few))} of its cases" if few else "one no larger than N"
+    precision = f"{about['logit_step']} in the log-odds; an AUC" if not number else (
+        f"{np.format_float_positional(about['step'], trim='-')} in the label's unit; an ICC"
+    )  # fmt: skip
     trained = sum(bool(record.get("parameters")) for record in records)
     seconds = sum(record.get("seconds_wall", 0.0) for record in records)
     data = ATTRIBUTION.get(about["dataset"].rpartition("-on-")[2], "") if not about["twin"] else (
@@ -225,8 +272,8 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         f"- profile: {about['profile'] or 'none of params.yaml'}; code: {about['code']}",
         f"- data (sha256): {about['data']}",
         f"- parameters: `{json.dumps(about['params'], sort_keys=True)}`",
-        f"- predictions are kept to {about['logit_step']} in the log-odds; an AUC moves by less than 0.0001",
-        "- splits: `test` (checkpoint chosen by the whole validation set), `test-small-val` (by one no larger than N)",
+        f"- predictions are kept to {precision} moves by less than 0.0001",
+        f"- splits: `test` (checkpoint chosen by the whole validation set), `test-small-val` (by {small})",
         "",
         "## Data",
         "",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -125,7 +126,7 @@ def read_run(run: str) -> Finished:
         json.loads(records.read_text(encoding="utf-8")),
         _reference(paths.runs() / f"{run}.reference.parquet", f"`fewscans train {run}` writes it anew"),
     )
-    _check(f"runs/{table.name}", found.predictions)
+    _check(f"runs/{table.name}", found.predictions, kind_of_target(run.partition("-")[0]))
     if found.reference is not None:
         _check_reference(run, found)
     lacking = [column for column in HISTORY if column not in found.history]
@@ -140,8 +141,17 @@ def read_run(run: str) -> Finished:
 
 
 def base_arm(arm: str) -> str:
-    """The arm whose runs were trained: test-time augmentation is computed along with the plain arm."""
-    return arm.split("-tta-")[0]
+    """The arm whose runs were trained: test-time augmentation is computed along with the plain arm, and so is a scan
+    among black images with the arm of sets.
+    """
+    return arm.split("-tta-")[0].removesuffix("-black")
+
+
+def kind_of_target(experiment: str) -> str:
+    """What the experiment predicts: "label", 0 or 1, by a probability, or "number", in its own unit."""
+    from fewscans import experiments
+
+    return experiments.TARGETS.get(experiment, "label")
 
 
 def profile_of(run: str, predictions: pd.DataFrame, records: list[dict], loaded) -> tuple[str | None, list[str]]:
@@ -195,7 +205,7 @@ def _check_reference(run: str, found: Finished) -> None:
         raise RunError(f"runs/{run}.reference.parquet: {error}; `fewscans train {run}` writes both anew") from None
 
 
-def _check(name: str, table: pd.DataFrame) -> None:
+def _check(name: str, table: pd.DataFrame, kind: str) -> None:
     """A table that is not what it should be is never published."""
     if list(table.columns) != list(COLUMNS):
         raise RunError(f"{name} has columns {', '.join(map(str, table.columns))}; it must have {', '.join(COLUMNS)}")
@@ -205,6 +215,15 @@ def _check(name: str, table: pd.DataFrame) -> None:
     odd = sorted(set(map(str, table["split"].unique())) - set(SPLITS))
     if odd:
         raise RunError(f"{name}: unknown split {odd[0]!r}; splits are {', '.join(SPLITS)}")
+    (_check_numbers if kind == "number" else _check_labels)(name, table)
+    for split in table["split"].unique():
+        try:
+            cells(table, split)
+        except ValueError as error:
+            raise RunError(f"{name}: {error}") from None
+
+
+def _check_labels(name: str, table: pd.DataFrame) -> None:
     wrong = table["prediction"][~table["prediction"].between(0, 1)]
     if len(wrong):
         raise RunError(
@@ -213,8 +232,16 @@ def _check(name: str, table: pd.DataFrame) -> None:
     wrong = table["target"][~table["target"].isin((0, 1))]
     if len(wrong):
         raise RunError(f"{name}: target {wrong.iloc[0]} in row {wrong.index[0]}; it is 0 or 1")
-    for split in table["split"].unique():
-        try:
-            cells(table, split)
-        except ValueError as error:
-            raise RunError(f"{name}: {error}") from None
+
+
+def _check_numbers(name: str, table: pd.DataFrame) -> None:
+    for column in ("prediction", "target"):
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise RunError(f"{name}: column {column!r} is {table[column].dtype}; it must be numbers")
+        wrong = table[column][~np.isfinite(table[column].astype(float))]
+        if len(wrong):
+            raise RunError(f"{name}: {column} {wrong.iloc[0]} in row {wrong.index[0]}; it must be a finite number")
+    test = table["target"][table["split"] == "test"]
+    if test.nunique() < 2:
+        held = f"all test targets are {test.iloc[0]}" if len(test) else "there are no test cases"
+        raise RunError(f"{name}: {held}; there is nothing to tell apart")
