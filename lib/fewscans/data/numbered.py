@@ -31,7 +31,7 @@ class NumberedScans:
     """
 
     images: np.ndarray  # (n, D, H, W) uint8; a value v stands for the intensity v / 255, in [0, 1]
-    number: np.ndarray  # (n,) float64, in `unit`; above 0
+    number: np.ndarray  # (n,) float64, in `unit`; above 0, or a count from 0 on
     unit: str  # such as "ml"
     spacing_mm: np.ndarray  # (n, 3) float64, z y x, of the images' voxels
     case: np.ndarray  # (n,) str, unique

@@ -38,7 +38,8 @@ COUNTS, IMAGE, MASK = "counts.csv", "T2.nii.gz", "basal_ganglia.nii.gz"
 CASES = "sub-*"
 
 SIZE = (12, 24, 24)  # z y x voxels: the region in the twin's coarse grid
-SIGMA = 2.0  # voxels, the paper's, of about 0.5 mm in plane; on voxels of 1 mm and more, 1 is nearer to it
+SIGMA = 2.0  # voxels, the paper's
+COARSE_MM, COARSE_SIGMA = 0.75, 1.0  # in plane: of larger voxels, two would blur the mask over a third of the region
 TRUNCATE = 4.0  # a Gaussian ends after so many sigma
 HELD_OUT = {"test": 2 / 3, "val": 1 / 12}  # of the persons: of 240, 160 and 20, and 60 to train on
 SPLIT_SEED = 2019
@@ -101,14 +102,15 @@ def find_cases(folder: Path | str) -> Counted:
 def numbered(
     folder: Path | str,
     size: tuple[int, int, int] = SIZE,
-    sigma: float = SIGMA,
+    sigma: float | None = None,
     held_out: Mapping[str, float] = HELD_OUT,
     cache: Path | str | None = None,
 ) -> NumberedScans:
     """Images of the basal ganglia alone, cut about the middle of their mask, in [0, 1], with the count.
 
     Args:    size: (D, H, W) voxels; beyond the image is its lowest intensity.
-             sigma: of the mask's smoothing, in voxels; 0 for none.
+             sigma: of the mask's smoothing, in voxels; 0 for none; None for the paper's 2, or for 1 where voxels are
+             larger than 0.75 mm in plane.
              held_out: split → how many persons, or below 1 the share of them; the others are to train on.
              cache: a folder to keep the cut scans in; else they are cut every time.
     Returns: numbers from 0 on, in the unit "count". `about` has region_ml, the volume of the mask, and inside, the
@@ -116,7 +118,7 @@ def numbered(
     Raises:  DataError as `find_cases` and `Counted.read`, for an image that is even throughout the region, and for too
              few persons.
     """
-    if min(size) < 1 or not 0 <= sigma < math.inf:
+    if min(size) < 1 or not (sigma is None or 0 <= sigma < math.inf):
         raise ValueError(f"size {size} and sigma {sigma}: three sides of at least 1, and a sigma of 0 or more voxels")
     found = find_cases(folder)
     files = [*found.cases["image"], *found.cases["mask"], found.path / COUNTS]
@@ -145,13 +147,14 @@ def region(image: np.ndarray, mask: np.ndarray, size: tuple[int, int, int], sigm
 
 
 def _cut(
-    found: Counted, size: tuple[int, int, int], sigma: float, split: np.ndarray, fingerprint: str
+    found: Counted, size: tuple[int, int, int], sigma: float | None, split: np.ndarray, fingerprint: str
 ) -> NumberedScans:
     images, spacing, rows = [], [], []
     for row in range(len(found.cases)):
         image, mask = found.read(row)
         seen = mask.array > 0
-        product = region(image.array, seen, size, sigma)
+        usual = SIGMA if max(image.spacing_mm[1:]) <= COARSE_MM else COARSE_SIGMA
+        product = region(image.array, seen, size, usual if sigma is None else sigma)
         if not product.max() > 0:
             raise DataError(f"{image.path}: shows one intensity throughout the basal ganglia; copy it again")
         images.append(quantised(product))
