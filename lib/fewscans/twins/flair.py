@@ -29,9 +29,9 @@ class Contrast:
 
 
 SITES = {
-    "Utrecht": Contrast(grey=1.15, fluid=0.30, lesion=1.75, scalp=1.25, rim=0.25, noise=0.045, bias=0.10),
-    "Singapore": Contrast(grey=1.22, fluid=0.22, lesion=1.95, scalp=1.65, rim=0.30, noise=0.035, bias=0.14),
-    "Amsterdam GE3T": Contrast(grey=1.26, fluid=0.14, lesion=1.85, scalp=1.00, rim=0.20, noise=0.055, bias=0.17),
+    "Utrecht": Contrast(grey=1.12, fluid=0.30, lesion=1.85, scalp=1.20, rim=0.20, noise=0.035, bias=0.10),
+    "Singapore": Contrast(grey=1.18, fluid=0.22, lesion=2.05, scalp=1.50, rim=0.25, noise=0.030, bias=0.13),
+    "Amsterdam GE3T": Contrast(grey=1.20, fluid=0.15, lesion=1.95, scalp=1.00, rim=0.15, noise=0.045, bias=0.15),
 }
 
 
@@ -42,8 +42,8 @@ def draw_contrast(site: str, rng: np.random.Generator) -> Contrast:
         usual,
         grey=1 + (usual.grey - 1) * float(rng.lognormal(0, 0.2)),
         fluid=usual.fluid * float(rng.lognormal(0, 0.15)),
-        lesion=1 + (usual.lesion - 1) * float(rng.lognormal(0, 0.2)),
-        scalp=usual.scalp * float(rng.lognormal(0, 0.2)),
+        lesion=1 + (usual.lesion - 1) * float(rng.lognormal(0, 0.15)),
+        scalp=usual.scalp * float(rng.lognormal(0, 0.3)),
         rim=usual.rim * float(rng.lognormal(0, 0.4)),
         noise=usual.noise * float(rng.lognormal(0, 0.2)),
     )

@@ -39,7 +39,7 @@ def field(grid: Grid, head: Head, rng: np.random.Generator) -> np.ndarray:
 
 def infarct(grid: Grid, head: Head, rng: np.random.Generator) -> Infarct:
     """One infarct near the brain's surface, of a few ml, seldom tens of them."""
-    radius = float(np.clip(rng.lognormal(np.log(9), 0.4), 5, 24))
+    radius = float(np.clip(rng.lognormal(np.log(8), 0.4), 4, 22))
     at = np.flatnonzero((head.brain > 4) & (head.brain < 18) & (head.ventricle > radius))
     centre = _middles(grid, at[rng.integers(len(at), size=1)])[0]
     stretch = rng.uniform(0.75, 1.3, 3)
