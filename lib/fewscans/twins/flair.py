@@ -2,6 +2,11 @@
 
 Intensities are in shares of the white matter's. Each site has a contrast and a noise of its own, each scan departs from
 it; all are set by hand after the look of such images.
+
+Three settings were tried on one coarse twin of 120 scans, and the third was kept. ICC of ridge on a 16-bin histogram
+from 24 scans: first 0.58; darker, steadier scalps, brighter lesions and less noise 0.73, nearly all of it read off the
+mean; the same with the scalps brighter again and more varied 0.58. In some 375 updates the base regressor had learned
+from the latter two (0.51, 0.33 on scans of the same twin, one seed each).
 """
 
 from dataclasses import dataclass, replace
