@@ -7,6 +7,7 @@ import yaml
 
 from fewscans import claims, paths
 from fewscans.errors import ClaimsError
+from fewscans.results import base_arm
 
 GOOD = {
     "papers": {
@@ -335,4 +336,4 @@ def test_arms_of_runnable_claims_exist_in_the_grids(ours):
                     if test.run == "hydranet-wmh2017" and n > 24:  # of 60 scans, 30 are tested and 6 validate
                         assert "a split of its own" in claim.note, claim.id
                         continue
-                    assert n in grid.arms[arm.split("-tta-")[0]], f"{claim.id}: {arm} is not trained at N = {n}"
+                    assert n in grid.arms[base_arm(arm)], f"{claim.id}: {arm} is not trained at N = {n}"
