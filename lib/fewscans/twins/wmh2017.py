@@ -3,13 +3,14 @@
 The head is in brain.py, what is ill in it in lesions.py, the scanner in flair.py. Grids, voxels and how much each
 site's people have are the published ones; all else is set by hand after the look of such images. Brightness of scalp
 and lesions and the noise were chosen among three settings, after what ridge on a histogram and a short training of the
-base regressor reached on the scans of seed 0, coarse (see flair.py); methods were never compared for it. How often the challenge's people have other pathology we do not know: it is in three of ten scans here, of a few
-ml to some tens.
+base regressor reached on the scans of seed 0, coarse (see flair.py); methods were never compared for it. How
+often the challenge's people have other pathology we do not know: it is in three of ten scans here, of a few ml to some
+tens.
 
 Each voxel is the mean of finer places, so that one of 6 x 8 x 8 mm shows a focus of 4 mm as a faint one. Labelled are
 the voxels with most hyperintensity in them, as many as have its volume. In the published voxels that is close to
 the challenge's rule, those more than half inside (1 to 3 % more voxels at 36 and 57 ml, a third more at 2 ml); in
-coarse ones that rule would miss a third to most of what the image shows.
+coarse ones that rule would miss a quarter to most of what the image shows.
 """
 
 import gzip
