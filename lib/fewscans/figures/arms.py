@@ -90,6 +90,8 @@ LOOKS: dict[str, Look] = {
     "hydra-4-fixed": Look("the same sets every epoch", "#CC79A7", "X", "--"),
     "hydra-4-permuted": Look("sums permuted", "#9c4f7c", "X", ":"),
     "hydra-4-black": Look("sums of 4, others fed black", "#3a8fc4", "o", ":"),
+    "base-compute-unit": Look("base, grey values in [0, 1]", "#B87A00", "^", "-."),
+    "hydra-4-unit": Look("sums of 4, grey values in [0, 1]", "#004c78", "o", "-."),
     "base-uniform": Look("base, uniform labels", "#5a5a5a", "p", ":"),
     "base-compute-uniform": Look("equal passes, uniform labels", "#E69F00", "p", ":"),
     "hydra-4-uniform": Look("sums of 4, uniform labels", "#0072B2", "p", ":"),

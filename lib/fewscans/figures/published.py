@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,19 @@ from pathlib import Path
 import pandas as pd
 
 from fewscans import claims, paths
-from fewscans.figures import calibration, comparisons, cost, curves, efficiency
+from fewscans.figures import (
+    calibration,
+    comparisons,
+    cost,
+    curves,
+    efficiency,
+    regression,
+    reported,
+    trainings,
+    variants,
+)  # fmt: skip
 from fewscans.figures.picture import Picture
-from fewscans.figures.sources import N_BOOTSTRAP, Source, published
+from fewscans.figures.sources import N_BOOTSTRAP, NotYet, Source, published
 from fewscans.stats import Estimate
 
 PAPER = "winkels-cohen-2019"
@@ -22,9 +33,9 @@ def paper_table(name: str) -> pd.DataFrame:
     return claims.load().table(PAPER, name)
 
 
-# data set → file name → how it is drawn; README.md shows the first
+# run on real data → file name → how it is drawn; README.md shows the first
 FIGURES: dict[str, dict[str, Callable[[Source], Picture]]] = {
-    "luna16-patches": {
+    "gcnn-luna16-patches": {
         "gcnn_learning_curves": lambda source: curves.learning_curves(source, paper_table("Table 2")),
         "gcnn_data_efficiency": efficiency.factors,
         "gcnn_gains": comparisons.gains,
@@ -33,11 +44,20 @@ FIGURES: dict[str, dict[str, Callable[[Source], Picture]]] = {
         "gcnn_calibration": calibration.reliabilities,
         "gcnn_epochs": lambda source: cost.epochs(source, paper_table("Table 5")),
     },
-    "adrenalmnist3d": {
+    "gcnn-adrenalmnist3d": {
         "gcnn_space_learning_curves": curves.learning_curves,
         "gcnn_space_data_efficiency": efficiency.factors,
         "gcnn_space_gains": comparisons.gains,
         "gcnn_space_epochs": lambda source: cost.epochs(source, paper_table("Table 5")),
+    },
+    "hydranet-msd-hippocampus": {
+        "hydranet_learning_curves": lambda source: regression.learning([source], reported.all_of_it()),
+        "hydranet_gains": lambda source: regression.differences([source]),
+        "hydranet_scatter": regression.scatter,
+        "hydranet_variants": variants.variants,
+        "hydranet_black": variants.black,
+        "hydranet_seeds": lambda source: trainings.seeds([source]),
+        "hydranet_losses": trainings.losses,
     },
 }
 
@@ -65,12 +85,14 @@ def redraw(*given: Source, folder: Path | None = None) -> list[Path]:
     """Draws every figure of published real results into reports/figures/ (or `folder`); returns the files.
 
     given: published results that have been read already; none: all that there are. A source of anything else, or
-    nothing published: nothing drawn. Raises RunError for damaged tables.
+    nothing published: nothing drawn; nor a figure whose arms are not published yet. Raises RunError for damaged tables.
     """
     folder = folder or paths.reports() / "figures"
     made = []
-    for source in given or [s for dataset in FIGURES if (s := published("gcnn", dataset)) is not None]:
-        dataset = source.run.partition("-")[2]
+    runs = (run.partition("-")[::2] for run in FIGURES)
+    for source in given or [s for run in runs if (s := published(*run)) is not None]:
         if source.real and source.published and source.tables.n_bootstrap == N_BOOTSTRAP:
-            made += [draw(source).save(folder / f"{name}.png") for name, draw in FIGURES.get(dataset, {}).items()]
+            for name, draw in FIGURES.get(source.run, {}).items():
+                with contextlib.suppress(NotYet):
+                    made.append(draw(source).save(folder / f"{name}.png"))
     return made

@@ -19,7 +19,7 @@ from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
 from fewscans.figures.reported import Reported
 from fewscans.figures.sources import NotYet, Source, rounded
 from fewscans.figures.tasks import LOSSES, score_label
-from fewscans.figures.wording import interval, listed, markdown, number, side, sizes
+from fewscans.figures.wording import factor, interval, listed, markdown, number, side, sizes
 from fewscans.stats import Estimate
 
 MAIN = ("base", "base-compute", "hydra-4")
@@ -247,36 +247,65 @@ def gain_table(source: Source, scores: Sequence[str] = ("icc", "icc:C", "mse"), 
             found = {n: source.gain(SUMS, n, score, split, rival) for n in signs(source, SUMS, rival, score)}
             if found:
                 n_all = sorted({*n_all, *found})
-                rows.append((f"{score_label(score, source.task.unit)}, minus {look(rival).label}", found))
+                rows.append((f"{score_label(score, source.task.unit)}, minus {look(rival).label}", score, found))
     if not rows:
         return f"Sums and the base network share no training size on the {source.name} yet."
-    cells = [[name, *(_starred(found[n]) if n in found else "" for n in n_all)] for name, found in rows]
+    cells = [[name, *(starred(found[n], score) if n in found else "" for n in n_all)] for name, score, found in rows]
     head = [f"{source.prefix}: sums of 4 …", *(f"N = {n:,}" for n in n_all)]
     return f"{markdown(head, cells)}\n\n\\* the interval does not cover 0. Of an error, less is better."
 
 
-def _starred(e: Estimate) -> str:
-    return f"{interval(e, digits(e), sign=True)}{' *' if side(e) else ''}"
-
-
-def told(e: Estimate) -> str:
-    """With as many digits as its magnitude wants."""
-    return interval(e, digits(e))
-
-
-def digits(e: Estimate) -> int:
-    """Behind the point, for errors of any magnitude: no end but 0 is told as 0."""
+def told(e: Estimate, score: str = "icc", sign: bool = False) -> str:
+    """With as many digits as an error's magnitude wants, so that no end but 0 is told as 0; agreements have three."""
     size = max(abs(e.low), abs(e.high))
-    return 1 if size >= 10 else 3 if size >= 0.3 else 4
+    digits = 3 if score not in LOSSES or 0.3 <= size < 10 else 1 if size >= 10 else 4
+    return interval(e, digits, sign)
+
+
+def starred(e: Estimate, score: str = "icc") -> str:
+    """A difference, with a star where its interval leaves out 0."""
+    return f"{told(e, score, sign=True)}{' *' if side(e) else ''}"
 
 
 def score_table(source: Source, arms: Sequence[str], score: str = "icc") -> str:
     """Markdown: scores with intervals, arms by sizes."""
     present = [arm for arm in arms if arm in source.arms]
     n_all = sorted({n for arm in present for n in source.sizes(arm)})
-    rows = [[look(arm).label, *(told(source.score(arm, n, score)) if source.has(arm, n) else "" for n in n_all)]
+    rows = [[look(arm).label, *(told(source.score(arm, n, score), score) if source.has(arm, n) else "" for n in n_all)]
             for arm in present]  # fmt: skip
     return markdown([f"{source.prefix}: {score_label(score, source.task.unit)}", *(f"N = {n:,}" for n in n_all)], rows)
+
+
+CLAIMED_FACTOR = 40  # the paper: 25 scans do what an earlier network of its authors needed 1,000 for
+
+
+def factor_table(source: Source) -> str:
+    """Markdown: how many times more scans either rival needs for what sums agree with the label, at every size."""
+    rows, n_all = [], source.sizes(SUMS) if SUMS in source.arms else []
+    for rival in RIVALS:
+        shared = source.sizes(SUMS, rival) if n_all and rival in source.arms else []
+        if len(shared) > 1:
+            found = {n: factor(source.factor(SUMS, n, "icc", rival)) for n in shared if n < shared[-1]}
+            rows.append([look(rival).label, *(found.get(n, "") for n in n_all[:-1]), f"{shared[-1] / shared[0]:.1f}"])
+    if not rows:
+        return f"A factor needs two sizes of the base network, which the {source.name} do not have yet."
+    head = [f"{source.prefix}: times as many scans for what sums of 4 reach", *(f"N = {n:,}" for n in n_all[:-1])]
+    return markdown([*head, "most that the grid can show"], rows)
+
+
+def fortyfold(source: Source) -> str:
+    """Whether the paper's forty times fewer scans could be seen in this grid, and what it shows instead."""
+    shared = source.sizes(SUMS, "base") if {SUMS, "base"} <= set(source.arms) else []
+    if len(shared) < 2:
+        return ""
+    n = min(shared[:-1], key=lambda n: abs(n - 25))
+    e, reach = source.factor(SUMS, n, "icc", "base"), shared[-1] / n
+    text = f"{source.prefix}: at N = {n:,} sums do what base needs {factor(e)} times as many scans for. "
+    if e.high < CLAIMED_FACTOR:
+        return text + "Forty times fewer is **ruled out** here; the paper's other network had another task."
+    if reach < CLAIMED_FACTOR:
+        return text + f"Forty times fewer cannot be seen in a grid that reaches {reach:.3g} times."
+    return text + ("Forty times fewer **holds**." if e.low >= CLAIMED_FACTOR else "Forty times fewer is open.")
 
 
 def slope(target, prediction) -> float:

@@ -217,3 +217,24 @@ def gain_over_n(source: Source) -> str:
         if told
         else ""
     )
+
+
+def protocol_table(sources: Sequence[Source]) -> str:
+    """Markdown: what was trained on what, from records and published parameters; a blank where a table does not say."""
+    rows = []
+    for source in sources:
+        records = pd.DataFrame(source.records)
+        mine = records[records["arm"] == SUMS] if "arm" in records else records
+        params = source.about.get("params") or {}
+
+        def of(key, mine=mine):
+            return f"{mine[key].median():,.0f}" if key in mine and len(mine) else ""
+
+        t, n_all = source.test_set, sizes(source.sizes(SUMS) if SUMS in source.arms else [])
+        people = f"{t['cases']:,}, {t['groups']:,}"
+        validation = f"{of('n_val')} ({of('n_small_val')})"
+        kind = "real" if source.real else "twin"
+        seen = params.get("intensities", "")
+        rows.append([source.prefix, kind, n_all, t["seeds"], of("steps"), validation, people, seen])
+    head = ["", "", "N", "seeds", "updates of sums", "validation scans (small set)", "test scans, people"]
+    return markdown([*head, "intensities"], rows)

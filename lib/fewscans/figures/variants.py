@@ -17,16 +17,17 @@ from fewscans.figures.picture import GREY, Picture, sheet, styled
 from fewscans.figures.regression import MAIN, SUMS, better, told
 from fewscans.figures.sources import NotYet, Source
 from fewscans.figures.tasks import score_label
-from fewscans.figures.wording import interval, listed, markdown, number, side
+from fewscans.figures.wording import interval, listed, markdown, number, side, sizes
 from fewscans.stats import Estimate
 
 EQUAL = "base-compute"
 VARIANTS = (
     "hydra-2", "hydra-8", "hydra-4-p0", "hydra-4-p30", "hydra-4-p50", "hydra-4-replacement", "hydra-4-mae",
-    "hydra-4-centred", "hydra-4-uniform", "hydra-4-fixed", "hydra-4-permuted",
+    "hydra-4-centred", "hydra-4-uniform", "hydra-4-unit", "hydra-4-fixed", "hydra-4-permuted",
 )  # fmt: skip
 OTHERS = (
-    "hydra-4", "base", "base-mae", "base-centred", "base-dropout", "base-compute-uniform", "mixup", "c-mixup",
+    "hydra-4", "base", "base-mae", "base-centred", "base-dropout", "base-compute-uniform", "base-compute-unit", "mixup",
+    "c-mixup",
     "histogram", "crop", "mean",
 )  # fmt: skip
 AGAINST: Mapping[str, tuple[str, ...]] = {SUMS: VARIANTS, EQUAL: OTHERS}
@@ -41,13 +42,14 @@ PAIRS = (
     ("hydra-4-fixed", EQUAL, "the same sets in every epoch against no sets"),
     ("hydra-4-mae", "base-mae", "with the absolute error, a quarter of the updates for base (Table 1)"),
     ("hydra-4-centred", "base-centred", "with centred labels, equal forward passes"),
+    ("hydra-4-unit", "base-compute-unit", "with grey values in [0, 1], as in the paper, equal forward passes"),
     ("hydra-4-uniform", "base-uniform", "evenly spread labels, a quarter of the updates for base (as in the paper)"),
     ("hydra-4-uniform", "base-compute-uniform", "evenly spread labels, equal forward passes"),
 )
 
 
 def size_of(source: Source) -> int:
-    """The training size at which most variants were trained; of several the smallest."""
+    """The training size at which most variants were trained; of several the one nearest 25."""
     every = [arm for arms in AGAINST.values() for arm in arms if arm in source.arms]
     found = {
         n: sum(source.has(arm, n) for arm in every)
@@ -57,7 +59,7 @@ def size_of(source: Source) -> int:
     }
     if not found or not every:
         raise NotYet(f"{source.label}: neither {SUMS} nor {EQUAL} has a variant to be compared with yet")
-    return min(found, key=lambda n: (-found[n], n))
+    return min(found, key=lambda n: (-found[n], abs(n - 25)))
 
 
 def gains(source: Source, n: int, score: str = "icc") -> dict[str, dict[str, Estimate]]:
@@ -115,10 +117,11 @@ def variants(source: Source, n_train: int | None = None) -> Picture:
 
 
 def finding(found: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Which of them are surely better and worse than what they are held against."""
+    """Which of them are surely better than what they are held against, and which networks surely worse."""
     parts = []
     for rival, by_arm in found.items():
         ahead, behind = ([a for a, e in by_arm.items() if better(e, "icc") == sign] for sign in (1, -1))
+        behind = [arm for arm in behind if arm not in ("mean", "histogram", "crop")]
         told = [f"surely {word} {_named(some)}" for word, some in (("better:", ahead), ("worse:", behind)) if some]
         of = f"of {len(by_arm)} against {look(rival).label}"
         parts.append(f"{of}, {'; '.join(told) if told else 'none is surely better or worse'}")
@@ -137,7 +140,7 @@ def table(source: Source, n_train: int | None = None) -> str:
         for arm in (rival, *by_arm):
             change = "" if arm == rival else f"{interval(by_arm[arm], sign=True)}{' *' if side(by_arm[arm]) else ''}"
             name = f"**{look(arm).label}**" if arm == rival else look(arm).label
-            rows.append([name, interval(source.score(arm, n)), change, told(source.score(arm, n, "mse"))])
+            rows.append([name, interval(source.score(arm, n)), change, told(source.score(arm, n, "mse"), "mse")])
     head = [
         f"{source.prefix}, N = {n:,}",
         "ICC(A,1)",
@@ -164,18 +167,21 @@ def pairs_table(source: Source, n_train: int | None = None) -> str:
 
 def beaten_by_trivial(source: Source) -> str:
     """Whether each of the three networks beats every baseline without a network, at each size, in words."""
-    told = []
-    for arm in (arm for arm in MAIN if arm in source.arms):
-        for n in source.sizes(arm):
-            rivals = [t for t in source.task.trivial if source.has(t, n)]
-            open_ = [t for t in rivals if side(source.gain(arm, n, baseline=t)) <= 0]
-            if open_:
-                told.append(f"{look(arm).label} at N = {n:,} ({listed([look(t).label for t in open_], 'or')})")
     if not any(t in source.arms for t in source.task.trivial):
         return f"{source.prefix}: no baseline without a network has been run yet."
-    if not told:
+    open_: dict[str, list[str]] = {}
+    for arm in (arm for arm in MAIN if arm in source.arms):
+        for t in (t for t in source.task.trivial if t in source.arms):
+            level = [n for n in source.sizes(arm, t) if side(source.gain(arm, n, baseline=t)) <= 0]
+            if level:
+                open_.setdefault(look(arm).label, []).append(f"{look(t).label} at N = {sizes(level)}")
+    if not open_:
         return f"{source.prefix}: every network surely beats every baseline without one, at every size."
-    return f"{source.prefix}: **not surely better** than a baseline without a network: {'; '.join(told)}."
+    return (
+        f"{source.prefix}, **not surely better**: "
+        + "; ".join(f"{arm} than {listed(t)}" for arm, t in open_.items())
+        + "."
+    )
 
 
 def black_table(source: Source) -> str:
