@@ -240,3 +240,81 @@ def test_training_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted()
+
+
+# An optimiser, gradients and a schedule of the caller's
+
+
+class Noting(torch.optim.SGD):
+    """Plain descent that notes the rate of each step."""
+
+    def __init__(self, parameters, lr, rates):
+        super().__init__(parameters, lr=lr, momentum=0.5)
+        self.rates = rates
+
+    def step(self, closure=None):
+        self.rates.append(self.param_groups[0]["lr"])
+        return super().step(closure)
+
+
+def described(checkpoint=None, cut_at=None, rates=None, schedule=lambda done: 1 - done, gradients=None):
+    """Eight steps of the small problem with all three."""
+    net, x, y = problem()
+
+    def batch(indices, step):
+        if step == cut_at:
+            raise Interrupted
+        return x[indices], y[indices]
+
+    return net, train.fit(
+        net, N, batch, F.mse_loss, lambda net: {"val_loss": float(F.mse_loss(net(x), y))}, Budget(8, 10, 0.1, 2), 0,
+        checkpoint, None, lambda parameters, lr: Noting(parameters, lr, [] if rates is None else rates), gradients,
+        schedule,
+    )  # fmt: skip
+
+
+def test_the_schedule_s_share_of_the_rate_is_that_of_the_budget_done():
+    rates, still = [], []
+    described(rates=rates)
+    assert rates == pytest.approx([0.1 * (1 - step / 8) for step in range(8)]) and rates[-1] < rates[0] / 7
+    described(rates=still, schedule=None)
+    assert still == [0.1] * 8
+
+
+@pytest.mark.parametrize("cut_at", [3, 4, 7])
+def test_a_cut_run_sees_the_rates_it_would_have_seen(tmp_path, cut_at):
+    whole, rates, again = described(), [], []
+    described(rates=rates)
+    with pytest.raises(Interrupted):
+        described(tmp_path / "run.checkpoint", cut_at)
+    assert same(whole, described(tmp_path / "run.checkpoint", rates=again))
+    assert again == rates[cut_at // 2 * 2 :]
+
+
+def test_the_caller_s_optimiser_takes_the_steps():
+    net, x, y = problem()
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.5)
+    for step in range(8):
+        indices = train.batch_indices(N, 10, step, 0)
+        optimiser.zero_grad()
+        F.mse_loss(net.train()(x[indices]), y[indices]).backward()
+        optimiser.step()
+    trained, _ = described(schedule=None)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), trained.parameters(), strict=True))
+
+
+def test_the_caller_s_gradients_are_the_ones_used_and_their_loss_the_one_told():
+    """Twice the loss is twice the gradients and, in plain descent, half the rate of the same training."""
+
+    def doubled(net, x, y):
+        assert all(p.grad is None for p in net.parameters()), "none are left over"
+        return train.backward(lambda output, target: 2 * F.mse_loss(output, target), net, x, y)
+
+    plain, told = described(schedule=None)
+    twice, told_twice = described(schedule=lambda done: 0.5, gradients=doubled)
+    for a, b in zip(plain.parameters(), twice.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    assert [row["train_loss"] for row in told_twice.history] == pytest.approx(
+        [2 * row["train_loss"] for row in told.history], rel=1e-5
+    )
+    assert not torch.allclose(described(schedule=None, gradients=doubled)[0][0].weight, plain[0].weight, atol=1e-3)

@@ -1,0 +1,106 @@
+"""Grids of regression from sums that cannot be, and scans that cannot carry a good one; each is wrong in one way."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from fewscans.errors import DataError, ParamsError
+
+# what to change in a good grid, and the words the error must hold
+GRIDS = {
+    "no arms": ({"arms": {}}, ["arms is empty"]),
+    "unknown arm": ({"arms": {"hydra-3": (12,)}}, ["unknown arm 'hydra-3'", "known arms: base, "]),
+    "arm that comes with another": (
+        {"arms": {"hydra-4-black": (12,)}},
+        ["unknown arm 'hydra-4-black'", "computed along with hydra-4;"],
+    ),
+    "no size": ({"arms": {"base": ()}}, ["arms.base", "at least 1", "[]"]),
+    "size 0": ({"arms": {"base": (12, 0)}}, ["arms.base", "at least 1", "[12, 0]"]),
+    "size twice": ({"arms": {"base": (12, 12)}}, ["arms.base", "twice", "[12, 12]"]),
+    "fewer scans than a set": ({"arms": {"hydra-4": (3,)}}, ["arms.hydra-4", "a set of 4", "from 3", "replacement"]),
+    "fewer scans than a large set": ({"arms": {"hydra-8": (12, 7)}}, ["arms.hydra-8", "a set of 8", "from 7"]),
+    "sets that do not fill an update": ({"images": 6}, ["arms.hydra-4", "sets of 4", "updates of 6 images"]),
+    "no seeds": ({"seeds": 0}, ["seeds must be at least 1", "got 0"]),
+    "no steps": ({"steps": 0}, ["steps must be at least 1", "got 0"]),
+    "never validated": ({"eval_every": -1}, ["eval_every must be at least 1", "got -1"]),
+    "blocks of 0": ({"downsample": 0}, ["downsample must be at least 1", "got 0"]),
+    "no images": ({"images": 0, "arms": {"base": (12,)}}, ["images must be at least 1", "got 0"]),
+    "nothing to validate on": ({"validation": 0}, ["validation must be at least 1", "got 0"]),
+    "no learning rate": ({"learning_rate": 0.0}, ["learning_rate must be above 0", "got 0.0"]),
+    "rho of 1": ({"rho": 1.0}, ["rho between 0 and 1", "1.0"]),
+    "rho of 0": ({"rho": 0.0}, ["rho between 0 and 1", "0.0"]),
+    "angle below 0": ({"max_angle_rad": -0.1}, ["max_angle_rad", "0 or more", "-0.1"]),
+    "shift below 0": ({"max_shift_voxels": -2.0}, ["max_shift_voxels", "0 or more", "-2.0"]),
+    "window of the plane": ({"window": (6, 5)}, ["window must be three sizes", "[6, 5]"]),
+    "window of one voxel": ({"window": (1, 6, 5)}, ["window", "at least two", "[1, 6, 5]"]),
+    "window of parts of blocks": ({"window": (4, 6, 5), "downsample": 2}, ["window", "downsample (2)", "[4, 6, 5]"]),
+    "window of one block": ({"window": (4, 6, 2), "downsample": 2}, ["window", "downsample (2)", "[4, 6, 2]"]),
+    "unknown unit": ({"unit": "mm3"}, ["unit must be 'ml' or 'voxels'", "'mm3'"]),
+    "unknown form": ({"form": "stacked"}, ["form must be one of branched, streamed", "'stacked'"]),
+    "unknown intensities": ({"intensities": "z"}, ["intensities must be one of unit, standard", "'z'"]),
+}  # fmt: skip
+
+
+def _number(value):
+    def change(scans):
+        number = scans.number.copy()
+        number[7] = value
+        return replace(scans, number=number)
+
+    return change
+
+
+def _without(split):
+    return lambda scans: replace(scans, split=np.where(scans.split == split, "spare", scans.split))
+
+
+def _about(*names):
+    return lambda scans: replace(scans, about=scans.about.drop(columns=list(names)))
+
+
+def _one_site(scans):
+    return replace(scans, about=scans.about.assign(site="Utrecht"))
+
+
+def _pairs(scans):
+    """Two scans of each person; one that is left over stands in no split."""
+    rank = np.array([(scans.split[:i] == scans.split[i]).sum() for i in range(len(scans))])
+    group = np.array([f"{split}{k // 2}" for split, k in zip(scans.split, rank, strict=True)])
+    alone = np.array([(group == name).sum() == 1 for name in group])
+    return replace(scans, group=group, split=np.where(alone, "spare", scans.split))
+
+
+def _as_they_are(scans):
+    return scans
+
+
+CASE = "case007"
+# what to do to good scans, what to change in a good grid, the error, and the words it must hold
+SCANS = {
+    "number below 0": (_number(-0.5), {}, DataError, ["dots", CASE, "-0.5", "0 or more"]),
+    "number that is none": (_number(np.nan), {}, DataError, ["dots", CASE, "nan", "0 or more"]),
+    "number without end": (_number(np.inf), {}, DataError, ["dots", CASE, "inf"]),
+    "nothing to train on": (_without("train"), {}, DataError, ["dots", "no scans in its train split"]),
+    "nothing to validate on": (_without("val"), {}, DataError, ["dots", "no scans in its val split"]),
+    "nothing to test on": (_without("test"), {}, DataError, ["dots", "no scans in its test split"]),
+    "more scans than there are": (_as_they_are, {"arms": {"base": (12, 500)}}, DataError, ["500 cases is impossible"]),
+    "more even ones than there are": (
+        _as_they_are, {"arms": {"base-uniform": (500,)}}, DataError, ["500 cases is impossible"]
+    ),
+    "sizes that persons do not add up to": (
+        _pairs, {"arms": {"base": (11,)}}, DataError, ["11 cases", "whole groups", "do not add up"]
+    ),
+    "sizes that lie too close": (
+        _pairs, {"arms": {"base": (10,), "hydra-4": (11,)}}, DataError, ["10, 11 cases", "do not add up"]
+    ),
+    "crop without sides": (
+        _about("shape_y"), {"arms": {"crop": (12,)}}, ParamsError, ["arms.crop", "dots", "no published crop"]
+    ),
+    "sites that are not known": (
+        _about("site"), {"arms": {"hydra-4-unseen": (12,)}}, ParamsError, ["dots", "two sites or more"]
+    ),
+    "one site": (_one_site, {"arms": {"base-unseen": (12,)}}, ParamsError, ["dots", "two sites or more"]),
+    "more scans than two sites have": (
+        _as_they_are, {"arms": {"base-unseen": (30,)}}, DataError, ["30 cases is impossible"]
+    ),
+}  # fmt: skip
