@@ -148,13 +148,16 @@ def test_the_label_of_a_set_is_the_sum_of_its_scans_labels_and_of_what_is_shown(
 
 
 def test_permuted_labels_are_those_of_other_sets_of_the_same_epoch():
-    found, plain = (list(drawn(batches(arm), 3 * N)) for arm in ("hydra-4-permuted", "hydra-4"))
+    labels = torch.rand(N, dtype=torch.float64, generator=torch.Generator().manual_seed(3))  # no two sums are equal
+    arms = ("hydra-4-permuted", "hydra-4")
+    found, plain = (list(drawn(replace(batches(arm), labels=labels), 3 * N)) for arm in arms)
     for (inputs, _), (inputs_too, _) in zip(found, plain, strict=True):
         assert torch.equal(inputs.places, inputs_too.places), "the scans are the same"
     permuted, own = (torch.cat([target for _, target in some]).view(3, N) for some in (found, plain))
     assert torch.equal(permuted.sort(1).values, own.sort(1).values)
     assert all((a != b).sum() >= N // 2 for a, b in zip(permuted, own, strict=True))
     order = [[row.tolist().index(value) for value in other.tolist()] for row, other in zip(own, permuted, strict=True)]
+    assert all(len(set(row)) == N for row in order)
     assert order[0] != order[1] != order[2], "each epoch anew"
 
 
