@@ -27,6 +27,7 @@ SUMS = "hydra-4"
 RIVALS = {"base": "base", "base-compute": "base at equal passes"}
 INTER_RATER = (0.6, 0.8)  # Adams et al., Stroke 44:1732 (2013): perivascular spaces, basal ganglia
 SCORES = ("icc", "mse")
+BESIDE = ("histogram", "crop")  # without a network; their means are drawn thin
 
 
 def better(e: Estimate, score: str, line: float = 0.0) -> int:
@@ -42,13 +43,30 @@ def signs(source: Source, arm: str = SUMS, baseline: str = "base", score: str = 
 
 
 def finding(source: Source, score: str = "icc") -> str:
-    """What sums do against either rival, in words that fit the intervals."""
+    """What sums do against either rival, in words that fit the intervals; and whether any network learned at all."""
     told = {rival: signs(source, SUMS, rival, score) for rival in RIVALS}
     told = {rival: found for rival, found in told.items() if found}
     if not told:
         return f"{source.prefix}: sums of 4 and the base network share no training size yet"
-    parts = [_against(found, RIVALS[rival]) for rival, found in told.items()]
-    return f"{source.prefix}: sums of 4 {'; they '.join(parts)}"
+    if not any(sign for found in told.values() for sign in found.values()):
+        sizes_of = sorted({n for found in told.values() for n in found})
+        where = "any size" if len(sizes_of) > 1 else f"N = {sizes(sizes_of)}"
+        said = f"cannot be told from {listed([RIVALS[rival] for rival in told], 'or')} at {where}"
+    else:
+        said = "; they ".join(_against(found, RIVALS[rival]) for rival, found in told.items())
+    return f"{source.prefix}: sums of 4 {said}{floor(source)}"
+
+
+def floor(source: Source) -> str:
+    """The end of a title where networks hardly beat what needs none and sees the same image; else nothing.
+
+    Which of two networks is better says little where neither has learned.
+    """
+    cells = [(arm, n) for arm in MAIN if arm in source.arms for n in source.sizes(arm) if source.has("histogram", n)]
+    beaten = sum(side(source.gain(arm, n, baseline="histogram")) > 0 for arm, n in cells)
+    if 2 * beaten > len(cells) or not cells:
+        return ""
+    return f"; networks surely beat a histogram in {beaten} of {len(cells)} cases"
 
 
 def _against(found: dict[int, int], whom: str) -> str:
@@ -76,6 +94,17 @@ def counted(sources: Sequence[Source], score: str = "icc") -> str:
     return f"sums of 4 surely beat {listed(parts)}" if parts else "nothing to compare yet"
 
 
+def _in_short(sources: Sequence[Source]) -> str:
+    """ "surely better in 2 and 1 of 4": than base, and than base at equal passes."""
+    every = [[sign for s in sources for sign in signs(s, SUMS, rival).values()] for rival in RIVALS]
+    every = [found for found in every if found]
+    if not every:
+        return "nothing to compare yet"
+    ahead, behind = (" and ".join(str(found.count(sign)) for found in every) for sign in (1, -1))
+    worse = f", worse in {behind}" if any(-1 in found for found in every) else ""
+    return f"sums are surely better in {ahead}{worse} of {len(every[0])} comparisons"
+
+
 def notes(sources: Sequence[Source]) -> str:
     """The test sets, and what the bars are."""
     told = []
@@ -99,12 +128,10 @@ def learning(sources: Sequence[Source], paper: Sequence[Reported] = ()) -> Pictu
     sources = _drawable(sources)
     real = [source for source in sources if source.real]
     twins = [source for source in sources if not source.real]
-    title = "; ".join([finding(source) for source in real] + ([f"twins: {counted(twins)}"] if twins else []))
+    on_twins = [f"on twins, {_in_short(twins)}"] if real and twins else [f"Twins: {counted(twins)}"] if twins else []
+    title = "; ".join([finding(source) for source in real] + on_twins)
     ratios = [0.9] * bool(paper) + [max(0.75, 0.34 * len(_all_sizes(source))) for source in sources]
-    note = (
-        notes(sources)
-        + " Thin dotted: the best baseline without a network. Scores of different panels cannot be compared."
-    )
+    note = notes(sources) + " Thin: means of what needs no network. Scores of different panels cannot be compared."
     if paper:
         note = f"Paper: real scans, other tasks; bars: F-based 95 % intervals over test scans. {note}"
     figure, axes = sheet(title, 2, len(ratios), 5.7, note, width_ratios=ratios, height_ratios=[1.5, 1])
@@ -117,6 +144,7 @@ def learning(sources: Sequence[Source], paper: Sequence[Reported] = ()) -> Pictu
         figure._supxlabel.set_text(figure._supxlabel.get_text() + LEAVES)
     low = min(panel.get_ylim()[0] for panel in columns[0])
     for panel in [*columns[0], *([axes[0, 0]] if paper else [])]:
+        panel.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         panel.set_ylim(min(low, 0), 1)
     columns[0, 0].set_ylabel("ICC(A,1)")
     _legend(axes[1, 0] if paper else columns[0, -1], columns[0], bool(paper))
@@ -130,12 +158,12 @@ def _column(pair: Sequence[Axes], source: Source) -> bool:
     for panel, score in zip(pair, SCORES, strict=True):
         cut |= draw_arms(panel, source, MAIN, score, markersize=5, elinewidth=1.3)
         table = source.resampled(score)
-        for arm in _best_trivial(source, score):
+        for arm in (arm for arm in BESIDE if arm in source.arms):
             n_all = source.sizes(arm)
-            style = {"linewidth": 1.1, "markersize": 3.5}
+            style = {"linewidth": 1.1, "markersize": 4, "label": look(arm).label}
             panel.plot(n_all, [table.values(arm, n).mean().round(5) for n in n_all], **filled(arm) | style)
         _scans_axis(panel, _all_sizes(source), named=score == "mse")
-    pair[0].set_title(_head(source), fontsize=9.5)
+    pair[0].set_title(_head(source), fontsize=9)
     pair[1].set_ylabel(_error(source), fontsize=9)
     return cut
 
@@ -161,17 +189,10 @@ def _all_sizes(source: Source) -> list[int]:
     return sorted({n for arm in MAIN if arm in source.arms for n in source.sizes(arm)})
 
 
-def _best_trivial(source: Source, score: str) -> list[str]:
-    """Of the baselines without a network, the one that is best at its largest size."""
-    table, sign = source.resampled(score), -1 if score in LOSSES else 1
-    best = {a: sign * table.values(a, max(table.sizes(a))).mean() for a in source.task.trivial if a in source.arms}
-    return [max(best, key=best.get)] if best else []
-
-
 def _paper_panel(panel: Axes, paper: Sequence[Reported]) -> None:
     """The paper's ICCs, hollow, over its number of training scans, with the range between raters."""
     panel.axhspan(*INTER_RATER, color="#e3e8ed", zorder=0, linewidth=0)
-    panel.text(15.6, 0.7, "raters", fontsize=8, color=GREY, ha="left", va="center")
+    panel.text(19.5, 0.59, "raters", fontsize=8, color=GREY, ha="left", va="top")
     shown = [r for r in paper if r.loss == "MSE"]
     for r in shown:
         e, shift = r.interval, 1.05 if r.arm == SUMS else 1 / 1.05
@@ -179,9 +200,9 @@ def _paper_panel(panel: Axes, paper: Sequence[Reported]) -> None:
                        **hollow(r.arm) | {"markersize": 5, "elinewidth": 1.2, "linestyle": "none"})  # fmt: skip
     sizes_axis(panel, {r.n_train for r in shown}, "")
     panel.set_xlabel("training scans", fontsize=9)
-    panel.set_xlim(15, 50)
-    panel.tick_params(labelsize=9)
-    panel.set_title("Paper: other\ntasks, real", fontsize=9.5, color=GREY)
+    panel.set_xlim(19, 48)
+    panel.tick_params(labelsize=8.5)
+    panel.set_title("Paper: other\ntasks, real", fontsize=9, color=GREY)
     for r in shown[::2]:
         kind = r.what.partition("(")[2][:-1]
         panel.text(r.n_train, 0.03, kind, fontsize=7.5, color=GREY, rotation=90, ha="center", va="bottom")
@@ -191,18 +212,21 @@ def _legend(panel: Axes, drawn: Sequence[Axes], own: bool) -> None:
     handles = {}
     for axes in drawn:
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    names = [look(arm).label for arm in MAIN if look(arm).label in handles]
+    names = [look(arm).label for arm in (*MAIN, *BESIDE) if look(arm).label in handles]
     place = {"loc": "center", "bbox_to_anchor": (0.45, 0.5)} if own else {"loc": "lower right"}
-    panel.legend([handles[name] for name in names], [n.replace(" at ", "\nat ") for n in names], fontsize=8.5, **place)
+    panel.legend(
+        [handles[name] for name in names],
+        [n.replace(" at ", "\nat ").replace(" of the", "\nof the") for n in names],
+        fontsize=8.5,
+        **place,
+    )
 
 
 @styled
 def differences(sources: Sequence[Source]) -> Picture:
     """What sums gain over either rival, paired by seed and scan: ICC above, squared error below (below 0 is better)."""
     sources = _drawable(sources)
-    title = (
-        f"By ICC {counted(sources)}; by squared error {counted(sources, 'mse').removeprefix('sums of 4 surely beat ')}"
-    )
+    title = f"Sums of 4 surely beat {listed([_by_both(sources, rival) for rival in RIVALS])}"
     ratios = [max(0.75, 0.34 * len(_all_sizes(source))) for source in sources]
     note = notes(sources) + " Paired by seed and scan. The arrow points to where sums are better."
     figure, axes = sheet(title, 2, len(sources), 5.0, note, width_ratios=ratios, height_ratios=[1.3, 1])
@@ -210,15 +234,25 @@ def differences(sources: Sequence[Source]) -> Picture:
     for column, source in zip(axes.T, sources, strict=True):
         for panel, score in zip(column, SCORES, strict=True):
             cut |= _gains(panel, source, score)
-        column[0].set_title(_head(source), fontsize=9.5)
+        column[0].set_title(_head(source), fontsize=9)
         column[1].set_ylabel(_error(source), fontsize=9)
     axes[0, 0].set_ylabel("ICC(A,1)")
     if cut:
         figure._supxlabel.set_text(figure._supxlabel.get_text() + LEAVES)
     low, high = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(low, high + 0.5 * (high - low))
+    axes[0, 0].set_ylim(low, high + 0.7 * (high - low))
     axes[0, 0].legend(loc="upper left", fontsize=8, borderaxespad=0.1, labelspacing=0.2)
     return Picture(figure, title, {"figure": "what sums gain", "runs": [s.provenance for s in sources]})
+
+
+def _by_both(sources: Sequence[Source], rival: str) -> str:
+    """ "base in 1 of 5 comparisons by ICC, 0 by squared error (worse in 2)"."""
+    by = {score: [sign for s in sources for sign in signs(s, SUMS, rival, score).values()] for score in SCORES}
+    worse = ", ".join(f"{by[score].count(-1)} by {word}" for score, word in (("icc", "ICC"), ("mse", "squared error"))
+                      if -1 in by[score])  # fmt: skip
+    icc, mse = by["icc"].count(1), by["mse"].count(1)
+    text = f"{RIVALS[rival]} in {icc} of {len(by['icc'])} comparisons by ICC, {mse} by squared error"
+    return text + (f" (worse in {worse})" if worse else "")
 
 
 def _gains(panel: Axes, source: Source, score: str) -> bool:

@@ -139,7 +139,7 @@ def losses(source: Source, n_train: Sequence[int] = ()) -> Picture:
             axis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "35" else ""))
         panel.tick_params(which="both", labelsize=8.5)
     axes[0, 0].set_ylabel("validation loss")
-    axes[0, 0].legend(fontsize=8.5, loc="lower left")
+    axes[0, 0].legend(fontsize=8.5, loc="upper right")
     return Picture(figure, title, source.provenance | {"figure": "validation loss over updates", "n_train": asked})
 
 
