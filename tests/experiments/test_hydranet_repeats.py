@@ -142,4 +142,4 @@ def test_scans_that_cannot_carry_a_grid_are_an_error_before_anything_is_trained(
 
 def test_good_scans_carry_every_arm(scans):
     hydranet.check(replace(GRID, arms=dict.fromkeys(ARMS, (N,))), scans)
-    hydranet.check(replace(GRID, arms={"hydra-4-replacement": (3,), "base": (1,)}), scans)
+    hydranet.check(replace(GRID, arms={"hydra-4-replacement": (3,), "base": (4,), "histogram": (1,)}), scans)

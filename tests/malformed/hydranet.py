@@ -19,6 +19,7 @@ GRIDS = {
     "size twice": ({"arms": {"base": (12, 12)}}, ["arms.base", "twice", "[12, 12]"]),
     "fewer scans than a set": ({"arms": {"hydra-4": (3,)}}, ["arms.hydra-4", "a set of 4", "from 3", "replacement"]),
     "fewer scans than a large set": ({"arms": {"hydra-8": (12, 7)}}, ["arms.hydra-8", "a set of 8", "from 7"]),
+    "fewer scans than an update": ({"arms": {"mixup": (3,)}}, ["arms.mixup", "update of 4 scans", "from 3"]),
     "sets that do not fill an update": ({"images": 6}, ["arms.hydra-4", "sets of 4", "updates of 6 images"]),
     "no seeds": ({"seeds": 0}, ["seeds must be at least 1", "got 0"]),
     "no steps": ({"steps": 0}, ["steps must be at least 1", "got 0"]),
@@ -70,6 +71,24 @@ def _pairs(scans):
     return replace(scans, group=group, split=np.where(alone, "spare", scans.split))
 
 
+def _validated_by_one_site(scans):
+    site = scans.about["site"].to_numpy(str)
+    return replace(scans, split=np.where((scans.split == "val") & (site != site[0]), "spare", scans.split))
+
+
+def _voxels(size):
+    def change(scans):
+        spacing = scans.spacing_mm.copy()
+        spacing[7, 1] = size
+        return replace(scans, spacing_mm=spacing)
+
+    return change
+
+
+def _all(value):
+    return lambda scans: replace(scans, number=np.full(len(scans), value))
+
+
 def _as_they_are(scans):
     return scans
 
@@ -100,6 +119,14 @@ SCANS = {
         _about("site"), {"arms": {"hydra-4-unseen": (12,)}}, ParamsError, ["dots", "two sites or more"]
     ),
     "one site": (_one_site, {"arms": {"base-unseen": (12,)}}, ParamsError, ["dots", "two sites or more"]),
+    "a site that alone validates": (
+        _validated_by_one_site, {"arms": {"base-unseen": (12,)}}, DataError, ["no scans in its val split", "tested on"]
+    ),
+    "scans of another size": (_as_they_are, {"window": (8, 8, 8)}, DataError, ["dots", "(8, 8, 8)"]),
+    "voxels of no size": (_voxels(np.nan), {}, DataError, ["dots", CASE, "nan"]),
+    "voxels of size 0": (_voxels(0.0), {}, DataError, ["dots", CASE, "0.0"]),
+    "nothing to count": (_all(0.0), {}, DataError, ["dots", "12 scans", "seed 0", "number 0"]),
+    "nothing to tell apart": (_all(2.0), {"arms": {"c-mixup": (12,)}}, DataError, ["dots", "c-mixup", "same number"]),
     "more scans than two sites have": (
         _as_they_are, {"arms": {"base-unseen": (30,)}}, DataError, ["30 cases is impossible"]
     ),

@@ -93,6 +93,11 @@ class Grid:
             if len(set(sizes)) < len(sizes):
                 raise ParamsError(f"arms.{arm} names a size twice: {list(sizes)}")
             size = ARMS[arm].size
+            if ARMS[arm].trivial is None and size == 1 and min(sizes) < self.images:
+                raise ParamsError(
+                    f"arms.{arm}: an update of {self.images} scans cannot be drawn from {min(sizes)}; train on "
+                    "more, or lower images"
+                )
             if min(sizes) < size and not ARMS[arm].replacement:
                 raise ParamsError(
                     f"arms.{arm}: a set of {size} scans cannot be drawn from {min(sizes)}; train on at least {size}, "
@@ -195,16 +200,35 @@ def check(grid: Grid, data: NumberedScans) -> None:
     if not np.isfinite(data.number).all() or (data.number < 0).any():
         wrong = np.flatnonzero(~(data.number >= 0) | ~np.isfinite(data.number))[0]
         raise DataError(f"{data.path}: the number of {data.case[wrong]} is {data.number[wrong]}; it must be 0 or more")
-    for split in ("train", "val", "test"):
-        if not len(data.indices(split)):
-            raise DataError(f"{data.path}: has no scans in its {split} split; it holds too few for this experiment")
+    if not (np.isfinite(data.spacing_mm) & (data.spacing_mm > 0)).all():
+        wrong = np.flatnonzero(~(data.spacing_mm > 0).all(axis=1) | ~np.isfinite(data.spacing_mm).all(axis=1))[0]
+        raise DataError(f"{data.path}: voxels of {data.case[wrong]} are {data.spacing_mm[wrong].tolist()} mm")
+    seen_as = tuple(side // grid.downsample for side in grid.window)
+    if data.images.shape[1:] != seen_as:
+        raise DataError(
+            f"{data.path}: its scans are cut to {data.images.shape[1:]} voxels, not to the grid's {seen_as}"
+        )
     for arm, sizes in grid.arms.items():
         spec = ARMS[arm]
         if spec.trivial == "crop" and not set(numbered_trivial.SIDES) <= set(data.about):
             raise ParamsError(f"arms.crop: {data.path} has no published crop whose sides could tell anything")
         for fold in _folds(spec, data):
+            for split, scans in zip(("train", "val", "test"), fold[1:], strict=True):
+                if not len(scans):
+                    where = f" for the network that is tested on {fold.name}" if fold.name else ""
+                    raise DataError(f"{data.path}: has no scans in its {split} split{where}; it holds too few")
             for n in sizes:
-                _subset(grid, data, fold, spec, n, 0)
+                for seed in range(grid.seeds):
+                    _check_labels(arm, n, seed, data.number[_subset(grid, data, fold, spec, n, seed)], data.path)
+
+
+def _check_labels(arm: str, n: int, seed: int, labels: np.ndarray, path: Path) -> None:
+    """Labels that can be scaled and, for C-Mixup, told apart."""
+    drawn = f"{path}: the {n} scans that seed {seed} draws"
+    if ARMS[arm].trivial is None and not labels.any():
+        raise DataError(f"{drawn} for {arm} all have the number 0, of which nothing can be learned; train on more")
+    if ARMS[arm].mix == "c-mixup" and len(np.unique(labels)) < 2:
+        raise DataError(f"{drawn} for {arm} all have the same number, so that no two are near; train on more")
 
 
 class Fold(NamedTuple):
@@ -231,7 +255,7 @@ def _folds(spec: Arm, data: NumberedScans) -> list[Fold]:
 
 
 def _subset(grid: Grid, data: NumberedScans, fold: Fold, spec: Arm, n: int, seed: int) -> np.ndarray:
-    if spec.uniform:
+    if spec.uniform:  # may take one scan of a person and leave another: neither is tested on
         return group_splits.uniform_by_label(data.number, n, seed, fold.train)
     return group_splits.nested_by_group(data.group, n, seed, fold.train, _nested(grid, spec))
 
@@ -362,7 +386,8 @@ def predict(
 def _predictions(
     run: Run, grid: Grid, weights: Mapping[str, Tensor], split: str, data: NumberedScans, test: np.ndarray, device
 ) -> tuple[pd.DataFrame, float]:
-    """Rows of the arm and of the one computed along with it, and f(0), all in the label's unit."""
+    """Rows of the arm and of the one computed along with it, all in the label's unit, and f(0), in that unit too but
+    as the network has it: without the mean that centred labels lost."""
     net = BaseRegressor()
     net.load_state_dict({name: value for name, value in weights.items() if name not in LABEL})
     net = net.to(device).to(memory_format=torch.channels_last_3d).eval()
