@@ -11,6 +11,7 @@ import pandas as pd
 
 from fewscans import claims, paths
 from fewscans.figures import (
+    agreement,
     calibration,
     comparisons,
     cost,
@@ -53,7 +54,7 @@ FIGURES: dict[str, dict[str, Callable[[Source], Picture]]] = {
     "hydranet-msd-hippocampus": {
         "hydranet_learning_curves": lambda source: regression.learning([source], reported.all_of_it()),
         "hydranet_gains": lambda source: regression.differences([source]),
-        "hydranet_scatter": regression.scatter,
+        "hydranet_scatter": agreement.scatter,
         "hydranet_variants": variants.variants,
         "hydranet_black": variants.black,
         "hydranet_seeds": lambda source: trainings.seeds([source]),

@@ -76,6 +76,8 @@ def variants(source: Source, n_train: int | None = None) -> Picture:
     """Every arm at one size: its ICC, and its difference to sums of four or to the base network at equal compute."""
     n = n_train or size_of(source)
     found = gains(source, n)
+    if not found:
+        raise NotYet(f"{source.label}: at N = {n:,} neither {SUMS} nor {EQUAL} has anything to be held against")
     rows = [(rival, arm) for rival, by_arm in found.items() for arm in by_arm]
     title = f"{source.prefix}, N = {n:,}: {finding(found)}"
     luck = 0.025 * len(rows)
