@@ -16,7 +16,7 @@ from fewscans.figures.arms import filled, hollow, look
 from fewscans.figures.curves import LEAVES, curve, draw_arms, frame, spread_out
 from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
 from fewscans.figures.reported import Reported
-from fewscans.figures.sources import NotYet, Source
+from fewscans.figures.sources import NotYet, Source, rounded
 from fewscans.figures.tasks import LOSSES, score_label
 from fewscans.figures.wording import factor, interval, listed, markdown, side, sizes
 from fewscans.stats import Estimate
@@ -66,6 +66,23 @@ def floor(source: Source) -> str:
     if 2 * beaten > len(cells) or not cells:
         return ""
     return f"; networks surely beat a histogram in {beaten} of {len(cells)} cases"
+
+
+def learned(source: Source) -> str:
+    """Whether each network agrees better with more scans to train on, in words; paired by seed and test scan."""
+    told, sure = [], 0
+    for arm in (arm for arm in MAIN if arm in source.arms and len(source.sizes(arm)) > 1):
+        small, *_, large = source.sizes(arm)
+        spread = source.resampled("icc").spread({(arm, large): 1.0, (arm, small): -1.0})
+        change = rounded(spread.estimate(0.95))
+        sure += side(change) > 0
+        told.append(f"{look(arm).label} by {interval(change, sign=True)} from N = {small:,} to {large:,}")
+    if not told:
+        return ""
+    text = f"{source.prefix}, ICC: more scans change {'; '.join(told)}."
+    if sure:
+        return text
+    return f"{text} **No network surely gains from more scans here**: comparing them says little."
 
 
 def _against(found: dict[int, int], whom: str) -> str:
