@@ -208,8 +208,10 @@ def test_a_title_says_so_where_networks_hardly_learned(real):
     learned = world(of=dict.fromkeys((*MAIN, "histogram"), (12,)), skilled=lambda arm, n: 0.9 * (arm != "histogram"))
     assert regression.floor(learned) == ""
     assert "histogram" in regression.learning([nothing]).title
-    assert "No network surely gains" in regression.learned(nothing)
-    assert "No network" not in regression.learned(real) and "sums of 4 by +" in regression.learned(real)
+    assert "None surely gains" not in regression.learned(nothing), "from 12 to 25 is too little to say so"
+    flat = world(of=dict.fromkeys((*MAIN, "histogram"), (12, 100)), skilled=lambda arm, n: 0.5 * (arm == "histogram"))
+    assert "**None surely gains" in regression.learned(flat)
+    assert "None" not in regression.learned(real) and "sums of 4 by +" in regression.learned(real)
 
 
 def test_cells_that_are_not_there_yet_are_left_out_or_said_to_be_missing():

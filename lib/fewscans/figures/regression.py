@@ -69,7 +69,10 @@ def floor(source: Source) -> str:
 
 
 def learned(source: Source) -> str:
-    """Whether each network agrees better with more scans to train on, in words; paired by seed and test scan."""
+    """Whether each network agrees better with more scans to train on, in words; paired by seed and test scan.
+
+    Where scans become four times as many or more, nobody gains, and networks hardly beat a histogram, it says so.
+    """
     told, sure = [], 0
     for arm in (arm for arm in MAIN if arm in source.arms and len(source.sizes(arm)) > 1):
         small, *_, large = source.sizes(arm)
@@ -80,9 +83,9 @@ def learned(source: Source) -> str:
     if not told:
         return ""
     text = f"{source.prefix}, ICC: more scans change {'; '.join(told)}."
-    if sure:
+    if sure or large < 4 * small or not floor(source):
         return text
-    return f"{text} **No network surely gains from more scans here**: comparing them says little."
+    return f"{text} **None surely gains from more scans, and few beat a histogram**: comparing them says little."
 
 
 def _against(found: dict[int, int], whom: str) -> str:
@@ -146,7 +149,7 @@ def learning(sources: Sequence[Source], paper: Sequence[Reported] = ()) -> Pictu
     twins = [source for source in sources if not source.real]
     on_twins = [f"on twins, {_in_short(twins)}"] if real and twins else [f"Twins: {counted(twins)}"] if twins else []
     title = "; ".join([finding(source) for source in real] + on_twins)
-    ratios = [0.9] * bool(paper) + [max(0.75, 0.34 * len(_all_sizes(source))) for source in sources]
+    ratios = [1.0] * bool(paper) + _widths(sources)
     note = notes(sources) + " Thin: means of what needs no network. Scores of different panels cannot be compared."
     if paper:
         note = f"Paper: real scans, other tasks; bars: F-based 95 % intervals over test scans. {note}"
@@ -185,10 +188,10 @@ def _column(pair: Sequence[Axes], source: Source) -> bool:
 
 
 def _scans_axis(panel: Axes, n_all: Sequence[int], named: bool) -> None:
-    sizes_axis(panel, n_all, "", 1.7)
+    sizes_axis(panel, n_all, "", 1.6 if len(n_all) > 4 else 1.3)
     panel.set_xlabel("training scans" if named else "", fontsize=9)
     panel.set_xlim(n_all[0] / 1.45, n_all[-1] * 1.45)
-    panel.tick_params(labelsize=9)
+    panel.tick_params(labelsize=8.5)
 
 
 def _error(source: Source) -> str:
@@ -201,6 +204,11 @@ def _head(source: Source) -> str:
     return f"{name[0].upper()}{name[1:]}\n{'real' if source.real else 'twin'}"
 
 
+def _widths(sources: Sequence[Source]) -> list[float]:
+    """Of the panels: more sizes want more room, and every panel the room for its name."""
+    return [min(max(0.95, 0.32 * len(_all_sizes(source))), 1.4) for source in sources]
+
+
 def _all_sizes(source: Source) -> list[int]:
     return sorted({n for arm in MAIN if arm in source.arms for n in source.sizes(arm)})
 
@@ -208,7 +216,7 @@ def _all_sizes(source: Source) -> list[int]:
 def _paper_panel(panel: Axes, paper: Sequence[Reported]) -> None:
     """The paper's ICCs, hollow, over its number of training scans, with the range between raters."""
     panel.axhspan(*INTER_RATER, color="#e3e8ed", zorder=0, linewidth=0)
-    panel.text(19.5, 0.59, "raters", fontsize=8, color=GREY, ha="left", va="top")
+    panel.text(21.4, 0.59, "raters", fontsize=8, color=GREY, ha="left", va="top")
     shown = [r for r in paper if r.loss == "MSE"]
     for r in shown:
         e, shift = r.interval, 1.05 if r.arm == SUMS else 1 / 1.05
@@ -216,8 +224,8 @@ def _paper_panel(panel: Axes, paper: Sequence[Reported]) -> None:
                        **hollow(r.arm) | {"markersize": 5, "elinewidth": 1.2, "linestyle": "none"})  # fmt: skip
     sizes_axis(panel, {r.n_train for r in shown}, "")
     panel.set_xlabel("training scans", fontsize=9)
-    panel.set_xlim(19, 48)
-    panel.tick_params(labelsize=8.5)
+    panel.set_xlim(21, 46)
+    panel.tick_params(labelsize=8)
     panel.set_title("Paper: other\ntasks, real", fontsize=9, color=GREY)
     for r in shown[::2]:
         kind = r.what.partition("(")[2][:-1]
@@ -247,7 +255,7 @@ def differences(sources: Sequence[Source]) -> Picture:
         raise NotYet("sums of 4 and a base network share no training size yet")
     where = "" if any(source.real for source in sources) else "On twins, s"
     title = f"{where or 'S'}ums of 4 surely beat {listed(told)}"
-    ratios = [max(0.75, 0.34 * len(_all_sizes(source))) for source in sources]
+    ratios = _widths(sources)
     note = notes(sources) + " Paired by seed and scan. The arrow points to where sums are better."
     figure, axes = sheet(title, 2, len(sources), 5.0, note, width_ratios=ratios, height_ratios=[1.3, 1])
     cut = False
@@ -260,7 +268,7 @@ def differences(sources: Sequence[Source]) -> Picture:
     if cut:
         figure._supxlabel.set_text(figure._supxlabel.get_text() + LEAVES)
     low, high = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(low, high + 0.7 * (high - low))
+    axes[0, 0].set_ylim(low, high + 0.9 * (high - low))
     axes[0, 0].legend(loc="upper left", fontsize=8, borderaxespad=0.1, labelspacing=0.2)
     return Picture(figure, title, {"figure": "what sums gain", "runs": [s.provenance for s in sources]})
 
