@@ -2,10 +2,10 @@
 
 Source: Dubost et al., Hydranet: Data Augmentation for Regression Neural Networks, MICCAI 2019: Adadelta, sets of four,
 an epoch of as many sets as there are scans, flips, turns and shifts for all methods, 5 or 6 validation scans. Adadelta
-has the settings of the Keras of its time, a rate of 1 and a decay of 0.95: torch's own would be 0.9. It divides each
-gradient by its running size, so that a loss on sums, whose gradients are larger, is given no larger steps, and one rate
-serves all arms. The paper tells neither the epochs nor when it stopped; here every arm is given a number of updates and
-keeps the checkpoint of its best validation.
+has the settings of the Keras of its time, a rate of 1, a decay of 0.95 and an epsilon of 1e-7 (torch's own are 1, 0.9
+and 1e-6). It divides each gradient by its running size, so that a loss on sums, whose gradients are larger, is given no
+larger steps, and one rate serves all arms. The paper tells neither the epochs nor when it stopped; here every arm is
+given a number of updates and keeps the checkpoint of its best validation.
 
 Every update sees as many images, black ones included, whatever the size of the sets. Labels are divided by the root
 mean square of the training labels, for all arms; only the centred arms also lose their mean. Two things can be set
@@ -46,6 +46,7 @@ SHARED_CODE = (
 )  # fmt: skip
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
 PREDICT_BATCH = 64
+EPSILON = 1e-7  # of Adadelta, Keras' own; it sets the size of the first updates
 LABEL = ("label.constant", "label.offset")  # beside the weights: what turns an output into the label's unit
 
 
@@ -341,14 +342,15 @@ def _train_fold(
     net = BaseRegressor(spec.dropout)
     net.reset_parameters(train.generator(seed, "initialisation"))
     net = net.to(device).to(memory_format=torch.channels_last_3d)
-    x_train = seen(torch.from_numpy(data.images[subset]).to(device), spec.intensities or grid.intensities)
+    intensities = spec.intensities or grid.intensities
     batches = Batches(
-        x_train, y_train, torch.from_numpy(data.spacing_mm[subset]), spec, seed, loss, grid.form, grid.max_angle_rad,
-        grid.max_shift_voxels,
+        seen(torch.from_numpy(data.images[subset]).to(device), intensities), y_train,
+        torch.from_numpy(data.spacing_mm[subset]), spec, seed, loss, grid.form, grid.max_angle_rad,
+        grid.max_shift_voxels, intensities,
     )  # fmt: skip
 
     def validate(net: BaseRegressor) -> dict[str, float]:
-        each = loss(_outputs(net, x_val, spec.intensities or grid.intensities), y_val, reduction="none")
+        each = loss(_outputs(net, x_val, intensities), y_val, reduction="none")
         return {"val_loss": float(each.mean()), "small_val_loss": float(each[in_small].mean())}
 
     n_updates = updates(run, grid)
@@ -357,7 +359,7 @@ def _train_fold(
     budget = train.Budget(n_updates, samples, run.learning_rate, every)
     fitted = train.fit(
         net, run.n_train, batches.draw, loss, validate, budget, seed, checkpoint, on_step,
-        functools.partial(torch.optim.Adadelta, rho=grid.rho), batches.gradients,
+        functools.partial(torch.optim.Adadelta, rho=grid.rho, eps=EPSILON), batches.gradients,
         (lambda done: 1 - done) if grid.decay else None,
     )  # fmt: skip
     if {"val_loss", "small_val_loss"} - set(fitted.best):
@@ -378,6 +380,8 @@ def predict(
 
     weights: those that `train_run` returned for this run and grid. Raises RunError for an arm of several networks.
     """
+    if ARMS[run.arm].trivial is not None:
+        raise RunError(f"{run.arm} is no network and has no weights; ask another arm")
     if ARMS[run.arm].unseen:
         raise RunError(f"{run.arm} is a network for each site, none of which stands for all; ask another arm")
     return _predictions(run, grid, weights, "test", data, data.indices("test"), device)[0]

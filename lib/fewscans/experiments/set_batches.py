@@ -21,14 +21,20 @@ ALPHA = 2.0  # of mixup and C-Mixup, as in the code of C-Mixup's authors
 
 
 def seen(images: Tensor, intensities: str) -> Tensor:
-    """Scans as a network sees them: (n, D, H, W) uint8 → (n, 1, D, H, W) float32.
+    """Scans as a network sees them: (n, D, H, W) uint8 → (n, 1, D, H, W) float32."""
+    return scaled(images[:, None].float() / 255, intensities)
 
-    intensities: "unit", in [0, 1] as in the paper, or "standard", each scan with mean 0 and standard deviation 1.
+
+def scaled(x: Tensor, intensities: str) -> Tensor:
+    """Images (..., D, H, W) as a network sees them; an all-zero image stays one.
+
+    intensities: "unit", as they are, in [0, 1] as in the paper, or "standard", each with mean 0 and standard deviation
+    1. Scans are standardised before augmentation, so that what it brings in from beyond the border is of their mean,
+    and again after it, as it smooths them: a network must not learn from smoother images than it is tested on.
     """
-    x = images[:, None].float() / 255
     if intensities == "unit":
         return x
-    mean, spread = x.mean((2, 3, 4), keepdim=True), x.std((2, 3, 4), keepdim=True)
+    mean, spread = x.mean((-3, -2, -1), keepdim=True), x.std((-3, -2, -1), keepdim=True)
     return (x - mean) / spread.clamp(min=1 / 255)
 
 
@@ -47,7 +53,7 @@ class Batches:
     """The batches of one run, each decided by the run's seed and the step.
 
     images: (N, 1, D, H, W) of the training subset, as `seen` gives them; labels: (N,); both on the device.
-    spacing_mm: (N, 3).   loss: (outputs (B,), labels (B,)) → scalar.   form: of `FORMS`; blended scans, which are no
+    intensities: see `scaled`.   spacing_mm: (N, 3).   loss: (outputs (B,), labels (B,)) → scalar.   form: of `FORMS`; blended scans, which are no
     sets, are always branched.
     """
 
@@ -60,6 +66,7 @@ class Batches:
     form: str
     max_angle_rad: float
     max_shift_voxels: float
+    intensities: str
 
     def draw(self, indices: Tensor, step: int) -> tuple[Inputs, Tensor]:
         """Inputs and labels (B,) of one update; indices: (B,) of single scans, or as many as there are sets."""
@@ -91,7 +98,7 @@ class Batches:
         x = self._augmented(inputs.places.flatten(), inputs.decisions)
         if inputs.mixed is not None:
             x = mixup.blend(x, self._augmented(inputs.mixed.partner, inputs.mixed_decisions), inputs.mixed.share)
-        x = x.view(*inputs.places.shape, *x.shape[1:])
+        x = scaled(x, self.intensities).view(*inputs.places.shape, *x.shape[1:])
         return train.backward(self.loss, lambda given: hydra.Hydra(net, self.spec.size)(given, inputs.seeds), x, target)
 
     def _streamed(self, net: BaseRegressor, inputs: Inputs, target: Tensor) -> Tensor:
@@ -99,7 +106,7 @@ class Batches:
         positions = torch.arange(len(flat)).masked_fill(flat < 0, sets.BLACK).view(inputs.places.shape)
 
         def image(k: int) -> Tensor:
-            return self._augmented(flat[k : k + 1], inputs.decisions[k : k + 1])[0]
+            return scaled(self._augmented(flat[k : k + 1], inputs.decisions[k : k + 1])[0], self.intensities)
 
         with train.mixed_precision(self.images.device):
             return hydra.streamed_step(net, image, positions, target, self.loss, self.images.shape[2:], inputs.seeds)
