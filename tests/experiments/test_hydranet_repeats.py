@@ -118,7 +118,8 @@ def test_sums_of_four_teach_what_single_scans_do_and_sums_of_others_do_not():
         entry, _ = trained(arm, data, 0, 40, 2.0, grid)
         rows = entry.predictions.query("arm == @arm and split == 'test'")
         icc[arm] = agreement(rows["target"].to_numpy(), rows["prediction"].to_numpy())
-    assert icc["base-compute"] > 0.8 and icc["hydra-4"] > 0.8 and icc["hydra-4-permuted"] < 0.4, icc
+    assert icc["base-compute"] > 0.8 and icc["hydra-4"] > 0.8, icc
+    assert icc["hydra-4-permuted"] < icc["hydra-4"] - 0.15, icc
 
 
 # What cannot be

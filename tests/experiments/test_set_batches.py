@@ -31,14 +31,16 @@ def noisy(n: int = N, intensities: str = "unit") -> torch.Tensor:
     return seen(torch.from_numpy(make_scans().images[:n]), intensities)
 
 
-def batches(arm: str, images: torch.Tensor | None = None, seed: int = 0, form="branched", still=True) -> Batches:
+def batches(
+    arm: str, images: torch.Tensor | None = None, seed: int = 0, form="branched", still=True, intensities="unit"
+) -> Batches:
     """Of scans whose label is their mean intensity; still: neither turned nor shifted."""
     images = even() if images is None else images
     spec = NETWORKS[arm]
     angle, shift = (0.0, 0.0) if still else (rigid.MAX_ANGLE_RAD, 1.0)
     spacing = torch.tensor([1.0, 1.0, 2.0]) * (1 + torch.arange(len(images))[:, None])
     labels = images.mean((1, 2, 3, 4))
-    return Batches(images, labels, spacing, spec, seed, LOSSES[spec.loss], form, angle, shift)
+    return Batches(images, labels, spacing, spec, seed, LOSSES[spec.loss], form, angle, shift, intensities)
 
 
 def per_update(arm: str) -> int:
@@ -89,6 +91,23 @@ def test_standard_intensities_have_mean_0_and_standard_deviation_1_however_brigh
     assert x.mean((1, 2, 3, 4)) == pytest.approx(torch.zeros(6), abs=1e-5)
     assert x.std((1, 2, 3, 4)) == pytest.approx(torch.ones(6), abs=1e-5)
     assert torch.allclose(seen(images // 2 * 2, "standard"), seen(images // 2, "standard"), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["branched", "streamed"])
+@pytest.mark.parametrize("arm", ["base-compute", "hydra-4", "mixup"])
+def test_training_images_are_as_standard_as_those_that_are_tested(arm, form):
+    """Turning and shifting smooth an image, and blending does: its spread would shrink."""
+    of = batches(arm, noisy(intensities="standard"), form=form, still=False, intensities="standard")
+    net, given = BaseRegressor(), []
+    net.register_forward_pre_hook(lambda _, x: given.append(x[0].detach()))
+    for step in range(3):
+        inputs, target = of.draw(torch.arange(per_update(arm)), step)
+        of.gradients(net, inputs, target)
+    x = torch.cat(given)
+    lit = x[x.flatten(1).any(1)]
+    assert len(lit) > 6
+    assert torch.allclose(lit.mean((1, 2, 3, 4)), torch.zeros(len(lit)), atol=1e-5)
+    assert torch.allclose(lit.std((1, 2, 3, 4)), torch.ones(len(lit)), atol=0.01)
 
 
 @pytest.mark.parametrize("value", [0, 7, 255])

@@ -53,8 +53,8 @@ class Batches:
     """The batches of one run, each decided by the run's seed and the step.
 
     images: (N, 1, D, H, W) of the training subset, as `seen` gives them; labels: (N,); both on the device.
-    intensities: see `scaled`.   spacing_mm: (N, 3).   loss: (outputs (B,), labels (B,)) → scalar.   form: of `FORMS`; blended scans, which are no
-    sets, are always branched.
+    spacing_mm: (N, 3).   loss: (outputs (B,), labels (B,)) → scalar.   form: of `FORMS`; blended scans, which are no
+    sets, are always branched.   intensities: see `scaled`.
     """
 
     images: Tensor
