@@ -187,7 +187,31 @@ def test_arms_of_regression_can_be_claimed_about_where_they_are(check, arm):
             check(put_test(arm=arm))
 
 
-@pytest.mark.parametrize("arm", ["p4m", "hydra-3", "hydra", "base-fixed", "base-p0", "mixup-compute", "centre"])
+def test_no_other_arm_can_be_claimed_about_than_those_that_can_be_trained(check):
+    """Every stem with every ending: what is accepted is an arm, or one that is asked among black images as well."""
+    from fewscans.experiments.numbered_arms import ARMS
+
+    stems = {arm.rpartition("-")[0] or arm for arm in ARMS} | set(ARMS)
+    endings = {"", *(f"-{end}" for arm in ARMS for end in arm.split("-")[1:]), "-black"}
+    for arm in (stem + ending for stem in stems for ending in endings):
+        if trained(arm):
+            check(number(arm=arm))
+        else:
+            with pytest.raises(ClaimsError, match="unknown arm"):
+                check(number(arm=arm))
+
+
+def trained(arm):
+    from fewscans.experiments.numbered_arms import ARMS
+
+    plain = ARMS.get(arm.removesuffix("-black"))
+    return arm in ARMS or plain is not None and plain.black
+
+
+ABSENT = "p4m hydra-3 hydra base-fixed base-p0 mixup-compute centre hydra-2-mae base-unit hydra-2-black base-black"
+
+
+@pytest.mark.parametrize("arm", ABSENT.split())
 def test_an_arm_that_regression_has_not_is_an_error(check, arm):
     with pytest.raises(ClaimsError, match=f"tests.hydranet-wmh2017: unknown arm '{arm}'; an arm is base"):
         check(number(arm=arm))
@@ -213,6 +237,30 @@ def test_a_spread_over_seeds_is_compared_with_anothers_and_says_so(check):
         check(number(metric="seed_spread:icc", baseline=None))
     with pytest.raises(ClaimsError, match="unknown metric 'seed_spread:frock'"):
         check(number(metric="seed_spread:frock"))
+
+
+def test_what_must_be_beaten_first_is_said_and_by_which_arms(check):
+    test = check(number(beats="mean"))["a-claim"].tests[-1]
+    assert test.learners == ("hydra-4", "base")
+    assert test.measured() == "icc: hydra-4 - base at N = 12: above 0, if hydra-4 or base beats mean"
+    named = check(number(beats="mean", beaten_by="hydra-4", baseline=None))["a-claim"].tests[-1]
+    assert named.learners == ("hydra-4",) and named.measured().endswith("above 0, if hydra-4 beats mean")
+    assert check(number())["a-claim"].tests[-1].learners == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (number(beats="median"), "unknown beats 'median'"),
+        (number(beats="mean", beaten_by="hydra-5"), "unknown beaten_by 'hydra-5'"),
+        (number(beaten_by="hydra-4"), "beaten_by is 'hydra-4', but beats does not name what"),
+        (number(beats="base"), "beats is 'base', which the test compares"),
+        (put_test(beats="histogram"), "tests.gcnn-luna16: beats is for hydranet, which tells numbers; gcnn does not"),
+    ],
+)
+def test_what_cannot_be_beaten_is_an_error(check, change, complaint):
+    with pytest.raises(ClaimsError, match=complaint):
+        check(change)
 
 
 def test_another_split_than_test_is_named(check):
@@ -317,6 +365,31 @@ def test_the_idea_of_sums_is_tested_on_real_data_at_equal_compute_and_against_it
     assert {"base", "base-compute", "hydra-4-fixed", "hydra-4-p0", "mixup", "c-mixup", "crop"} <= real
 
 
+def test_every_arm_of_regression_that_is_claimed_about_can_be_trained(ours):
+    named = {
+        arm
+        for claim in ours
+        for t in claim.tests
+        if t.experiment == "hydranet"
+        for arm in (t.arm, t.baseline, t.beats, t.beaten_by)
+        if arm is not None
+    }
+    assert "hydra-4-black" in named and "base-centred" in named
+    assert [arm for arm in sorted(named) if not trained(arm)] == []
+
+
+def test_what_networks_that_learned_nothing_would_pass_asks_first_whether_one_learned(ours):
+    """Alike within a margin of ICC, no better by so much, steadier: all of it holds of constants."""
+    asked = set()
+    for claim in ours:
+        for test in claim.tests:
+            passed = test.margin is not None or test.claimed == "at most" or test.metric.startswith("seed_spread:")
+            if test.experiment == "hydranet" and passed and test.metric != "mse":
+                assert test.beats == "mean", claim.id
+                asked.add(claim.id)
+    assert {"permuted-sums-tell-nothing-n25", "fixed-sets-no-gain-n25", "inferences-agree-n25"} <= asked
+
+
 def test_arms_of_runnable_claims_exist_in_the_grids(ours):
     from fewscans import experiments, params
 
@@ -327,7 +400,7 @@ def test_arms_of_runnable_claims_exist_in_the_grids(ours):
                 continue
             grid = loaded.grid(test.run, "paper")
             names = experiments.get(loaded.run(test.run).experiment).arm_names(grid)
-            for arm in filter(None, (test.arm, test.baseline)):
+            for arm in filter(None, (test.arm, test.baseline, test.beats, test.beaten_by)):
                 assert arm in names, f"{claim.id}: {arm} is not in the paper grid of {test.run}"
                 for n in filter(None, (test.n_train, test.minus_n_train)):
                     if test.run == "gcnn-luna16" and n >= 3000:

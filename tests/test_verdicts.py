@@ -96,10 +96,16 @@ def test_a_difference_that_is_there_is_reproduced_and_turned_round_contradicted(
 
 
 def test_an_open_difference_says_what_would_settle_it():
+    """And which way: the same value speaks for one claim and against the other."""
     close = Tables(rows(CELLS | {("p4", 100): 0.35 * math.log10(130)}, seeds=3, seed_sd=0.3), history({"Z2": [1]}), 300)
-    outcome = evaluate(test_of(arm="p4"), close)
-    assert outcome.verdict == "inconclusive"
-    assert "would settle it (now 3 seeds and 40 groups of test cases)" in outcome.reason
+    now = "(now 3 seeds and 40 groups of test cases)"
+    below, above = (evaluate(test_of(arm="p4", claimed=claimed), close) for claimed in ("below", "above"))
+    assert below.verdict == above.verdict == "inconclusive" and below.estimate.value < 0
+    assert below.reason.endswith(f"would settle it {now}")
+    assert above.reason.endswith(f"would settle it, as contradicted, if the value stays {now}")
+    near, far = (evaluate(test_of(arm="p4", claimed=None, margin=m), close) for m in (0.05, 0.005))
+    assert near.verdict == far.verdict == "inconclusive"
+    assert "as contradicted" not in near.reason and "as contradicted" in far.reason
 
 
 def test_settling_blames_what_dominates():
@@ -109,6 +115,7 @@ def test_settling_blames_what_dominates():
     assert settling(seeds, 0.02).startswith("about ")
     assert settling(patients, 0.02).startswith("no number of seeds alone: test patients dominate; about ")
     assert settling(both, 0.001).startswith("neither more seeds nor more test patients")
+    assert "of them would settle it, as contradicted, if the value stays" in settling(patients, 0.02, against=True)
 
 
 def test_gains_can_be_compared_between_sizes():
@@ -135,6 +142,30 @@ def test_a_factor_is_judged_where_the_grid_reaches_and_not_beyond():
     assert beyond.estimate.high == math.inf
     open_one = evaluate(test_of(line=8.0, n_train=30, **factor), TABLES)
     assert open_one.verdict == "inconclusive" and "settle it" in open_one.reason
+    for claimed, against in (("at least", True), ("at most", False)):  # the value is about 8
+        far = evaluate(test_of(line=12.0, n_train=30, **factor | {"claimed": claimed}), TABLES)
+        assert far.verdict == "inconclusive" and "would settle it" in far.reason
+        assert ("as contradicted" in far.reason) == against
+
+
+def test_a_baseline_that_does_not_surely_gain_by_data_decides_no_factor():
+    """On a level curve a method of any score has a factor, even one that is surely small."""
+    of = {"arm": "hydra-4", "baseline": "base", "n_train": 25}
+    factor = {"metric": "data_efficiency:icc", "claimed": "at least", **of}
+    flat = {("base", n): 1.2 for n in (12, 25, 50)}
+    for own in (1.2, 2.0, 0.6):
+        tables = Tables(numbers(flat | {("hydra-4", 25): own}), history({"base": [1]}), 300)
+        for line in (1.5, 40.0):
+            outcome = evaluate(test_of(line=line, **factor), tables)
+            assert outcome.verdict == "not tested", (own, line)
+            assert "the baseline does not surely rise with N: from N = 12 to 50 base gains " in outcome.reason
+    losses = evaluate(test_of(line=1.5, **factor | {"metric": "data_efficiency:mse"}), tables)
+    assert losses.verdict == "not tested" and "does not surely fall with N" in losses.reason
+    worse = Tables(numbers({("base", 12): 0.6, ("base", 50): 1.2, ("hydra-4", 25): 2.0}), history({"base": [1]}), 300)
+    assert evaluate(test_of(line=1.5, **factor), worse).verdict == "not tested"
+    rising = Tables(numbers({("base", 12): 1.2, ("base", 50): 0.6, ("hydra-4", 25): 2.0}), history({"base": [1]}), 300)
+    for line in (1.5, 40.0):
+        assert evaluate(test_of(line=line, **factor), rising).verdict == "contradicted"
 
 
 def test_epochs_are_compared_by_seed():
@@ -228,6 +259,39 @@ def test_a_factor_past_the_grid_is_not_tested():
     of = {"arm": "hydra-4", "baseline": "base", "n_train": 25, "metric": "data_efficiency:icc", "claimed": "at least"}
     outcome = evaluate(test_of(line=40.0, **of), better)
     assert outcome.verdict == "not tested" and "reach a factor of 6 at N = 25, short of 40" in outcome.reason
+
+
+def test_networks_that_learned_nothing_are_not_compared_where_that_would_be_passed():
+    """`numbers` errs by multiples of the labels' spread: 1 is what the mean of the labels does, too."""
+
+    def found(own, base, **change):
+        cells = {("hydra-4", 25): own, ("base", 25): base, ("mean", 25): 1.0}
+        tables = Tables(numbers(cells, cases=200), history({"base": [1]}), 300)
+        of = {
+            "run": "hydranet-x",
+            "arm": "hydra-4",
+            "baseline": "base",
+            "n_train": 25,
+            "metric": "icc",
+            "beats": "mean",
+        }
+        return evaluate(test_of(**of | change), tables)
+
+    equal = {"claimed": None, "margin": 0.1}
+    nothing = found(1.2, 1.2, **equal)
+    assert nothing.verdict == "not tested" and nothing.estimate is not None
+    assert nothing.reason.startswith("neither hydra-4 nor base surely beats mean, so they learned nothing")
+    assert found(1.2, 1.2, **equal, beats=None).verdict == "reproduced"
+    assert found(0.5, 0.5, **equal).verdict == "reproduced"
+    for own, base in ((1.5, 0.5), (0.5, 1.5)):  # one learned, so the difference tells
+        assert found(own, base, **equal).verdict == "contradicted"
+    alone = {"claimed": "above", "baseline": None, "beaten_by": "base"}
+    assert found(0.5, 0.5, **alone).verdict == "reproduced"
+    assert found(0.5, 1.5, **alone).reason == (
+        "base does not surely beat mean, so it learned nothing that could be compared"
+    )
+    absent = found(0.5, 0.5, **equal, beats="histogram")
+    assert absent.verdict == "not tested" and "no predictions of arm 'histogram'" in absent.reason
 
 
 def test_spreads_over_seeds_are_compared_and_an_open_one_says_how_weak_it_is():

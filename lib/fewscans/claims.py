@@ -25,7 +25,6 @@ SIDES = ("above", "at least", "below", "at most")
 COMPARISONS = ("data_efficiency:", "seed_spread:")  # metrics of two arms, before the name of a score
 _RUN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 _GROUP = "(Z2|p4m|p4|Z3|D4h|D4|Oh|O)"
-_SET = r"hydra-(2|4|8)"
 ARMS = {  # an experiment's arms, and what they are in words
     "gcnn": (
         rf"{_GROUP}(-(compute|wide|long|sham|invariant|leaky|shuffled|tta-{_GROUP}))?"
@@ -33,12 +32,13 @@ ARMS = {  # an experiment's arms, and what they are in words
         "an arm is a group such as p4m, or p4m-compute, Z2-tta-p4m",
     ),
     "hydranet": (
-        r"base(-compute)?(-(uniform|unseen|unit))?|base-(mae|centred|dropout)"
-        rf"|{_SET}(-(p0|p30|p50|replacement|mae|centred|fixed|permuted|uniform|unseen|unit|black))?"
+        r"base(-compute)?(-(uniform|unseen))?|base-compute-unit|base-(mae|centred|dropout)|hydra-(2|4|8)"
+        r"|hydra-4-(p0|p30|p50|replacement|mae|centred|fixed|permuted|uniform|unseen|unit|black)"
         r"|mixup|c-mixup|mean|histogram|crop",
         "an arm is base, or one with sets such as hydra-4, or base-compute, hydra-4-fixed",
     ),
 }
+BEATEN_BY = {"hydranet": "mse"}  # the score by which an arm beats another for a test to have a meaning (`Test.beats`)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Test:
     baseline's; "epochs_to_baseline", epochs until the baseline's best validation loss over the baseline's own.
     What decides: `line` and the `claimed` side of it; or `line` and `margin`, for what should lie within line ±
     margin.
+    What must hold first: `beats`, an arm such as "mean"; unless `arm` or `baseline` (or, if named, `beaten_by` in
+    their place) surely has a smaller mean squared error at n_train, the networks learned nothing that could be
+    compared, and the test decides nothing. For equivalences, which networks that learned nothing would fulfil.
     """
 
     run: str
@@ -66,6 +69,15 @@ class Test:
     n_train_baseline: int | None = None
     minus_n_train: int | None = None
     split: str = "test"
+    beats: str | None = None
+    beaten_by: str | None = None
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """The arms of which one must surely beat `beats`; none where nothing is to be beaten."""
+        if self.beats is None:
+            return ()
+        return (self.beaten_by,) if self.beaten_by else tuple(filter(None, (self.arm, self.baseline)))
 
     @property
     def experiment(self) -> str:
@@ -100,7 +112,8 @@ class Test:
         if self.split != "test":
             what += f" ({self.split})"
         side = f"within {self.line:g} ± {self.margin:g}" if self.margin is not None else f"{self.claimed} {self.line:g}"
-        return f"{what}: {side}"
+        first = f", if {' or '.join(self.learners)} beats {self.beats}" if self.beats else ""
+        return f"{what}: {side}{first}"
 
 
 @dataclass(frozen=True)
@@ -239,7 +252,7 @@ def _test(run: str, entry: object, kind: str, where: str) -> Test:
         )
     experiment = run.partition("-")[0]
     pattern, hint = ARMS.get(experiment) or ("|".join(p for p, _ in ARMS.values()), "no experiment has it")
-    for key in ("arm", "baseline"):
+    for key in ("arm", "baseline", "beats", "beaten_by"):
         if test.get(key) is not None and not re.fullmatch(pattern, test[key]):
             raise ClaimsError(f"{where}: unknown {key} {test[key]!r}; {hint}")
     least = 1 if experiment == "hydranet" else 2  # a balanced training set holds two cases or more
@@ -261,7 +274,14 @@ def _test(run: str, entry: object, kind: str, where: str) -> Test:
     ):
         raise ClaimsError(f"{where}: baseline is missing; {test['metric']} of a {kind} claim compares with one")
     _rule(test, kind, where)
-    return Test(**test)
+    if test.get("beats") and experiment not in BEATEN_BY:
+        raise ClaimsError(f"{where}: beats is for {', '.join(BEATEN_BY)}, which tells numbers; {experiment} does not")
+    if test.get("beaten_by") and not test.get("beats"):
+        raise ClaimsError(f"{where}: beaten_by is {test['beaten_by']!r}, but beats does not name what")
+    made = Test(**test)
+    if made.beats in made.learners:
+        raise ClaimsError(f"{where}: beats is {made.beats!r}, which the test compares; name another arm, such as mean")
+    return made
 
 
 def _rule(test: Mapping, kind: str, where: str) -> None:

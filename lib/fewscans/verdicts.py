@@ -3,21 +3,22 @@
 The verdict follows from the 95 % interval alone: wholly on the claimed side of the line, `reproduced`; wholly on
 the other, `contradicted`; across it, `inconclusive`. For a value within a margin: wholly within, wholly outside, or
 neither (this is two one-sided tests, at 2.5 % each). What the tables cannot answer is `not tested`, with the
-reason.
+reason; so is what has no meaning on them: how many more cases a baseline needs that does not gain by cases, or how
+alike two networks are that learned nothing.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from scipy import stats
 
-from fewscans.claims import Test
+from fewscans.claims import BEATEN_BY, Test
 from fewscans.stats import Estimate
 from fewscans.stats.convergence import convergence
-from fewscans.stats.efficiency import baseline_sizes, curve_weights, data_efficiency
+from fewscans.stats.efficiency import baseline_sizes, curve_weights, data_efficiency, gain
 from fewscans.stats.intervals import combination
 from fewscans.stats.resample import Resampled, Spread
 from fewscans.stats.seed_spread import paired_scores, seeds_needed, spread_ratio
@@ -67,15 +68,11 @@ def evaluate(test: Test, tables: Tables) -> Outcome:
     missing as reason.
     """
     try:
-        if test.metric == "epochs_to_baseline":
-            return _epochs(test, tables)
-        if test.metric.startswith("data_efficiency:"):
-            return _efficiency(test, tables)
-        if test.metric.startswith("seed_spread:"):
-            return _seed_spread(test, tables)
-        return _score(test, tables)
+        outcome = _measured(test, tables)
+        why = "" if test.beats is None else _learned_nothing(test, tables)
     except ValueError as error:
         return Outcome("not tested", reason=str(error))
+    return replace(outcome, verdict="not tested", reason=why) if why else outcome
 
 
 def verdict(estimate: Estimate, line: float, claimed: str | None = None, margin: float | None = None) -> str:
@@ -97,6 +94,33 @@ def verdict(estimate: Estimate, line: float, claimed: str | None = None, margin:
     return "reproduced" if side[0] else "contradicted" if side[1] else "inconclusive"
 
 
+def _measured(test: Test, tables: Tables) -> Outcome:
+    if test.metric == "epochs_to_baseline":
+        return _epochs(test, tables)
+    if test.metric.startswith("data_efficiency:"):
+        return _efficiency(test, tables)
+    if test.metric.startswith("seed_spread:"):
+        return _seed_spread(test, tables)
+    return _score(test, tables)
+
+
+def _learned_nothing(test: Test, tables: Tables) -> str:
+    """Why the networks of a test cannot be compared; empty if one of them surely beats `test.beats`.
+
+    One is enough: if the other learned nothing, the difference between them says so by itself.
+    """
+    table = tables.resampled(BEATEN_BY[test.experiment], test.split)
+    better = 1.0 if table.score.higher_is_better else -1.0
+    for arm in test.learners:
+        ahead = table.spread({(arm, test.n_train): better, (test.beats, test.n_train): -better})
+        if ahead.estimate().low > 0:
+            return ""
+    if len(test.learners) == 1:
+        return f"{test.learners[0]} does not surely beat {test.beats}, so it learned nothing that could be compared"
+    names = " nor ".join(test.learners)
+    return f"neither {names} surely beats {test.beats}, so they learned nothing that could be compared"
+
+
 def _score(test: Test, tables: Tables) -> Outcome:
     table = tables.resampled(test.metric, test.split)
     terms = [((test.arm, test.n_train), 1.0)]
@@ -108,7 +132,9 @@ def _score(test: Test, tables: Tables) -> Outcome:
     bounds = (table.score.bounds,) if len(terms) == 1 else ()
     estimate = spread.estimate(0.95, *bounds)
     found = verdict(estimate, test.line, test.claimed, test.margin)
-    reason = settling(spread, _distance(spread.value, test)) if found == "inconclusive" else ""
+    reason = ""
+    if found == "inconclusive":
+        reason = settling(spread, _distance(spread.value, test), _against(spread.value, test))
     return Outcome(found, estimate, spread.n_seeds, reason)
 
 
@@ -116,6 +142,14 @@ def _efficiency(test: Test, tables: Tables) -> Outcome:
     table = tables.resampled(test.metric.partition(":")[2], test.split)
     estimate = data_efficiency(table, test.baseline, test.arm, n_train=test.n_train)
     seeds = len(table.cell(test.arm, test.n_train).seeds)
+    risen = gain(table, test.baseline)
+    if not risen.low > 0:
+        sizes, rises = baseline_sizes(table, test.baseline), "rise" if table.score.higher_is_better else "fall"
+        why = (
+            f"the baseline does not surely {rises} with N: from N = {sizes[0]} to {sizes[-1]} {test.baseline} gains "
+            f"{risen.value:.3g} in {table.score.name} ({risen.low:.3g} to {risen.high:.3g})"
+        )
+        return Outcome("not tested", estimate, seeds, why)
     found = verdict(estimate, test.line, test.claimed, test.margin)
     if found != "inconclusive":
         return Outcome(found, estimate, seeds)
@@ -130,7 +164,8 @@ def _efficiency(test: Test, tables: Tables) -> Outcome:
     # the factor is past the line where the method scores above the baseline's curve at line times N
     keys, weights = curve_weights(table, test.baseline, test.arm, test.n_train, test.line * test.n_train)
     spread = table.joint(keys).spread(weights)
-    return Outcome(found, estimate, seeds, settling(spread, abs(spread.value)))
+    against = (spread.value < 0) == (test.claimed in ("above", "at least"))
+    return Outcome(found, estimate, seeds, settling(spread, abs(spread.value), against))
 
 
 def _seed_spread(test: Test, tables: Tables) -> Outcome:
@@ -143,7 +178,8 @@ def _seed_spread(test: Test, tables: Tables) -> Outcome:
             found, estimate, len(scores[0]), "if scores are normal over seeds, with none that failed to learn"
         )
     needed = seeds_needed(*scores, test.line) if test.margin is None else None
-    would = f"about {needed} seeds would settle it, if ratio and correlation stay" if needed else "many more seeds"
+    way = ", as contradicted," if _against(estimate.value, test) else ","
+    would = f"about {needed} seeds would settle it{way} if ratio and correlation stay" if needed else "many more seeds"
     return Outcome(found, estimate, len(scores[0]), f"{would} ({now})")
 
 
@@ -164,14 +200,25 @@ def _distance(value: float, test: Test) -> float:
     return abs(test.margin - abs(value - test.line))
 
 
-def settling(spread: Spread, distance: float) -> str:
-    """What would bring the interval to one side, if the value and the parts of its variance stay what they are."""
+def _against(value: float, test: Test) -> bool:
+    """Whether the value speaks against the claim, surely or not."""
+    if test.margin is not None:
+        return abs(value - test.line) > test.margin
+    return value < test.line if test.claimed in ("above", "at least") else value > test.line
+
+
+def settling(spread: Spread, distance: float, against: bool = False) -> str:
+    """What would bring the interval to one side, if the value and the parts of its variance stay what they are.
+
+    against: that side is the one that contradicts the claim.
+    """
     seeds, groups = spread.seeds_needed(distance), spread.groups_needed(distance)
     now = f"now {spread.n_seeds} seeds and {spread.n_groups} groups of test cases"
+    settle = "would settle it, as contradicted, if the value stays" if against else "would settle it"
     if seeds is not None:
-        return f"about {seeds} seeds would settle it ({now})"
+        return f"about {seeds} seeds {settle} ({now})"
     if groups is not None:
-        return f"no number of seeds alone: test patients dominate; about {groups} of them would settle it ({now})"
+        return f"no number of seeds alone: test patients dominate; about {groups} of them {settle} ({now})"
     return f"neither more seeds nor more test patients alone would settle it ({now})"
 
 

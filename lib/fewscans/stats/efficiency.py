@@ -99,6 +99,17 @@ def baseline_sizes(table: Resampled, baseline: str) -> list[int]:
     return sizes
 
 
+def gain(table: Resampled, baseline: str, level: float = 0.95) -> Estimate:
+    """The baseline's score at its largest training size minus that at its smallest, turned so that above 0 is better.
+
+    Where its interval covers 0 the baseline's curve may be flat, and how many more cases it needs has no meaning: a
+    method on the level of a flat curve has any factor from none to all.
+    """
+    sizes = baseline_sizes(table, baseline)
+    sign = 1.0 if table.score.higher_is_better else -1.0
+    return table.spread({(baseline, sizes[-1]): sign, (baseline, sizes[0]): -sign}).estimate(level)
+
+
 def curve_weights(
     table: Resampled, baseline: str, method: str, n_train: int, size: float
 ) -> tuple[list[tuple[str, int]], np.ndarray]:
