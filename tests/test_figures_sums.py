@@ -184,6 +184,8 @@ def test_forty_times_fewer_is_open_where_the_grid_ends_and_ruled_out_where_the_c
     flat = world(of=dict.fromkeys(MAIN, (12, 25, 100)), skilled=lambda arm, n: min(0.9, 0.1 + 0.2 * np.log(n)))
     assert "ruled out" in regression.fortyfold(flat)
     assert "base at equal passes" in regression.factor_table(real)
+    nothing = world(of=dict.fromkeys(MAIN, (12, 25, 100)), skilled=lambda arm, n: 0.3)
+    assert "no factor can be read off" in regression.fortyfold(nothing)
 
 
 def test_variants_are_held_against_the_network_they_vary(real):

@@ -20,6 +20,7 @@ from fewscans.figures.sources import NotYet, Source, rounded
 from fewscans.figures.tasks import LOSSES, score_label
 from fewscans.figures.wording import factor, interval, listed, markdown, side, sizes
 from fewscans.stats import Estimate
+from fewscans.stats.efficiency import gain
 
 MAIN = ("base", "base-compute", "hydra-4")
 SUMS = "hydra-4"
@@ -361,6 +362,8 @@ def fortyfold(source: Source) -> str:
     if len(shared) < 2:
         return ""
     n = min(shared[:-1], key=lambda n: abs(n - 25))
+    if not gain(source.resampled("icc"), "base").low > 0:
+        return f"{source.prefix}: base does not surely gain from more scans, so **no factor can be read off its curve**."
     e, reach = source.factor(SUMS, n, "icc", "base"), shared[-1] / n
     text = f"{source.prefix}: at N = {n:,} sums do what base needs {factor(e)} times as many scans for. "
     if e.high < CLAIMED_FACTOR:
