@@ -363,7 +363,7 @@ def fortyfold(source: Source) -> str:
         return ""
     n = min(shared[:-1], key=lambda n: abs(n - 25))
     if not gain(source.resampled("icc"), "base").low > 0:
-        return f"{source.prefix}: base does not surely gain from more scans, so **no factor can be read off its curve**."
+        return f"{source.prefix}: base does not surely gain by more scans, so **no factor can be read off** its curve."
     e, reach = source.factor(SUMS, n, "icc", "base"), shared[-1] / n
     text = f"{source.prefix}: at N = {n:,} sums do what base needs {factor(e)} times as many scans for. "
     if e.high < CLAIMED_FACTOR:
