@@ -48,6 +48,42 @@ def test_the_opening_says_what_the_verdicts_say(words, verdicts):
     assert {name: VERDICTS[name] for name in verdicts} == verdicts
 
 
+@pytest.mark.parametrize(
+    ("dataset", "words", "verdicts"),
+    [
+        ("msd-hippocampus", "sums over sets of four are not surely better than single scans at 12 or 25 training scans",
+         {f"sums-{what}-n{n}": "inconclusive" for what in ("beat-base", "mse") for n in (12, 25)}),
+        ("msd-hippocampus", "with as many forward passes not surely better or worse at 12, 25 or 150",
+         {f"sums-equal-compute-n{n}": "inconclusive" for n in (12, 25, 150)}),
+        ("msd-hippocampus", "a ridge on a histogram is surely ahead of single scans at 150",
+         {"base-beats-histogram-n150": "contradicted"}),
+        ("wmh2017-twin",
+         "sums fall behind single scans at 24 training scans, and further behind at as many forward passes",
+         {"hydra-wmh-beats-base-n24": "contradicted", "sums-equal-compute-n25": "contradicted"}),
+    ],
+)  # fmt: skip
+def test_the_opening_says_of_sums_what_the_verdicts_say(dataset, words, verdicts):
+    assert words in OPENING, "the sentence changed: change what it rests on here too"
+    rows = json.loads((ROOT / "reports" / "scorecard.json").read_text(encoding="utf-8"))
+    found = {row["id"]: row["verdict"] for row in rows if row["dataset"] == dataset}
+    assert {name: found[name] for name in verdicts} == verdicts
+
+
+def test_the_opening_s_sums_hardly_beat_the_mean_as_it_says():
+    rows = json.loads((ROOT / "reports" / "scorecard.json").read_text(encoding="utf-8"))
+    (row,) = (r for r in rows if r["id"] == "inferences-agree-n25" and r["dataset"] == "msd-hippocampus")
+    assert "sums do not surely beat the mean of the training labels at 25" in OPENING
+    assert row["verdict"] == "not tested" and "neither hydra-4-black nor hydra-4 surely beats mean" in row["reason"]
+
+
+def test_the_opening_s_test_hippocampi_are_the_published_ones():
+    cases = re.search(r"\*Real MR: (\d+) test scans of (\d+) people, MSD hippocampus, five seeds", OPENING)
+    about = (ROOT / "reports/published/hydranet/msd-hippocampus/README.md").read_text(encoding="utf-8")
+    assert re.search(rf"\| hydra-4 \| 12, 25, 50, 100, 150 \| 5 \| {cases[1]} \([^)]*\) \| {cases[2]} \|", about)
+    records = json.loads((ROOT / "reports/published/hydranet/msd-hippocampus/records.json").read_text("utf-8"))
+    assert {f"{r['steps']:,} updates" in OPENING for r in records if r["arm"] == "hydra-4"} == {True}
+
+
 def test_the_opening_s_test_set_is_the_published_one():
     cases = re.search(r"\*Real CT: ([\d,]+) test patches of LUNA16 candidates \((\d+) nodules\)", OPENING)
     about = (ROOT / "reports/published/gcnn/luna16-patches/README.md").read_text(encoding="utf-8")
