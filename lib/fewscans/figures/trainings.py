@@ -43,7 +43,7 @@ def seeds(sources: Sequence[Source]) -> Picture:
     title = f"Over seeds the ICC of sums surely varies less than base's in {less} of {len(found)} comparisons, "
     title += f"more in {more}"
     note = notes(sources).rpartition(" Bars:")[0] + " A dot: one seed; dash: their mean."
-    ratios = [max(1.2, len(s.sizes("base"))) for s in sources]
+    ratios = [max(2.0, len(s.sizes("base"))) for s in sources]
     figure, axes = sheet(title, 1, len(sources), 3.6, note, width_ratios=ratios)
     for panel, source in zip(axes[0], sources, strict=True):
         present = [arm for arm in MAIN if arm in source.arms]
