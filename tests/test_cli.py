@@ -244,7 +244,7 @@ def test_a_command_ends_with_the_pipeline_that_started_it_behind_a_shell_or_not(
     """The outer shell stands for DVC, which sets DVC_STAGE for its commands and not for itself."""
     (tmp_path / "child.py").write_text(CHILD)
     command = f"'{sys.executable}' child.py"
-    command = f"sh -c \"true; {command}; true\"" if chained else command
+    command = f'sh -c "true; {command}; true"' if chained else command
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")}
     pipeline = subprocess.Popen(
         ["sh", "-c", f"DVC_STAGE=train {command}; true"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,

@@ -153,9 +153,7 @@ def test_progress_counts_every_step_once_those_done_before_a_cut_among_them(tmp_
     assert told == [4, 1, 1, 1, 1, 1]
 
 
-@given(
-    n_train=st.integers(2, 70), batch_size=st.integers(1, 40), seed=st.integers(0, 5), passes=st.integers(1, 3)
-)
+@given(n_train=st.integers(2, 70), batch_size=st.integers(1, 40), seed=st.integers(0, 5), passes=st.integers(1, 3))
 @settings(deadline=None, max_examples=60)
 def test_every_sample_comes_once_a_pass(n_train, batch_size, seed, passes):
     size = min(batch_size, n_train)

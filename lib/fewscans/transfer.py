@@ -76,4 +76,3 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
     table = pd.concat(tables, ignore_index=True)
     store.write_table(table, out / f"{name}.parquet")
     return out / f"{name}.parquet"
-
