@@ -36,6 +36,8 @@ from fewscans.nn.gconv import GroupConv
 from fewscans.stats import Estimate
 from fewscans.verdicts import Tables
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZES = (30, 100, 300)
 SEEDS = 3
 PAPER = pd.DataFrame({"Z3": [0.3, 0.6], "D4": [0.4, 0.7], "D4h": [0.5, 0.8]}, index=[30, 300])
@@ -105,15 +107,6 @@ def made() -> Source:
 @pytest.fixture(scope="module")
 def again() -> Source:
     return source()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Maps this small make threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 FIGURES = {

@@ -32,6 +32,8 @@ from fewscans.verdicts import Tables
 from .malformed import luna16 as folders
 from .test_figures import SIZES, source
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PAPER = pd.DataFrame({arm: [0.3 + 0.1 * (arm != "Z3"), 0.8] for arm in curves.GROUPS}, index=[30, 300])
 
 
@@ -43,14 +45,6 @@ def glands():
 @pytest.fixture(scope="module")
 def scans():
     return source(dataset="luna16", real=False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 SHAPES = {

@@ -20,6 +20,8 @@ from fewscans.verdicts import Tables
 
 from .numbered_tables import ALL, MAIN, UNSEEN, world
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TWO = dict.fromkeys((*MAIN, "histogram"), (12, 25))
 
 
@@ -41,14 +43,6 @@ def counts():
 @pytest.fixture(scope="module")
 def paper():
     return reported.all_of_it()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 FIGURES = {

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fewscans.figures import sums
+
 ROOT = Path(__file__).parents[1]
 OPENING = " ".join((ROOT / "README.md").read_text(encoding="utf-8").partition("## Two commands")[0].split())
 VERDICTS = {
@@ -82,6 +84,13 @@ def test_the_opening_s_test_hippocampi_are_the_published_ones():
     assert re.search(rf"\| hydra-4 \| 12, 25, 50, 100, 150 \| 5 \| {cases[1]} \([^)]*\) \| {cases[2]} \|", about)
     records = json.loads((ROOT / "reports/published/hydranet/msd-hippocampus/records.json").read_text("utf-8"))
     assert {f"{r['steps']:,} updates" in OPENING for r in records if r["arm"] == "hydra-4"} == {True}
+
+
+def test_the_opening_s_labels_of_sets_are_mostly_a_count_as_it_says():
+    assert "The volumes hardly vary, so that a set's label is mostly a count of scans" in OPENING
+    table = pd.read_parquet(ROOT / "reports/published/hydranet/msd-hippocampus/base.parquet")
+    volume_ml = table.groupby("case")["target"].first()
+    assert volume_ml.std() / volume_ml.mean() < 0.15 and sums.count_share(volume_ml) > 0.8
 
 
 def test_the_opening_s_test_set_is_the_published_one():

@@ -61,10 +61,19 @@ def test_the_tables_of_a_run_are_never_written_over_and_what_was_asked_may_be_as
     ]
 
 
-@pytest.mark.parametrize("dataset", ["lidc-nodules", "luna16-patches", "nodulemnist3d"])
-def test_cases_of_patients_that_a_run_may_have_been_trained_on_are_refused(finished, dataset):
+@pytest.mark.parametrize(
+    ("trained", "dataset"),
+    [
+        ("luna16", "lidc-nodules"),
+        ("luna16", "luna16-patches"),
+        ("luna16", "nodulemnist3d"),
+        ("msd-hippocampus", "msd-hippocampus-fraction"),
+        ("msd-hippocampus-fraction", "msd-hippocampus"),
+    ],
+)
+def test_cases_of_patients_that_a_run_may_have_been_trained_on_are_refused(finished, trained, dataset):
     with pytest.raises(RunError, match="may show the same patients"):
-        transfer.predict("gcnn-own", spec("luna16", twin=False), GRID, dataset, finished)
+        transfer.predict("gcnn-own", spec(trained, twin=False), GRID, dataset, finished)
 
 
 def test_answers_are_a_run_of_their_own_name_and_never_that_of_the_other_data_set(finished):

@@ -18,7 +18,11 @@ from fewscans.data.samples import reference_of
 from fewscans.errors import RunError
 from fewscans.experiments import Run
 
-SAME_PATIENTS = ({"luna16", "luna16-patches", "nodulemnist3d", "lidc-nodules"},)  # all cut from LIDC-IDRI
+# Data sets that show the same people: all cut from LIDC-IDRI, or one copy that is asked two questions.
+SAME_PATIENTS = (
+    {"luna16", "luna16-patches", "nodulemnist3d", "lidc-nodules"},
+    {"msd-hippocampus", "msd-hippocampus-fraction"},
+)
 
 
 def name_of(run: str, dataset: str) -> str:
@@ -39,8 +43,8 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
         raise RunError(f"runs/{listing.name} does not exist; `fewscans train {run}` makes it")
     if not spec.twin and any({spec.dataset, dataset} <= family for family in SAME_PATIENTS):
         raise RunError(
-            f"{run} was trained on {spec.dataset}, and {dataset} may show the same patients: both come from one study. "
-            "Ask a run that was trained on other patients, or on a twin"
+            f"{run} was trained on {spec.dataset}, and {dataset} may show the same patients: both show people of "
+            "one study. Ask a run that was trained on other patients, or on a twin"
         )
     name, out = name_of(run, dataset), paths.runs()
     module = experiments.get(spec.experiment)

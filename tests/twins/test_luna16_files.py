@@ -13,6 +13,8 @@ from fewscans.errors import DataError
 from fewscans.stats.auc import auc
 from fewscans.twins.luna16 import draw_case, statistics
 
+from .files import contents
+
 SETTINGS = {
     "scans": 20, "nodules_per_scan": 3, "negatives_per_scan": 8, "field_of_view_mm": 96, "spacing": "coarse", "seed": 0,
 }  # fmt: skip
@@ -131,10 +133,6 @@ def test_neither_brightness_nor_place_in_the_scan_solves_the_task(tables, volume
     assert 0.55 < auc(marks["class"], centre) < 0.85
     for shortcut in (mean, height):
         assert 0.32 < auc(marks["class"], shortcut) < 0.68
-
-
-def contents(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_one_spec_gives_the_same_bytes_however_many_processes_and_another_seed_others(tmp_path, monkeypatch):

@@ -13,6 +13,8 @@ from fewscans.stats.icc import icc
 from fewscans.twins import brain, flair, lesions
 from fewscans.twins import wmh2017 as twin
 
+from .files import contents
+
 SETTINGS = {"scans_per_site": 10, "grid": "coarse", "seed": 0}
 SMALL = SETTINGS | {"scans_per_site": 4}
 SPEC = twins.spec("wmh2017", SETTINGS)
@@ -198,10 +200,6 @@ def test_sites_differ_in_contrast(scans):
     grey = scans.images.reshape(len(scans), -1) / 255
     mean = {site: grey[scans.about["site"].to_numpy() == site].mean() for site in twin.SITES}
     assert np.ptp(list(mean.values())) > 0.03
-
-
-def contents(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_one_spec_gives_the_same_bytes_however_many_processes_and_another_seed_others(tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ given a number of updates and keeps the checkpoint of its best validation.
 Every update sees as many images, black ones included, whatever the size of the sets. Labels are divided by the root
 mean square of the training labels, for all arms; only the centred arms also lose their mean. Two things can be set
 otherwise than in the paper, for all arms alike. Scans may have mean 0 and standard deviation 1 instead of intensities
-in [0, 1]: the network begins as little more than a function of a scan's brightness, and where labels hardly vary, as
-volumes do, thousands of updates pass before it is more. And the learning rate may fall to 0, as the level of the
-predictions else moves up and down by more than such labels do. Both were decided on training and validation scans.
+in [0, 1], of which the network begins as little more than a function of a scan's brightness. And the learning rate may
+fall to 0. Both were decided by trials of single seeds, seen on training and validation scans only; no run of these
+trials is kept, and the arms that end in `-unit` ask the first of the two again.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Arm:
     intensities: str | None = None
 
 
-# The paper compares `hydra-4` with `base`: m sets of 4 an epoch cost four times what m single scans do. All other
-# networks have as many forward passes as `hydra-4`.
+# The paper compares `hydra-4` with `base`: m sets of 4 an epoch cost four times what m single scans do. What has this
+# share has a quarter of the forward passes of `hydra-4`, and all other networks as many.
 QUARTER = 0.25
 NETWORKS: dict[str, Arm] = {
     "base": Arm(share=QUARTER),

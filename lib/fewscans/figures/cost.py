@@ -17,6 +17,8 @@ from fewscans.figures.wording import factor, interval, markdown, side, sizes
 from fewscans.stats import Estimate
 from fewscans.stats.convergence import Convergence, convergence, epochs_to_baseline
 
+LAST_SHARE = 0.2  # of the updates: a best validation loss in there says that more might have been had
+
 
 def cost_table(source: Source) -> str:
     """Markdown: what one network of each arm has, and what training it took; medians over runs."""
@@ -189,23 +191,35 @@ def longer(source: Source, arm: str | None = None) -> str:
     return f"{markdown(head, rows)}\n\n{told}; against it, a gain of {arm} {rest}. CPU seconds a run: {time}."
 
 
-def budget_is_enough(source: Source, arms=None, last_share: float = 0.2) -> str:
-    """Markdown: how far into its updates each network had its best validation loss, and which may be cut short."""
+def best_at(source: Source, arm: str, n: int) -> np.ndarray:
+    """(S,) how far into its updates each seed had its best validation loss, 0 to 1; none where no losses are kept."""
     history = source.tables.history
+    mine = history[(history["arm"] == arm) & (history["n_train"] == n)]
+    if not len(mine):
+        return np.empty(0)
+    best = mine.loc[mine.groupby("seed")["val_loss"].idxmin()]
+    return (best["step"] / mine["step"].max()).to_numpy()
+
+
+def cut_short(best: np.ndarray, last_share: float = LAST_SHARE) -> float:
+    """Share of the seeds that were at their best in the last part of their updates."""
+    return float(np.mean(best > 1 - last_share)) if len(best) else 0.0
+
+
+def budget_is_enough(source: Source, arms=None, last_share: float = LAST_SHARE) -> str:
+    """Markdown: how far into its updates each network had its best validation loss, and which may be cut short."""
     arms = [arm for arm in arms or source.task.arms if arm in source.arms]
     n_all = sorted({n for arm in arms for n in source.sizes(arm)})
     rows, short = [], []
     for arm in arms:
         told = []
         for n in n_all:
-            mine = history[(history["arm"] == arm) & (history["n_train"] == n)]
-            if not len(mine) or not source.has(arm, n):
+            best = best_at(source, arm, n)
+            if not len(best) or not source.has(arm, n):
                 told.append("")
                 continue
-            best = mine.loc[mine.groupby("seed")["val_loss"].idxmin()]
-            share = (best["step"] / mine["step"].max()).to_numpy()
-            late = float(np.mean(share > 1 - last_share))
-            told.append(f"{np.median(share):.0%}; {late:.0%}")
+            late = cut_short(best, last_share)
+            told.append(f"{np.median(best):.0%}; {late:.0%}")
             if late >= 0.5:
                 short.append((arm, n))
         rows.append([look(arm).label, *told])

@@ -150,7 +150,7 @@ def learning(sources: Sequence[Source], paper: Sequence[Reported] = ()) -> Pictu
     twins = [source for source in sources if not source.real]
     on_twins = [f"on twins, {_in_short(twins)}"] if real and twins else [f"Twins: {counted(twins)}"] if twins else []
     title = "; ".join([finding(source) for source in real] + on_twins)
-    ratios = [1.0] * bool(paper) + _widths(sources)
+    ratios = [1.0] * bool(paper) + widths(sources)
     note = notes(sources) + " Thin: means of what needs no network. Scores of different panels cannot be compared."
     if paper:
         note = f"Paper: real scans, other tasks; bars: F-based 95 % intervals over test scans. {note}"
@@ -205,7 +205,7 @@ def _head(source: Source) -> str:
     return f"{name[0].upper()}{name[1:]}\n{'real' if source.real else 'twin'}"
 
 
-def _widths(sources: Sequence[Source]) -> list[float]:
+def widths(sources: Sequence[Source]) -> list[float]:
     """Of the panels: more sizes want more room, and every panel the room for its name."""
     return [min(max(0.95, 0.32 * len(_all_sizes(source))), 1.4) for source in sources]
 
@@ -256,7 +256,7 @@ def differences(sources: Sequence[Source]) -> Picture:
         raise NotYet("sums of 4 and a base network share no training size yet")
     where = "" if any(source.real for source in sources) else "On twins, s"
     title = f"{where or 'S'}ums of 4 surely beat {listed(told)}"
-    ratios = _widths(sources)
+    ratios = widths(sources)
     note = notes(sources) + " Paired by seed and scan. The arrow points to where sums are better."
     figure, axes = sheet(title, 2, len(sources), 5.0, note, width_ratios=ratios, height_ratios=[1.3, 1])
     cut = False

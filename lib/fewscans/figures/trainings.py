@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter
 
 from fewscans.figures.arms import filled, look
+from fewscans.figures.cost import best_at, cut_short
 from fewscans.figures.picture import Picture, sheet, styled
-from fewscans.figures.regression import MAIN, RIVALS, SUMS, notes
+from fewscans.figures.regression import MAIN, RIVALS, SUMS, notes, widths
 from fewscans.figures.reported import Reported
 from fewscans.figures.sources import NotYet, Source, rounded
 from fewscans.figures.wording import interval, markdown, number, side, sizes
@@ -43,8 +44,7 @@ def seeds(sources: Sequence[Source]) -> Picture:
     title = f"Over seeds the ICC of sums surely varies less than base's in {less} of {len(found)} comparisons, "
     title += f"more in {more}"
     note = notes(sources).rpartition(" Bars:")[0] + " A dot: one seed; dash: their mean."
-    ratios = [max(2.0, len(s.sizes("base"))) for s in sources]
-    figure, axes = sheet(title, 1, len(sources), 3.6, note, width_ratios=ratios)
+    figure, axes = sheet(title, 1, len(sources), 3.6, note, width_ratios=widths(sources))
     for panel, source in zip(axes[0], sources, strict=True):
         present = [arm for arm in MAIN if arm in source.arms]
         n_all = sorted({n for arm in present for n in source.sizes(arm)})
@@ -108,14 +108,14 @@ def _ratio(e: Estimate | None) -> str:
 
 @styled
 def losses(source: Source, n_train: Sequence[int] = ()) -> Picture:
-    """Validation loss over updates, mean over seeds, at two sizes: was the budget enough, and for whom?"""
+    """Validation loss over updates, median over seeds, at two sizes: was the budget enough, and for whom?"""
     history = source.tables.history
     arms = [arm for arm in MAIN if arm in set(history["arm"].astype(str)) and arm in source.arms]
     shared = source.sizes(*arms) if arms else []
     if not shared:
         raise NotYet(f"{source.label}: no validation losses of networks that share a size yet")
     asked = list(n_train) or sorted({min(shared, key=lambda n: abs(n - 25)), shared[-1]})
-    late = {look(arm).label: [n for n in asked if still_improving(source, arm, n) >= 0.5] for arm in arms}
+    late = {look(arm).label: [n for n in asked if cut_short(best_at(source, arm, n)) >= 0.5] for arm in arms}
     named = [f"{name} at N = {sizes(some)}" for name, some in late.items() if some]
     told = f"at the end of the updates half of the seeds still improve: {'; '.join(named)}"
     if not named:
@@ -152,14 +152,6 @@ def _losses(panel, mine: pd.DataFrame, arm: str) -> None:
     panel.plot(by_seed.index, middle, color=colour, linewidth=1.5, label=look(arm).label)
     panel.plot(float(by_seed.idxmin().median()), float(by_seed.min().median()), marker=look(arm).marker, color=colour,
                markersize=6.5, markeredgecolor="white")  # fmt: skip
-
-
-def still_improving(source: Source, arm: str, n: int, last_share: float = 0.2) -> float:
-    """Share of the seeds whose best validation loss is in the last part of their updates."""
-    history = source.tables.history
-    mine = history[(history["arm"] == arm) & (history["n_train"] == n)]
-    best = mine.loc[mine.groupby("seed")["val_loss"].idxmin()]
-    return float((best["step"] > (1 - last_share) * mine["step"].max()).mean())
 
 
 def cost_table(source: Source, arms: Sequence[str] = PARTS) -> str:
