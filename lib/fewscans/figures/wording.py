@@ -69,3 +69,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A markdown table; the first column to the left, the others to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def folded(summary: str, text: str) -> str:
+    """Markdown that opens on a click, for tables that few readers want whole."""
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
