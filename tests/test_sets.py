@@ -179,7 +179,8 @@ def test_labels_are_left_as_they_were():
 def test_permuted_labels_are_the_same_ones_on_other_owners():
     labels = torch.arange(50.0)
     other = permuted(labels, generator(1))
-    assert torch.equal(other.sort().values, labels) and not torch.equal(other, labels)
+    assert torch.equal(other.sort().values, labels)
+    assert all((permuted(labels[:n], generator(seed)) != labels[:n]).all() for n in (2, 5, 50) for seed in range(20))
     assert torch.equal(permuted(labels, generator(1)), other)
     assert torch.corrcoef(torch.stack([labels, other]))[0, 1].abs() < 0.4
 

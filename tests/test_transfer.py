@@ -115,6 +115,15 @@ def test_a_run_of_trivial_baselines_has_no_network_to_ask(finished):
         asked(finished, "other")
 
 
+def test_an_arm_of_several_networks_is_left_out_with_a_warning(finished):
+    listing = finished / "runs" / "gcnn-own.records.json"
+    records = json.loads(listing.read_text())
+    listing.write_text(json.dumps([record | {"networks": 3 if record["arm"] == "Z2" else 1} for record in records]))
+    with pytest.warns(UserWarning, match="gcnn-own: Z2 left out, being a network for each site"):
+        table = asked(finished, "other")
+    assert set(table["arm"]) == {"p4m"}
+
+
 def test_weights_of_another_network_do_not_pass(finished):
     with pytest.raises(RunError, match="its weights do not fit the grid.*--profile"):
         transfer.predict("gcnn-own", spec(), replace(GRID, width=8), "other", finished)

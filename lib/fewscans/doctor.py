@@ -172,7 +172,7 @@ def _data() -> list[Check]:
     root = paths.data_root()
     found = []
     for name, entry in data.DATASETS.items():
-        remedy = f"get {entry.source}; put it at {root / name / entry.file}; then fewscans data verify {name}"
+        remedy = f"get {entry.source}; put it at {data.home(name, root) / entry.file}; then fewscans data verify {name}"
         try:
             found.append(Check(f"data {name}", True, str(data.find(name, root)), remedy))
         except DataError:

@@ -44,6 +44,14 @@ _LIDC = """\
 - Armato S. G. et al., The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI),
   Medical Physics 38:915-931 (2011); data doi 10.7937/K9/TCIA.2015.LO9QL9SX.
 """
+_WMH = """\
+Scans of the WMH Segmentation Challenge of MICCAI 2017, doi 10.34894/AECRSD (CC BY-NC 4.0 as others quote its page: not
+for commercial use). No image is kept here, only each scan's name, a number computed from its mask, and predictions.
+Cite:
+
+- Kuijf H. J. et al., Standardized assessment of automatic segmentation of white matter hyperintensities and results of
+  the WMH segmentation challenge, IEEE Transactions on Medical Imaging (2019), arXiv 1904.00682.
+"""
 _HIPPOCAMPUS = """\
 Hippocampi from MR of Task04 of the Medical Segmentation Decathlon (CC BY-SA 4.0), Vanderbilt University Medical Center.
 No image is kept here, only each case's name, a number computed from its mask (the volume, or the anterior share of it)
@@ -81,14 +89,8 @@ image is kept here, only each case's number, its label and the networks' predict
 """,
     "msd-hippocampus": _HIPPOCAMPUS,
     "msd-hippocampus-fraction": _HIPPOCAMPUS,
-    "wmh2017": """\
-Scans of the WMH Segmentation Challenge of MICCAI 2017, doi 10.34894/AECRSD (CC BY-NC 4.0 as others quote its page: not
-for commercial use). No image is kept here, only each scan's name, a number computed from its mask, and predictions.
-Cite:
-
-- Kuijf H. J. et al., Standardized assessment of automatic segmentation of white matter hyperintensities and results of
-  the WMH segmentation challenge, IEEE Transactions on Medical Imaging (2019), arXiv 1904.00682.
-""",
+    "wmh2017": _WMH,
+    "wmh2017-40-20": _WMH,
 }
 
 

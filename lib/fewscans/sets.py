@@ -90,8 +90,12 @@ def set_labels(labels: Tensor, sets: Tensor) -> Tensor:
 
 
 def permuted(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """The same labels on other owners (control): the scans', once for a run, or the sets', each epoch anew."""
-    return labels[torch.randperm(len(labels), generator=generator)]
+    """Each label on another owner (control): the scans', once for a run, or the sets', each epoch anew.
+
+    None keeps its own: in a random order, each gives to the next and the last to the first; a lone label stays.
+    """
+    order = torch.randperm(len(labels), generator=generator)
+    return torch.empty_like(labels).scatter_(0, order.to(labels.device), labels[order.roll(1)])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ from fewscans.experiments import Run
 SAME_PATIENTS = (
     {"luna16", "luna16-patches", "nodulemnist3d", "lidc-nodules"},
     {"msd-hippocampus", "msd-hippocampus-fraction"},
+    {"wmh2017", "wmh2017-40-20"},
 )
 
 
@@ -34,7 +36,8 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
     """Writes runs/<run>-on-<dataset>.parquet, .history.parquet (the run's own), .records.json and .reference.parquet.
 
     run: a run whose tables are in runs/; spec: what it was trained on, a `params.RunSpec`; grid: as it was trained.
-    dataset, data_path: the cases to ask about.   Arms without weights (trivial baselines) are left out.
+    dataset, data_path: the cases to ask about.   Arms without weights (trivial baselines) are left out, and with a
+    warning those of several networks, a site each (`networks` in the records), none of which stands for the arm.
     Raises RunError if the run is not there, its weights are gone from the store or do not fit the grid, or the data set
     may hold the patients that the run was trained on.
     """
@@ -50,9 +53,11 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
     module = experiments.get(spec.experiment)
     data = module.read(dataset, data_path, grid)
     folder = store.Store(paths.store())
-    tables, records = [], []
+    tables, records, several = [], [], set()
     for record in json.loads(listing.read_text(encoding="utf-8")):
-        if not record.get("parameters"):
+        if record.get("networks", 1) > 1:
+            several.add(record["arm"])
+        if not record.get("parameters") or record["arm"] in several:
             continue
         made = Run(record["seed"], record["n_train"], record["arm"], record["learning_rate"])
         weights = folder.weights(record["key"])
@@ -70,7 +75,9 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
             ) from error
         records.append(record | {"data": data.fingerprint, "trained_on": run, "trained_on_data": record["data"]})
     if not tables:
-        raise RunError(f"{run} has no network to ask: all its arms are trivial baselines")
+        raise RunError(f"{run} has no network to ask: all its arms are trivial baselines, or several networks")
+    if several:
+        warnings.warn(f"{run}: {', '.join(sorted(several))} left out, being a network for each site", stacklevel=2)
     history = pd.read_parquet(out / f"{run}.history.parquet")
     store.write_table(history, out / f"{name}.history.parquet")
     partial = out / f"{name}.records.json.{os.getpid()}.part"

@@ -119,6 +119,7 @@ def test_an_arm_computed_along_with_another_stands_behind_it():
 CHANGED = {
     "steps": 3, "eval_every": 2, "images": 8, "rho": 0.5, "validation": 3, "max_angle_rad": 0.0,
     "max_shift_voxels": 0.0, "form": "streamed", "decay": True, "intensities": "standard",
+    "beyond": "black",
 }  # fmt: skip
 # the rate is the run's; what is cut, and in which unit, decides the data, whose fingerprint is in the key
 ELSEWHERE = {"seeds": 9, "learning_rate": 0.5, "unit": "voxels", "window": (6, 6, 6), "downsample": 2}

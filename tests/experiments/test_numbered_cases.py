@@ -37,7 +37,8 @@ def asked(monkeypatch, tmp_path):
 
 
 def test_an_unknown_data_set_is_refused_with_those_that_are_known():
-    with pytest.raises(DataError, match="hydranet cannot read 'luna16'; it reads msd-hippocampus,.* wmh2017, pvs"):
+    known = "hydranet cannot read 'luna16'; it reads msd-hippocampus,.* wmh2017, wmh2017-40-20, pvs"
+    with pytest.raises(DataError, match=known):
         hydranet.read("luna16", Path("x"), grid())
 
 
@@ -57,6 +58,16 @@ def test_the_unit_of_the_challenge_s_labels_is_the_grid_s(asked):
     for unit, expected in ((None, "ml"), ("ml", "ml"), ("voxels", "voxels")):
         hydranet.read("wmh2017", Path("x"), grid(unit=unit))
         assert asked.pop()[2]["unit"] == expected
+
+
+def test_the_paper_s_larger_training_set_leaves_34_scans_to_train_on_and_18_to_test(asked):
+    for name, test in (("wmh2017", 30), ("wmh2017-40-20", 18)):
+        hydranet.read(name, Path("x"), grid())
+        held_out = asked[-1][2]["held_out"]
+        sites = np.repeat(["Utrecht", "Singapore", "Amsterdam GE3T"], 20)
+        cases = pd.DataFrame({"site": sites, "part": "training", "case": [f"{k:03}" for k in range(60)]})
+        split = wmh2017._split(cases, False, held_out)
+        assert [(split == part).sum() for part in ("test", "val", "train")] == [test, 6, 54 - test]
 
 
 def test_the_fraction_is_the_anterior_part_s_share_of_the_same_scans(monkeypatch, tmp_path):
@@ -79,4 +90,6 @@ def test_the_code_that_decides_a_run_has_its_reader_and_no_other():
         assert {"fewscans.data.pvs", "fewscans.data.wmh2017", "fewscans.data.msd"} & set(found) == {
             f"fewscans.data.{reader}"
         }
-    assert set(numbered_cases.READERS) == {"msd-hippocampus", "msd-hippocampus-fraction", "wmh2017", "pvs"}
+    assert set(numbered_cases.READERS) == {
+        "msd-hippocampus", "msd-hippocampus-fraction", "wmh2017", "wmh2017-40-20", "pvs",
+    }  # fmt: skip

@@ -88,6 +88,8 @@ CASES = {
     "a voxel infinite": (_with(-np.inf), ["1 of 210 voxels"]),
     "scale that overflows": (_patched(112, "f", 3e38), ["voxels are NaN or infinite"]),
     "affine singular": (_affine(0, 0, 0.0), ["affine is singular", "0 0 0 -20"]),
+    "no affine": (_patched(252, "hh", 0, 0), ["does not say how it lies", "guessed"]),
+    "measured in metres": (_patched(123, "b", 1), ["measured in meter", "in mm"]),
     "affine NaN": (_affine(1, 3, np.nan), ["not finite", "nan"]),
 }
 # name: (what to make of a good file's bytes, packed, words the message must hold)

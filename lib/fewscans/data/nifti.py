@@ -196,7 +196,16 @@ def _turned(path: Path, image, array: np.ndarray) -> Volume:
     """The array in the patient's axes, and the affine that then holds."""
     import nibabel
 
-    affine = image.affine
+    affine, header = image.affine, image.header
+    if not (int(header["sform_code"]) or int(header["qform_code"])):
+        raise DataError(
+            f"{path}: its header does not say how it lies (sform_code and qform_code are 0), so left and right would be "
+            "guessed; write an affine into it"
+        )
+    if header.get_xyzt_units()[0] not in ("mm", "unknown"):
+        raise DataError(
+            f"{path}: its voxels are measured in {header.get_xyzt_units()[0]}; write it anew in mm (xyzt_units 2)"
+        )
     if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-9:
         rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in affine[:3])
         raise DataError(f"{path}: its affine is singular or not finite ({rows}), so voxels have no place")

@@ -33,6 +33,8 @@ class Dataset:
     labels: Callable[[Any, str], np.ndarray] = lambda copy, split: copy.labels[copy.indices(split)]
     # Of a folder: what marks it as a copy, and for each mark the places, from the folder, where it may lie.
     marks: tuple[tuple[str, ...], ...] = ()
+    # Where it belongs under the data root, if not in a folder of its name.
+    folder: str = ""
     # Of a folder: what it holds and lacks, as fewscans.data.luna16.check_copy tells it.
     check: Callable[[Path], Mapping[str, Any]] | None = None
 
@@ -129,8 +131,10 @@ DATASETS: dict[str, Dataset] = {
     ),
 }
 
-# The same copy, asked another question: the anterior part's share, which fewscans.experiments.numbered_cases works out.
-DATASETS["msd-hippocampus-fraction"] = replace(DATASETS["msd-hippocampus"], name="msd-hippocampus-fraction")
+# The same copy, asked or split otherwise, as fewscans.experiments.numbered_cases has it: the anterior part's share; and
+# the Hydranet paper's larger training set, of 40 scans with those to validate on.
+for _name, _copy in (("msd-hippocampus-fraction", "msd-hippocampus"), ("wmh2017-40-20", "wmh2017")):
+    DATASETS[_name] = replace(DATASETS[_copy], name=_name, folder=_copy)
 
 
 # Twins of no public data set: controls, written in the layout of the one they belong to, and `pvs`, whose real scans
@@ -149,8 +153,13 @@ def dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
+def home(name: str, root: Path | str) -> Path:
+    """The folder under `root` where a copy of the data set belongs."""
+    return Path(root) / (dataset(name).folder or name)
+
+
 def find(name: str, root: Path | str) -> Path:
-    """A data set's file, or folder where it is one, under `root`: root/<name>/, or else any folder directly in root.
+    """A data set's file, or folder where it is one, under `root`: in `home`, or else in any folder directly in root.
 
     A folder of the data set's name passes with any of its marks, so that a copy half downloaded is found and `verify`
     can say what it lacks; a folder of another name needs all marks.
@@ -158,7 +167,7 @@ def find(name: str, root: Path | str) -> Path:
     """
     entry, root = dataset(name), Path(root)
     marks = entry.marks or ((entry.file,),)
-    folders = [root / name, *sorted(p for p in root.iterdir() if p.is_dir())] if root.is_dir() else []
+    folders = [home(name, root), *sorted(p for p in root.iterdir() if p.is_dir())] if root.is_dir() else []
     for wanted in (all, any):
         for folder in folders if wanted is all else folders[:1]:
             if wanted(any((folder / place).exists() for place in places) for places in marks):
@@ -166,7 +175,7 @@ def find(name: str, root: Path | str) -> Path:
     what = " with ".join(places[0] for places in marks)
     why = f"{what} is in none of its folders" if root.is_dir() else "there is no such folder"
     raise DataError(
-        f"data set '{name}' is not under {root} ({why}). Get {entry.source}; put it at {root / name / entry.file}, "
+        f"data set '{name}' is not under {root} ({why}). Get {entry.source}; put it at {home(name, root) / entry.file}, "
         "or set data_root in params.yaml or FEWSCANS_DATA_ROOT to the folder that holds your data sets"
     )
 

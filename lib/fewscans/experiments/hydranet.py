@@ -46,6 +46,7 @@ SHARED_CODE = (
 )  # fmt: skip
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
 PREDICT_BATCH = 64
+BEYOND = ("mean", "black")
 EPSILON = 1e-7  # of Adadelta, Keras' own; it sets the size of the first updates
 LABEL = ("label.constant", "label.offset")  # beside the weights: what turns an output into the label's unit
 
@@ -58,9 +59,11 @@ class Grid:
     hydra-4.   window: voxels (D, H, W) of the scans as they are cut.   intensities: "unit" or "standard", see
     `set_batches.seen`.   downsample: scans are averaged over blocks of so many voxels a side.   images: in an update,
     unless a single set has more.   learning_rate, rho: Adadelta's.   decay: the rate falls evenly to 0.   validation:
-    scans of the small validation set, 5 as in the paper.   max_angle_rad, max_shift_voxels: augmentation.   unit: of
-    the WMH challenge's labels, "ml" or the paper's "voxels".   form: "branched", or "streamed" where memory is short;
-    the gradients are the same.
+    scans of the small validation set, 5 as in the paper.   max_angle_rad, max_shift_voxels: augmentation.   beyond:
+    what that brings in from beyond the border of standard scans, their "mean" grey, or "black" where air or a mask
+    surrounds them; of unit ones always black.   unit: of the WMH challenge's labels, "ml" or the paper's "voxels".
+    form: "branched", or "streamed" where memory is short; the gradients are the same.
+    Pooling leaves out the last plane of a side that is odd, so windows over downsample are best even.
     Raises ParamsError for an unknown arm and for what cannot be.
     """
 
@@ -80,6 +83,7 @@ class Grid:
     unit: str | None = None
     form: str = "branched"
     decay: bool = False
+    beyond: str = "mean"
 
     def __post_init__(self):
         if not self.arms:
@@ -125,7 +129,7 @@ class Grid:
             )
         if self.unit not in (None, "ml", "voxels"):
             raise ParamsError(f"unit must be 'ml' or 'voxels', got {self.unit!r}")
-        for name, known in (("form", FORMS), ("intensities", INTENSITIES)):
+        for name, known in (("form", FORMS), ("intensities", INTENSITIES), ("beyond", BEYOND)):
             if getattr(self, name) not in known:
                 raise ParamsError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
 
@@ -147,7 +151,7 @@ def decides(run: Run, grid: Grid) -> dict:
     if spec.trivial is None:
         names = (
             "steps", "eval_every", "images", "rho", "validation", "max_angle_rad", "max_shift_voxels", "form", "decay",
-            "intensities",
+            "intensities", "beyond",
         )  # fmt: skip
         chosen |= {"learning_rate": run.learning_rate} | {name: getattr(grid, name) for name in names}
     return chosen
@@ -296,6 +300,7 @@ def train_run(
     record = {
         "parameters": sum(p.numel() for p in BaseRegressor().parameters()),
         "macs": BaseRegressor().macs(data.images.shape[1:]),
+        "networks": len(made),
         "steps": updates(run, grid),
         "images": updates(run, grid) * per_update * len(made),
         "sets": updates(run, grid) * per_update // spec.size * len(made) if spec.size > 1 else 0,
@@ -343,8 +348,9 @@ def _train_fold(
     net.reset_parameters(train.generator(seed, "initialisation"))
     net = net.to(device).to(memory_format=torch.channels_last_3d)
     intensities = spec.intensities or grid.intensities
+    augmented_as = "unit" if grid.beyond == "black" else intensities
     batches = Batches(
-        seen(torch.from_numpy(data.images[subset]).to(device), intensities), y_train,
+        seen(torch.from_numpy(data.images[subset]).to(device), augmented_as), y_train,
         torch.from_numpy(data.spacing_mm[subset]), spec, seed, loss, grid.form, grid.max_angle_rad,
         grid.max_shift_voxels, intensities,
     )  # fmt: skip

@@ -29,8 +29,8 @@ def scaled(x: Tensor, intensities: str) -> Tensor:
     """Images (..., D, H, W) as a network sees them; an all-zero image stays one.
 
     intensities: "unit", as they are, in [0, 1] as in the paper, or "standard", each with mean 0 and standard deviation
-    1. Scans are standardised before augmentation, so that what it brings in from beyond the border is of their mean,
-    and again after it, as it smooths them: a network must not learn from smoother images than it is tested on.
+    1. Scans are standardised after augmentation, as it smooths them: a network must not learn from smoother images
+    than it is tested on. Whether also before it decides what it brings in from beyond the border; see `Batches`.
     """
     if intensities == "unit":
         return x
@@ -52,7 +52,9 @@ class Inputs(NamedTuple):
 class Batches:
     """The batches of one run, each decided by the run's seed and the step.
 
-    images: (N, 1, D, H, W) of the training subset, as `seen` gives them; labels: (N,); both on the device.
+    images: (N, 1, D, H, W) of the training subset, as `seen` gives them, of intensities whose 0 is what augmentation
+    shall bring in from beyond the border: of standard ones the scan's mean, of unit ones black, as air is.   labels:
+    (N,); both on the device.
     spacing_mm: (N, 3).   loss: (outputs (B,), labels (B,)) → scalar.   form: of `FORMS`; blended scans, which are no
     sets, are always branched.   intensities: see `scaled`.
     """
@@ -96,9 +98,9 @@ class Batches:
         if self.form == "streamed" and inputs.mixed is None:
             return self._streamed(net, inputs, target)
         x = self._augmented(inputs.places.flatten(), inputs.decisions)
-        if inputs.mixed is not None:
+        if inputs.mixed is not None:  # each scan is scaled before: a blend's image and label must share one line
             x = mixup.blend(x, self._augmented(inputs.mixed.partner, inputs.mixed_decisions), inputs.mixed.share)
-        x = scaled(x, self.intensities).view(*inputs.places.shape, *x.shape[1:])
+        x = x.view(*inputs.places.shape, *x.shape[1:])
         return train.backward(self.loss, lambda given: hydra.Hydra(net, self.spec.size)(given, inputs.seeds), x, target)
 
     def _streamed(self, net: BaseRegressor, inputs: Inputs, target: Tensor) -> Tensor:
@@ -106,15 +108,15 @@ class Batches:
         positions = torch.arange(len(flat)).masked_fill(flat < 0, sets.BLACK).view(inputs.places.shape)
 
         def image(k: int) -> Tensor:
-            return scaled(self._augmented(flat[k : k + 1], inputs.decisions[k : k + 1])[0], self.intensities)
+            return self._augmented(flat[k : k + 1], inputs.decisions[k : k + 1])[0]
 
         with train.mixed_precision(self.images.device):
             return hydra.streamed_step(net, image, positions, target, self.loss, self.images.shape[2:], inputs.seeds)
 
     def _augmented(self, places: Tensor, decisions: rigid.Decisions) -> Tensor:
-        """(k,) places → (k, 1, D, H, W)."""
+        """(k,) places → (k, 1, D, H, W), as a network sees them."""
         x = sets.set_images(self.images, places.to(self.images.device)[:, None]).flatten(0, 1)
-        return rigid.apply(x, decisions, self.spacing_mm[places.clamp(min=0)])
+        return scaled(rigid.apply(x, decisions, self.spacing_mm[places.clamp(min=0)]), self.intensities)
 
     def _sets(self, count: int, step: int) -> Tensor:
         """The sets of one update, (count, size): as many an epoch as there are scans, each epoch's drawn anew."""

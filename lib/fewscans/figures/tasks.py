@@ -72,6 +72,13 @@ TASKS: Mapping[str, Task] = {
     "msd-hippocampus-fraction": Task(
         "anterior shares of the hippocampus", "Real hippocampi, anterior share", licence=f"MR, {_DECATHLON}", **_SUMS
     ),
+    "wmh2017-40-20": Task(
+        "white-matter lesion volumes, 40 scans to train and validate",
+        "Real brains, larger training set",
+        licence="WMH Challenge 2017, CC BY-NC 4.0",
+        unit="ml",
+        **_SUMS,
+    ),
     "wmh2017": Task(
         "white-matter lesion volumes",
         "Real brains",
