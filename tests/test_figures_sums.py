@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import numpy as np
 import pandas as pd
@@ -143,6 +144,19 @@ def test_two_thousand_scans_tell_what_thirty_do_not(paper):
     assert power[1977] > 0.95 and max(power[30], power[20]) < 0.5
     one, other = next(pair for pair in reported.pairs(paper) if pair[0].seed_sd)
     assert reported.told(one, other, (one.seed_sd, other.seed_sd), 3).seed_share > 0.5
+
+
+def test_power_grows_with_trainings_of_one_quality_and_is_given_for_few_and_many_shared_errors(paper):
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in reported.seeds_table(paper).splitlines()[2:]]
+    assert [row[1] for row in rows] == ["1", "3", "5", "10"] * 2
+    power = [[int(x) for x in re.findall(r"\d+", row[3])] for row in rows]  # middle, least, most
+    assert all(least <= middle <= most for middle, least, most in power)
+    steady, unsteady = [row[0] for row in power[:4]], [row[0] for row in power[4:]]
+    assert steady == pytest.approx([13, 29, 44, 72], abs=2) and max(unsteady) < 25
+    assert power[0] == pytest.approx([13, 9, 22], abs=2)
+    assert "13 % (9 to 22 %)" in reported.table(paper) and "0.5 to 6 times" in reported.assumptions(paper)
+    assert "trainings that decide" in reported.seeds_in_words(paper)
+    assert reported.in_words(paper).count("WMH") == 3 and "at most 59 %" in reported.in_words(paper)
 
 
 def test_a_slope_is_one_for_the_truth_and_none_for_a_constant():
