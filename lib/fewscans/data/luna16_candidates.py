@@ -1,7 +1,7 @@
 """LUNA16's candidates as samples: which of them, cut to patches, and what FROC must know of the test scans.
 
-Training, validation and test are LUNA16's own folds 0-5, 6 and 7-9, so that no scan is in two. Its files name no patients:
-should one of them have two of the 888 scans, they may lie in different folds. All positives are taken;
+Training, validation and test are LUNA16's own folds 0-5, 6 and 7-9, so that no scan is in two. Its files name no
+patients: should one of them have two of the 888 scans, they may lie in different folds. All positives are taken;
 of the hundreds of negatives a scan has, a draw: for testing so many a scan (Winkels and Cohen's own list had about 8.4,
 LUNA16's second has about 850), for training a pool. A candidate's chance depends on the seed, its scan and its place
 alone, and a larger draw holds the smaller ones.
@@ -127,8 +127,8 @@ def reference(data: Luna16, chosen: pd.DataFrame) -> pd.DataFrame:
     """What FROC must know of the test scans: columns kind, scan, nodule, case, malignant.
 
     Rows: a "scan" each, a "nodule" each (named by its scan and its line in annotations.csv, from 0), a "hit" for each
-    chosen candidate and nodule it lies in, an "excluded" for each that lies in an excluded finding and in no nodule (none,
-    if `choose` made the list).
+    chosen candidate and nodule it lies in, an "excluded" for each that lies in an excluded finding and in no nodule
+    (none, if `choose` made the list).
     """
     test = data.scans["series"][data.scans["subset"].map(luna16.SPLITS) == "test"].tolist()
     nodules, findings = _by_scan(data.annotations), _by_scan(data.excluded)

@@ -199,8 +199,8 @@ def _turned(path: Path, image, array: np.ndarray) -> Volume:
     affine, header = image.affine, image.header
     if not (int(header["sform_code"]) or int(header["qform_code"])):
         raise DataError(
-            f"{path}: its header does not say how it lies (sform_code and qform_code are 0), so left and right would be "
-            "guessed; write an affine into it"
+            f"{path}: its header does not say how it lies (sform_code and qform_code are 0), so left and right would "
+            "be guessed; write an affine into it"
         )
     if header.get_xyzt_units()[0] not in ("mm", "unknown"):
         raise DataError(

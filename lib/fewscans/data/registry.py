@@ -175,8 +175,9 @@ def find(name: str, root: Path | str) -> Path:
     what = " with ".join(places[0] for places in marks)
     why = f"{what} is in none of its folders" if root.is_dir() else "there is no such folder"
     raise DataError(
-        f"data set '{name}' is not under {root} ({why}). Get {entry.source}; put it at {home(name, root) / entry.file}, "
-        "or set data_root in params.yaml or FEWSCANS_DATA_ROOT to the folder that holds your data sets"
+        f"data set '{name}' is not under {root} ({why}). Get {entry.source}; put it at "
+        f"{home(name, root) / entry.file}, or set data_root in params.yaml or FEWSCANS_DATA_ROOT to the folder that "
+        "holds your data sets"
     )
 
 
