@@ -124,6 +124,17 @@ def test_gains_can_be_compared_between_sizes():
     assert outcome.verdict == "reproduced" and outcome.estimate.value > 0.05
 
 
+@pytest.mark.parametrize(
+    ("small", "verdict_of_it", "why"),
+    [(0.0, "contradicted", "but at N = 30 a loss: -"), (1.45, "inconclusive", "but at N = 30 not surely a gain: ")],
+)
+def test_a_loss_that_grows_is_no_gain_that_shrinks(small, verdict_of_it, why):
+    cells = {("Z2", 30): 1.5, ("p4m", 30): small, ("Z2", 1000): 2.5, ("p4m", 1000): -0.5}
+    outcome = evaluate(test_of(n_train=30, minus_n_train=1000), Tables(rows(cells), history({"Z2": [1]}), 300))
+    assert outcome.estimate.low > 0, "larger it surely is"
+    assert outcome.verdict == verdict_of_it and f"larger it is, {why}" in outcome.reason
+
+
 def test_a_score_alone_is_held_against_a_line():
     assert evaluate(test_of(baseline=None, line=0.5), TABLES).verdict == "reproduced"
     chance = Tables(rows({("p4m-invariant", 100): 0.0}, n_groups=200, seed_sd=0.0), history({"Z2": [1]}), 300)
@@ -306,6 +317,12 @@ def test_spreads_over_seeds_are_compared_and_an_open_one_says_how_weak_it_is():
     assert sure.verdict == "reproduced" and sure.seeds == 8 and sure.estimate.high < 0.6
     assert "if scores are normal over seeds" in sure.reason  # see the module: one seed in ten that failed spoils it
     assert found(2.0, seeds=8).verdict == "contradicted"
+    for own, base, steady in ((1.6, 0.6, "hydra-4"), (0.6, 1.6, "base")):  # who learned little varies little
+        cells = {("hydra-4", 25): own, ("base", 25): base}
+        sd = {"hydra-4": 0.2, "base": 0.2} | {steady: 0.01}
+        outcome = evaluate(test, Tables(numbers(cells, seed_sd=sd, seeds=8), history({"base": [1]}), 300))
+        assert outcome.verdict == "not tested" and outcome.reason.startswith(f"{steady} varies less but scores surely")
+    cells = {("hydra-4", 25): 0.6, ("base", 25): 0.6}
     weak = found(0.1, seeds=5, rng=1)
     assert weak.verdict == "inconclusive" and weak.estimate.low < 1 < weak.estimate.high
     assert "seeds would settle it, if ratio and correlation stay (now 5)" in weak.reason

@@ -135,7 +135,21 @@ def _score(test: Test, tables: Tables) -> Outcome:
     reason = ""
     if found == "inconclusive":
         reason = settling(spread, _distance(spread.value, test), _against(spread.value, test))
+    elif found == "reproduced" and test.minus_n_train is not None:
+        found, reason = _of_a_gain(test, table)
     return Outcome(found, estimate, spread.n_seeds, reason)
+
+
+def _of_a_gain(test: Test, table: Resampled) -> tuple[str, str]:
+    """A gain that is larger at one size than at another must be a gain there, not the smaller loss."""
+    better = 1.0 if table.score.higher_is_better else -1.0
+    gained = table.spread({(test.arm, test.n_train): better, (test.baseline, test.n_train): -better}).estimate()
+    if gained.low > 0:
+        return "reproduced", ""
+    told = f"{gained.value:.3g} ({gained.low:.3g} to {gained.high:.3g})"
+    if gained.high < 0:
+        return "contradicted", f"larger it is, but at N = {test.n_train} a loss: {told}"
+    return "inconclusive", f"larger it is, but at N = {test.n_train} not surely a gain: {told}"
 
 
 def _efficiency(test: Test, tables: Tables) -> Outcome:
@@ -172,6 +186,12 @@ def _seed_spread(test: Test, tables: Tables) -> Outcome:
     table = tables.resampled(test.metric.partition(":")[2], test.split)
     scores = paired_scores(table, test.arm, test.baseline, test.n_train)
     estimate, now = spread_ratio(*scores), f"now {len(scores[0])}"
+    better = 1.0 if table.score.higher_is_better else -1.0
+    ahead = table.spread({(test.arm, test.n_train): better, (test.baseline, test.n_train): -better}).estimate()
+    if (ahead.high if estimate.value < 1 else -ahead.low) < 0:
+        steady, other = (test.arm, test.baseline) if estimate.value < 1 else (test.baseline, test.arm)
+        why = f"{steady} varies less but scores surely less than {other}, as what learned little does"
+        return Outcome("not tested", estimate, len(scores[0]), why)
     found = verdict(estimate, test.line, test.claimed, test.margin)
     if found != "inconclusive":
         return Outcome(
