@@ -113,6 +113,21 @@ def test_the_label_is_the_volume_that_the_image_shows(cases):
     assert partly > 0.5
 
 
+def test_the_image_is_brighter_where_the_label_says_lesion_than_in_the_white_matter_around(cases):
+    """Read off the image alone, and the more so the more of a voxel is lesion."""
+    from scipy.ndimage import binary_dilation
+
+    brighter, steps = [], []
+    for case in cases.values():
+        labelled = case.labels == 1
+        around = binary_dilation(labelled, iterations=2) & (case.ill < 0.01) & (case.labels == 0)
+        around &= case.corrected > 0.6 * flair.WHITE
+        brighter.append(np.median(case.corrected[labelled]) / np.median(case.corrected[around]))
+        partly = (case.ill > 0.05) & (case.labels != 2)
+        steps.append(np.corrcoef(case.ill[partly], case.corrected[partly])[0, 1])
+    assert np.median(brighter) > 1.1 and min(brighter) > 1 and np.median(steps) > 0.5
+
+
 def test_where_voxels_are_small_the_label_is_the_challenges_rule():
     """A ball of 1.8 ml in voxels of 3 x 1 x 1 mm: the fullest voxels, as many as its volume, are those over half."""
     at = [np.arange(24)[:, None, None], np.arange(24)[None, :, None], np.arange(24)[None, None, :]]

@@ -84,7 +84,7 @@ class Batches:
         target = sets.set_labels(self.labels, places.to(self.labels.device))
         if self.spec.mix is None:
             return inputs, target
-        # the kernel of C-Mixup as wide as the labels are spread, in the range its authors chose from
+        # the kernel of C-Mixup as wide as the labels are spread: our choice, not tuned
         bandwidth = float(self.labels.std()) if self.spec.mix == "c-mixup" else None
         noise = train.generator(self.seed, "noise", step)
         pairs = mixup.draw(indices, self.labels.cpu(), ALPHA, noise, bandwidth)
