@@ -23,6 +23,7 @@ SUMS = {
     "New combinations matter; permuted sums teach nothing (ours)": r"new-sets.*|fixed-sets.*|permuted-.*",
     "Better than what needs no network (ours)": r".*-(histogram|crop|mean)-n\d+",
     "Better than mixup and C-Mixup (ours)": r".*mixup.*",
+    "Two inferences agree in squared error (ours, added after results)": r"inferences-agree-mse-.*",
     "Black images, replacement, sets of eight (ours)": r".*black-.*|replacement-.*|sets-of-eight.*",
     "Labels centred; training scans picked evenly (ours)": r"centring-.*|uniform-.*",
     "A label that does not add up gains nothing (ours)": r"fraction-.*",
