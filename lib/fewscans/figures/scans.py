@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from fewscans import data, paths
-from fewscans.data import box, msd, pvs, wmh2017
+from fewscans.data import box, msd, nifti, pvs, wmh2017
 from fewscans.data.numbered import NumberedScans
 from fewscans.errors import DataError, RunError
-from fewscans.figures.picture import GREY, Picture, picture_only, sheet, styled
+from fewscans.figures.picture import GREY, Picture, picture_only, sheet, styled, wrapped
 from fewscans.figures.regression import labels_of
 from fewscans.figures.sources import Source
 from fewscans.figures.wording import listed, markdown, number
@@ -113,6 +114,7 @@ def labels(sources: Sequence[Source]) -> Picture:
     for panel, source in zip(axes[0], sources, strict=False):
         y, unit = found[source.run]["target"].to_numpy(), source.task.unit or "count"
         panel.hist(y, bins=16, color="#0072B2" if source.real else "#56B4E9")
+        panel.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         panel.axvline(float(np.median(y)), color=GREY, linewidth=1.2, linestyle="--")
         panel.set_xlabel(f"label ({unit})", fontsize=9)
         panel.set_title(source.prefix.partition(",")[0].replace(" ", "\n", 1), fontsize=9.5)
@@ -146,16 +148,16 @@ def twin_folder(name: str) -> Path | None:
 
 
 @styled
-def brains(folder: Path) -> Picture:
-    """A scan of each site of the WMH twin, drawn in finer voxels, and as the networks are given it."""
+def brains(folder: Path, factor: int = HALF) -> Picture:
+    """A scan of each site of the WMH twin: drawn in finer voxels, as it is on disk, and as networks are given it.
+
+    factor: voxels a side that are averaged into one for the networks, as in the grids of params.yaml.
+    """
     found = wmh2017.find_cases(folder)
     spec = json.loads((folder / "twin.json").read_text(encoding="utf-8"))
     title = "Synthetic brains of three sites: lesions outlined, their volume is the label"
-    note = (
-        "Synthetic FLAIR of a person with about the site's median. Left: drawn in voxels of about 6 × 5 × 5 mm. Right: "
-    )
-    note += "as it is on disk. Orange: lesions, counted. Blue: other pathology, not counted."
-    figure, axes = sheet(title, 3, 5, 5.0, note)
+    figure, axes = sheet(title, 3, 5, 5.4, " ")
+    shown, given = set(), ""
     for line, site in zip(axes, wmh2017.TRAINING_SITES, strict=True):
         scan, name = _middling(found, site)
         which = list(wmh_twin.SITES).index(site) * spec["scans_per_site"]
@@ -163,11 +165,40 @@ def brains(folder: Path) -> Picture:
         fine = wmh_twin.draw_case(finer, site, int(name) - which)
         for panel, z in zip(line, _busiest(fine.labels, 3), strict=False):
             _slice(panel, fine.corrected[z], fine.labels[z], fine.spacing_mm)
+            shown |= set(np.unique(fine.labels[z]).tolist())
         line[0].set_ylabel(f"{site.replace(' ', chr(10))}\n{scan.volume_ml:.1f} ml", fontsize=9)
         both = np.where(scan.wmh, wmh2017.WMH, np.where(scan.other, wmh2017.OTHER, 0))
-        for panel, z in zip(line[3:], _busiest(both, 2), strict=True):
-            _slice(panel, scan.flair.array[z], both[z], scan.flair.spacing_mm)
-    return Picture(figure, title, {"figure": "brains of the twin", "spec": spec})
+        z = _busiest(both, 1)[0]
+        _slice(line[3], scan.flair.array[z], both[z], scan.flair.spacing_mm)
+        shown |= set(np.unique(both[z]).tolist())
+        image, lesion = given_to_networks(scan, wmh_twin.SIZES[spec["grid"]], factor)
+        line[4].imshow(image[int(lesion.sum(axis=(1, 2)).argmax()), ::-1, ::-1],
+                       aspect=scan.flair.spacing_mm[1] / scan.flair.spacing_mm[2])  # fmt: skip
+        picture_only(line[4])
+        sides = " × ".join(str(side) for side in image.shape)
+        given = given or f"{sides} voxels of {' × '.join(f'{factor * mm:.0f}' for mm in scan.flair.spacing_mm)} mm"
+    for panel, words in zip(axes[0], ("drawn finer", "", "", "on disk", "networks' input"), strict=True):
+        panel.set_title(words, fontsize=9)
+    note = (
+        "Synthetic FLAIR of a person with about the site's median. The first three: in voxels of about 6 × 5 × 5 mm. "
+    )
+    note += "Another grid draws another brain of the same person, of the same volume of lesion: shapes differ from the "
+    note += f"fourth, the scan on disk. Last: what networks are given of it, for {wmh2017.TRAINING_SITES[0]} {given}. "
+    note += "Orange: lesions, counted." + " Blue: other pathology, not counted." * (wmh2017.OTHER in shown)
+    figure._supxlabel.set_text(wrapped(note))
+    return Picture(figure, title, {"figure": "brains of the twin", "spec": spec, "factor": factor})
+
+
+def given_to_networks(scan: wmh2017.Scan, size: tuple[int, int, int], factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """A scan cut as its reader cuts it and averaged over blocks; and the share of lesion in each of these voxels.
+
+    size: (D, H, W) voxels of the cut.   Returns two arrays of (D, H, W) / factor.
+    """
+    array = scan.flair.array
+    centre = wmh2017.centre_of_mass(array)
+    cut = nifti.unit(nifti.crop(array, centre, size, outside=array.min()))
+    lesion = nifti.crop(scan.wmh.astype(np.float32), centre, size, outside=0)
+    return tuple(nifti.block_mean(np.asarray(a, np.float32), factor) for a in (cut, lesion))
 
 
 def _middling(found: wmh2017.Challenge, site: str, look_at: int = 9) -> tuple[wmh2017.Scan, str]:

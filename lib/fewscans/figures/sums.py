@@ -59,8 +59,13 @@ def count_share(labels: Sequence[float], centred: bool = False, seed: int = 0) -
 
 
 @styled
-def composition(labels: Mapping[str, Sequence[float]], seed: int = 0) -> Picture:
-    """How many of four are not black, drawn and expected; and, for each data set, sets' labels over that number."""
+def composition(
+    labels: Mapping[str, Sequence[float]], seed: int = 0, units: Mapping[str, str] | None = None
+) -> Picture:
+    """How many of four are not black, drawn and expected; and, for each data set, sets' labels over that number.
+
+    units: of the labels, by name; a count has none.
+    """
     shares = {name: count_share(y, seed=seed) for name, y in labels.items()}
     told = [f"{share:.0%} ({name})" for name, share in shares.items()]
     title = f"The number of scans that are not black makes up {listed(told)} of the variance of sets' labels"
@@ -79,10 +84,11 @@ def composition(labels: Mapping[str, Sequence[float]], seed: int = 0) -> Picture
     )
     first.set_xticks(k)
     first.set_xlabel("not black")
-    first.set_ylabel("share of the sets")
+    first.set_ylabel("share of the sets", fontsize=9)
+    first.tick_params(labelsize=9)
     first.set_title("sets\nof four", fontsize=9.5)
-    first.set_ylim(0, 0.88)
-    first.legend(loc="upper left", fontsize=8.5)
+    first.set_ylim(0, 1)
+    first.legend(loc="upper left", fontsize=8, borderaxespad=0.1)
     for panel, (name, y) in zip(axes[0, 1:], labels.items(), strict=True):
         count, total = drawn_sets(y, seed=seed)
         some = slice(0, 1000)
@@ -94,7 +100,8 @@ def composition(labels: Mapping[str, Sequence[float]], seed: int = 0) -> Picture
         panel.set_xlabel("not black")
         panel.set_title(name.replace(" ", "\n", 1), fontsize=9.5)
         panel.tick_params(labelsize=9)
-    axes[0, 1].set_ylabel("label of the set")
+        unit = (units or {}).get(name, "") or ("count" if units else "")
+        panel.set_ylabel(f"label of the set ({unit})" if unit else "label of the set", fontsize=9)
     return Picture(
         figure, title, {"figure": "what sets' labels hold", "labels": {n: len(y) for n, y in labels.items()}}
     )
@@ -179,19 +186,63 @@ def gradients(seed: int = 0) -> dict[str, Tensor]:
     return found
 
 
-def gradients_in_words(found: Mapping[str, Tensor]) -> str:
-    """How far apart the two implementations are; and how far a loss on sums is from a sum of losses."""
+def gradients_in_words(found: Mapping[str, Tensor], seed: int = 0) -> str:
+    """How far apart the two implementations are; what a loss on sums is in one update, and over all sets."""
     branched, streamed, single = (found[k] for k in ("branched", "streamed", "single"))
     apart = float((branched - streamed).abs().max() / branched.abs().max())
     cosine = float(F.cosine_similarity(branched, single, dim=0))
-    ratio = float(branched.norm() / single.norm())
     return (
         f"Branched and streamed gradients differ by at most {apart:.0e} of the largest, in 64-bit arithmetic: "
         f"**{'the same' if apart < 1e-12 else 'not the same'}**.\n\n"
-        f"Against the gradient of the four single squares, Σ (f − y)²: the gradient of (Σ f − Σ y)² is {ratio:.1f} "
-        f"times as long, and the cosine of the angle between them is {number(cosine, 3)}: "
-        f"**{'another direction' if cosine < 0.999 else 'the same'}**. "
-        "Training on sums is no larger batch."
+        "*One update*, on four images made to be told apart, with errors of either sign: the cosine of the angle "
+        f"between the gradient of (Σ f − Σ y)² and that of four single squares, Σ (f − y)², is {number(cosine, 3)}. "
+        "An update goes another way, then; it hears one number, where a batch of four hears four.\n\n"
+        f"{over_all_sets(seed)}"
+    )
+
+
+def expected_square(errors: np.ndarray, size: int = sets.SIZE) -> tuple[float, float]:
+    """What the squared sum of errors is on average over all sets of `size`, none black: two parts to be added.
+
+    With m scans, n to a set and errors e: n mean(e²) (1 − (n − 1) / (m − 1)) + n (n − 1) m / (m − 1) mean(e)². Two
+    scans of a set drawn without replacement are each of the m (m − 1) pairs as often, and Σ over pairs of e e' is
+    m² mean(e)² − m mean(e²).   errors: (m,), m > 1.
+    """
+    m, n = len(errors), size
+    single = n * np.mean(errors**2) * (1 - (n - 1) / (m - 1))
+    return float(single), float(n * (n - 1) * m / (m - 1) * np.mean(errors) ** 2)
+
+
+def over_all_sets(seed: int = 0, n_images: int = 25) -> str:
+    """The identity of `expected_square`, seen on drawn sets; and what sets' gradients are on average; in words."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = sets.draw_sets(n_images, DRAWN, p_black=0.0, generator=generator)
+    x = torch.rand(n_images, 1, *SMALL, generator=generator, dtype=torch.float64)
+    net = _network(seed)
+    errors = torch.randn(n_images, generator=generator, dtype=torch.float64) + 0.1
+    rows = []
+    for image in x:
+        net.zero_grad()
+        net(image[None]).sum().backward()
+        rows.append(_gradient(net).clone())
+    of_each = torch.stack(rows)  # (m, P): how the answer to each image moves with the weights
+    of_sets = errors[drawn].sum(1)
+    found, (single, common) = float((of_sets**2).mean()), expected_square(errors.numpy())
+    m, n = n_images, sets.SIZE
+    squares = 2 * errors @ of_each / m
+    penalty = 2 * errors.mean() * of_each.mean(0)
+    predicted = n * (1 - (n - 1) / (m - 1)) * squares + n * (n - 1) * m / (m - 1) * penalty
+    weight = torch.zeros(m, dtype=torch.float64).index_add_(0, drawn.flatten(), of_sets.repeat_interleave(n))
+    mean = 2 * weight @ of_each / DRAWN
+    alike = float(F.cosine_similarity(mean, predicted, dim=0))
+    return (
+        f"*Over all sets*, an epoch asks for something familiar. Of {n} scans among {m}, none black, (Σ e)² is on "
+        f"average {n} · mean(e²) · (1 − {n - 1}/{m - 1}) + {n * (n - 1)} · {m}/{m - 1} · mean(e)²: the ordinary mean "
+        f"squared error, and a penalty on the mean error. For {m} random errors that is {number(single, 3)} + "
+        f"{number(common, 3)} = {number(single + common, 3)}; in {DRAWN:,} drawn sets it comes to {number(found, 3)}. "
+        f"Their gradients, averaged, have a cosine of {number(alike, 4)} with that of those two terms. So sums bring "
+        "no new thing to learn: the usual loss, with more weight on being right on average, and one noisy number an "
+        "update instead of four."
     )
 
 

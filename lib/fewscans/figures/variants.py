@@ -14,10 +14,10 @@ import pandas as pd
 from fewscans.figures.arms import filled, look
 from fewscans.figures.curves import LEAVES, frame
 from fewscans.figures.picture import GREY, Picture, sheet, styled
-from fewscans.figures.regression import MAIN, SUMS, better, told
 from fewscans.figures.sources import NotYet, Source
 from fewscans.figures.tasks import score_label
-from fewscans.figures.wording import interval, listed, markdown, number, side, sizes
+from fewscans.figures.wording import folded, listed, markdown, number, side, signed, sizes
+from fewscans.figures.yardsticks import MAIN, SUMS, better, is_check, say, seen, starred, starring, where
 from fewscans.stats import Estimate
 
 EQUAL = "base-compute"
@@ -32,6 +32,9 @@ OTHERS = (
 )  # fmt: skip
 AGAINST: Mapping[str, tuple[str, ...]] = {SUMS: VARIANTS, EQUAL: OTHERS}
 TOGETHER = f"{SUMS}-black"
+TRIVIAL = ("histogram", "crop", "mean")
+# what this part is about: every variant, peer and control, the three networks and trivial baselines aside
+ASKED = (*VARIANTS, *(arm for arm in OTHERS if arm not in (*MAIN, *TRIVIAL)))
 # what else is asked in pairs: arm, rival, in words
 PAIRS = (
     (SUMS, "base-dropout", "sums against dropout"),
@@ -48,17 +51,28 @@ PAIRS = (
 )
 
 
+def present(source: Source) -> str:
+    """Which of the variants, peers and controls were trained, and which were not, in words."""
+    here = [arm for arm in ASKED if arm in source.arms]
+    count = f"{len(here)} {'was' if len(here) == 1 else 'were'} trained"
+    if not here:
+        return f"{source.prefix}: of {len(ASKED)} variants, peers and controls asked for, none was trained."
+    absent = [look(arm).label for arm in ASKED if arm not in here]
+    text = f"{source.prefix}: of {len(ASKED)} variants, peers and controls asked for, {count}: "
+    text += "; ".join(look(arm).label for arm in here)
+    return f"{text}. Not trained: {'; '.join(absent)}." if absent else f"{text}."
+
+
 def size_of(source: Source) -> int:
     """The training size at which most variants were trained; of several the one nearest 25."""
+    if not any(arm in source.arms for arm in ASKED):
+        raise NotYet(present(source).removesuffix("."))
     every = [arm for arms in AGAINST.values() for arm in arms if arm in source.arms]
-    found = {
-        n: sum(source.has(arm, n) for arm in every)
-        for rival in AGAINST
-        if rival in source.arms
-        for n in source.sizes(rival)
-    }
-    if not found or not every:
-        raise NotYet(f"{source.label}: neither {SUMS} nor {EQUAL} has a variant to be compared with yet")
+    rivals = [rival for rival in AGAINST if rival in source.arms]
+    found = {n: sum(source.has(arm, n) for arm in every) for rival in rivals for n in source.sizes(rival)}
+    found = {n: count for n, count in found.items() if any(source.has(arm, n) for arm in ASKED)}
+    if not found:
+        raise NotYet(f"{source.prefix}: neither {SUMS} nor {EQUAL} has a variant of its size to be compared with yet")
     return min(found, key=lambda n: (-found[n], abs(n - 25)))
 
 
@@ -67,7 +81,7 @@ def gains(source: Source, n: int, score: str = "icc") -> dict[str, dict[str, Est
     found = {}
     for rival, arms in AGAINST.items():
         if source.has(rival, n):
-            found[rival] = {a: source.gain(a, n, score, baseline=rival) for a in arms if source.has(a, n)}
+            found[rival] = {a: seen(source, a, n, score, baseline=rival) for a in arms if source.has(a, n)}
     return {rival: by_arm for rival, by_arm in found.items() if by_arm}
 
 
@@ -81,23 +95,28 @@ def variants(source: Source, n_train: int | None = None) -> Picture:
     rows = [(rival, arm) for rival, by_arm in found.items() for arm in by_arm]
     title = f"{source.prefix}, N = {n:,}: {finding(found)}"
     luck = 0.025 * len(rows)
-    note = (
-        f"{source.note} {len(rows)} differences: if nothing were there, {luck:.1f} would come out surely better, and "
+    asked = (
+        f"{sum(arm in source.arms for arm in ASKED)} of {len(ASKED)} variants, peers and controls asked for are here."
     )
-    note += "as many worse."
+    note = f"{source.note} {asked} {len(rows)} differences: if nothing were there, {luck:.1f} would come out "
+    note += "surely better, and as many worse."
+    if is_check(source):
+        title = f"{source.prefix}: {source.test_set['seeds']} seeds, a check of the pipeline without a verdict"
+        note = f"{source.note.partition(' Bars:')[0]} Too few seeds for intervals. {asked}"
     every = [e for by_arm in found.values() for e in by_arm.values()]
     cut = frame(every)
     figure, axes = sheet(
-        title, 1, 2, 1.9 + 0.235 * (len(rows) + len(found)), note + (LEAVES if cut else ""), sharey=True
+        title, 1, 2, 2.4 + 0.235 * (len(rows) + len(found)), note + (LEAVES if cut else ""), sharey=True
     )
+    figure.get_layout_engine().set(wspace=0.06)
     left, right = axes[0]
-    y, ticks = 0.0, {}
+    y, ticks, headings = 0.0, {}, []
     for rival, by_arm in found.items():
-        left.text(0.0, y, f"against {look(rival).label}:", fontsize=9, color=look(rival).colour, fontweight="bold",
-                  va="center", transform=left.get_yaxis_transform())  # fmt: skip
+        ticks[y] = f"against {look(rival).label}:"
+        headings.append(len(ticks) - 1)
         top, y = y, y + 1
         for arm, e in by_arm.items():
-            score = source.score(arm, n)
+            score = seen(source, arm, n)
             for panel, shown in ((left, score), (right, e)):
                 panel.plot([shown.low, shown.high], [y, y], color=look(arm).colour, linewidth=1.7)
                 panel.plot(shown.value, y, **filled(arm) | {"markersize": 5.5, "linestyle": "none"})
@@ -106,6 +125,8 @@ def variants(source: Source, n_train: int | None = None) -> Picture:
         left.plot([held.value] * 2, [top + 0.5, y - 0.5], color=look(rival).colour, linewidth=1.2, linestyle="--")
         right.plot([0, 0], [top + 0.5, y - 0.5], color=look(rival).colour, linewidth=1.4)
     left.set_yticks(list(ticks), list(ticks.values()), fontsize=9)
+    for nth in headings:
+        left.get_yticklabels()[nth].set_fontweight("bold")
     left.set_ylim(y - 0.4, -0.6)
     left.set_xlabel("ICC(A,1)")
     right.set_xlabel("difference in ICC")
@@ -115,72 +136,88 @@ def variants(source: Source, n_train: int | None = None) -> Picture:
         panel.grid(False, axis="y")
         panel.tick_params(axis="y", length=0)
         panel.locator_params(axis="x", nbins=4)
+        panel.tick_params(axis="x", labelsize=9)
     return Picture(figure, title, source.provenance | {"figure": "variants, peers and controls", "n_train": n})
 
 
 def finding(found: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Which of them are surely better than what they are held against, and which networks surely worse."""
+    """Which networks are surely better than what they are held against, and which worse; trivial ones do not count."""
     parts = []
     for rival, by_arm in found.items():
+        by_arm = {arm: e for arm, e in by_arm.items() if arm not in TRIVIAL}
         ahead, behind = ([a for a, e in by_arm.items() if better(e, "icc") == sign] for sign in (1, -1))
-        behind = [arm for arm in behind if arm not in ("mean", "histogram", "crop")]
-        told = [f"surely {word} {_named(some)}" for word, some in (("better:", ahead), ("worse:", behind)) if some]
-        of = f"of {len(by_arm)} against {look(rival).label}"
-        parts.append(f"{of}, {'; '.join(told) if told else 'none is surely better or worse'}")
-    return ". ".join(part[0].upper() + part[1:] if i else part for i, part in enumerate(parts))
+        told = [f"{len(some)} {'is' if len(some) == 1 else 'are'} surely {word} than {look(rival).label}{_named(some)}"
+                for word, some in (("better", ahead), ("worse", behind)) if some]  # fmt: skip
+        if by_arm:
+            kind = f"{'changes' if rival == SUMS else 'networks'}"
+            parts.append(
+                f"of {len(by_arm)} {kind}, {', '.join(told) or f'none surely differs from {look(rival).label}'}"
+            )
+    return "; ".join(parts)
 
 
-def _named(arms: Sequence[str], most: int = 3) -> str:
-    return str(len(arms)) if len(arms) > most else listed([look(arm).label for arm in arms])
+def _named(arms: Sequence[str], most: int = 1) -> str:
+    return f" ({listed([look(arm).label for arm in arms])})" if len(arms) <= most else ""
 
 
 def table(source: Source, n_train: int | None = None) -> str:
-    """Markdown: ICC and squared error of every arm at one size; the difference in ICC to what it is held against."""
+    """Markdown: ICC and squared error of every arm at one size; the difference in ICC to what it is held against.
+
+    Begins with which of the arms asked for were trained, and ends there if none was.
+    """
+    if not any(arm in source.arms for arm in ASKED):
+        return present(source)
     n = n_train or size_of(source)
     rows = []
     for rival, by_arm in gains(source, n).items():
         for arm in (rival, *by_arm):
-            change = "" if arm == rival else f"{interval(by_arm[arm], sign=True)}{' *' if side(by_arm[arm]) else ''}"
+            change = "" if arm == rival else starred(by_arm[arm])
             name = f"**{look(arm).label}**" if arm == rival else look(arm).label
-            rows.append([name, interval(source.score(arm, n)), change, told(source.score(arm, n, "mse"), "mse")])
+            rows.append([name, say(seen(source, arm, n)), change, say(seen(source, arm, n, "mse"), "mse")])
     head = [
         f"{source.prefix}, N = {n:,}",
         "ICC(A,1)",
         "difference to the line in bold",
         score_label("mse", source.task.unit),
     ]
-    return f"{markdown(head, rows)}\n\n\\* the interval does not cover 0."
+    return f"{present(source)}\n\n{markdown(head, rows)}\n\n{starring(source)}"
 
 
 def pairs_table(source: Source, n_train: int | None = None) -> str:
-    """Markdown: further pairs that the question needs, ICC, paired."""
-    n = n_train or size_of(source)
+    """Markdown, folded: further pairs that the question needs, ICC, paired."""
+    try:
+        n = n_train or size_of(source)
+    except NotYet:
+        n = min(source.sizes(SUMS), key=lambda n: abs(n - 25)) if SUMS in source.arms else 0
     rows = []
     for arm, rival, words in PAIRS:
         if source.has(arm, n) and source.has(rival, n):
-            e = source.gain(arm, n, baseline=rival)
-            rows.append(
-                [words, look(arm).label, look(rival).label, f"{interval(e, sign=True)}{' *' if side(e) else ''}"]
-            )
+            change = starred(seen(source, arm, n, baseline=rival))
+            rows.append([words, look(arm).label, look(rival).label, change])
     if not rows:
-        return ""
-    return markdown([f"{source.prefix}, N = {n:,}", "", "minus", "difference in ICC"], rows)
+        return f"{source.prefix}: no further pairs of arms were trained."
+    made = markdown([f"{source.prefix}, N = {n:,}", "", "minus", "difference in ICC"], rows)
+    return folded(f"{source.prefix}, N = {n:,}: further pairs ({len(rows)})", f"{made}\n\n{starring(source)}")
 
 
 def beaten_by_trivial(source: Source) -> str:
-    """Whether each of the three networks beats every baseline without a network, at each size, in words."""
+    """Whether each of the three networks has less squared error than every baseline without a network, in words."""
     if not any(t in source.arms for t in source.task.trivial):
         return f"{source.prefix}: no baseline without a network has been run yet."
+    if is_check(source):
+        return f"{source.prefix}: {source.test_set['seeds']} seeds cannot say whether a network beats what needs none."
     open_: dict[str, list[str]] = {}
     for arm in (arm for arm in MAIN if arm in source.arms):
         for t in (t for t in source.task.trivial if t in source.arms):
-            level = [n for n in source.sizes(arm, t) if side(source.gain(arm, n, baseline=t)) <= 0]
+            level = [n for n in source.sizes(arm, t) if better(source.gain(arm, n, "mse", baseline=t), "mse") <= 0]
             if level:
                 open_.setdefault(look(arm).label, []).append(f"{look(t).label} at N = {sizes(level)}")
     if not open_:
-        return f"{source.prefix}: every network surely beats every baseline without one, at every size."
+        return (
+            f"{source.prefix}: by squared error every network surely beats every baseline without one, at every size."
+        )
     return (
-        f"{source.prefix}, **not surely better**: "
+        f"{source.prefix}, by squared error **not surely better**: "
         + "; ".join(f"{arm} than {listed(t)}" for arm, t in open_.items())
         + "."
     )
@@ -197,65 +234,69 @@ def black_table(source: Source) -> str:
         if arm in (*MAIN, "hydra-4-p0", "hydra-4-p50", "hydra-4-centred"):
             f = mine["at_black"]
             told = f"{number(f.median(), 2)} ({number(f.min(), 2)} to {number(f.max(), 2)})"
-            rows.append(
-                [
-                    f"{look(arm).label}, N = {n:,}",
-                    told,
-                    f"{f.median() / mean:.0%}".replace("-", "−"),
-                    *_both(source, arm, n),
-                ]
-            )
-    head = [source.prefix, f"f(0), median and range over seeds ({unit})", "of the mean label",
-            "ICC, other branches removed", "ICC, other branches black", "difference"]  # fmt: skip
-    return markdown(head, rows)
+            share = f"{f.median() / mean:.0%}".replace("-", "−")
+            rows.append([f"{look(arm).label}, N = {n:,}", told, share, *_both(source, arm, n, f.median())])
+    head = [source.prefix, f"f(0), median and range over seeds ({unit})", "of the mean label", f"3 f(0) ({unit})",
+            "ICC, other branches removed", "ICC, other branches black", "difference",
+            f"MSE, removed ({unit}²)", f"MSE, black ({unit}²)", "difference"]  # fmt: skip
+    return f"{markdown(head, rows)}\n\n{starring(source)}"
 
 
-def _both(source: Source, arm: str, n: int) -> tuple[str, str, str]:
+def _both(source: Source, arm: str, n: int, f: float) -> list[str]:
     if arm != SUMS or not source.has(TOGETHER, n) or not source.has(SUMS, n):
-        return "", "", ""
-    change = source.gain(TOGETHER, n, baseline=SUMS)
-    return interval(source.score(SUMS, n)), interval(source.score(TOGETHER, n)), interval(change, sign=True)
+        return [""] * 7
+    told = [number(3 * f, 2)]
+    for score in ("icc", "mse"):
+        told += [say(seen(source, a, n, score), score) for a in (SUMS, TOGETHER)]
+        told.append(starred(seen(source, TOGETHER, n, score, baseline=SUMS), score))
+    return told
 
 
 @styled
 def black(source: Source) -> Picture:
-    """f(0) of every network beside the smallest label; and the ICC of the paper's two ways to ask a network of sums."""
+    """f(0) of every network; ICC and squared error of the paper's two ways to ask a network of sums for one scan."""
     records = pd.DataFrame(source.records)
     if "at_black" not in records or TOGETHER not in source.arms or SUMS not in source.arms:
         raise NotYet(f"{source.label}: no f(0), or no predictions with black images beside, yet")
-    shared = source.sizes(SUMS, TOGETHER)
-    changes = {n: source.gain(TOGETHER, n, baseline=SUMS) for n in shared}
-    apart = [n for n, e in changes.items() if side(e)]
-    far = max(changes.values(), key=lambda e: abs(e.value))
-    title = f"{source.prefix}: the two ways to ask a network of sums differ by up to {number(abs(far.value), 3)} in ICC"
-    title += f", surely at N = {listed([f'{n:,}' for n in apart])}" if apart else ", nowhere surely"
-    note = f"{source.note} Left: a dot a seed. Right: other branches removed (circles), or fed black images, "
-    note += "+ 3 f(0) (squares)."
-    figure, axes = sheet(title, 1, 2, 3.3, note, width_ratios=[1.2, 1])
-    left, right = axes[0]
-    present = [arm for arm in MAIN if arm in set(records["arm"])]
-    n_all = sorted({int(n) for n in records.loc[records["arm"].isin(present), "n_train"]})
-    for k, arm in enumerate(present):
+    shared, unit = source.sizes(SUMS, TOGETHER), source.task.unit or "count"
+    changes = {n: seen(source, TOGETHER, n, "mse", baseline=SUMS) for n in shared}
+    far = max(shared, key=lambda n: abs(changes[n].value))
+    ends = [say(Estimate(e.value, e.value, e.value), "mse")
+            for e in (source.score(arm, far, "mse") for arm in (SUMS, TOGETHER))]  # fmt: skip
+    apart = [n for n, e in changes.items() if side(e) and not is_check(source)]
+    title = f"{source.prefix}: black images in the other branches take the squared error from {ends[0]} to {ends[1]} "
+    title += f"{unit}² at N = {far:,}"
+    if not is_check(source):
+        title += f"; a sure difference at {where(apart, changes)}" if apart else "; nowhere a sure difference"
+    note = f"{source.note} Left: a dot a seed. Others: sums of 4, other branches removed (circles), or fed black "
+    note += "images, + 3 f(0) (squares)."
+    figure, axes = sheet(title, 1, 3, 3.4, note, width_ratios=[1.3, 1, 1])
+    left = axes[0, 0]
+    trained = [arm for arm in MAIN if arm in set(records["arm"])]
+    n_all = sorted({int(n) for n in records.loc[records["arm"].isin(trained), "n_train"]})
+    for k, arm in enumerate(trained):
         mine = records[records["arm"] == arm]
         x = [n_all.index(n) + 0.22 * (k - 1) for n in mine["n_train"]]
         left.plot(x, mine["at_black"].round(4), **filled(arm) | {"linestyle": "none", "markersize": 4, "alpha": 0.7},
                   label=look(arm).label)  # fmt: skip
     left.axhline(0, color=GREY, linewidth=1.1)
     left.set_xticks(range(len(n_all)), [str(n) for n in n_all])
-    left.set_xlabel("training scans")
-    left.set_ylabel(f"f(0) ({source.task.unit or 'count'})")
+    left.set_ylabel(f"f(0) ({unit})", fontsize=9)
     low, high = left.get_ylim()
-    left.set_ylim(low, high + 0.45 * (high - low))
+    left.set_ylim(low, high + 0.5 * (high - low))
     left.legend(fontsize=8, loc="upper left", borderaxespad=0.1, labelspacing=0.2)
-    for k, (arm, marker) in enumerate(((SUMS, "o"), (TOGETHER, "s"))):
-        for i, n in enumerate(shared):
-            e, x = source.score(arm, n), i + 0.2 * (k - 0.5)
-            right.plot([x, x], [e.low, e.high], color=look(arm).colour, linewidth=1.6)
-            right.plot(x, e.value, marker=marker, color=look(arm).colour, markersize=6)
-    right.set_xticks(range(len(shared)), [str(n) for n in shared])
-    right.set_xlim(-0.6, len(shared) - 0.4)
-    right.set_xlabel("training scans")
-    right.set_ylabel("ICC(A,1)")
+    for panel, score, name in zip(axes[0, 1:], ("icc", "mse"), ("ICC(A,1)", f"MSE ({unit}²)"), strict=True):
+        for k, (arm, marker) in enumerate(((SUMS, "o"), (TOGETHER, "s"))):
+            for i, n in enumerate(shared):
+                e, x = seen(source, arm, n, score), i + 0.3 * (k - 0.5)
+                panel.plot([x, x], [e.low, e.high], color=look(arm).colour, linewidth=1.6)
+                panel.plot(x, e.value, marker=marker, color=look(arm).colour, markersize=5)
+        panel.set_xticks(range(len(shared)), [str(n) for n in shared])
+        panel.set_xlim(-0.6, len(shared) - 0.4)
+        panel.set_ylabel(name, fontsize=9)
+    for panel in axes[0]:
+        panel.set_xlabel("training scans", fontsize=9)
+        panel.tick_params(labelsize=8)
     return Picture(figure, title, source.provenance | {"figure": "black images and the two inferences"})
 
 
@@ -268,30 +309,33 @@ def sites(source: Source) -> Picture:
         raise NotYet(f"{source.label}: no arm was trained with and without the test scans' site yet")
     n = shared[-1]
     pairs = [pair for pair in pairs if source.has(pair[1], n)]
-    changes = {seen: source.gain(unseen, n, baseline=seen) for seen, unseen in pairs}
+    changes = {own: seen(source, unseen, n, baseline=own) for own, unseen in pairs}
     worse = [look(arm).label for arm, e in changes.items() if side(e) < 0]
-    told = f"surely lower for {listed(worse)}" if worse else "not surely lower for any network"
-    title = f"{source.prefix}: on a site that was not trained on the ICC is {told}"
+    told = [f"{signed(e.value, 2)} ({look(arm).label})" for arm, e in changes.items()]
+    sure = f"surely lower for {listed(worse)}" if worse else "no interval leaves out 0"
+    if is_check(source):
+        sure = f"{source.test_set['seeds']} seeds, a check"
+    title = f"{source.prefix}: at a site not trained on, the ICC changes by {listed(told)}; {sure}"
     note = f"{source.note} N = {n:,} from all three sites (filled), or from two, tested on the third (open)."
     figure, axes = sheet(title, 1, 2, 1.75 + 0.45 * len(pairs), note, sharey=True)
     left, right = axes[0]
-    for row, (seen, unseen) in enumerate(pairs):
-        for arm, shift, face in ((seen, -0.15, look(seen).colour), (unseen, 0.15, "white")):
-            e = source.score(arm, n)
-            left.plot([e.low, e.high], [row + shift] * 2, color=look(seen).colour, linewidth=1.7)
+    for row, (own, unseen) in enumerate(pairs):
+        for arm, shift, face in ((own, -0.15, look(own).colour), (unseen, 0.15, "white")):
+            e = seen(source, arm, n)
+            left.plot([e.low, e.high], [row + shift] * 2, color=look(own).colour, linewidth=1.7)
             left.plot(
                 e.value,
                 row + shift,
-                marker=look(seen).marker,
-                color=look(seen).colour,
+                marker=look(own).marker,
+                color=look(own).colour,
                 markerfacecolor=face,
                 markersize=6.5,
             )
-        e = changes[seen]
-        right.plot([e.low, e.high], [row, row], color=look(seen).colour, linewidth=1.7)
-        right.plot(e.value, row, **filled(seen))
+        e = changes[own]
+        right.plot([e.low, e.high], [row, row], color=look(own).colour, linewidth=1.7)
+        right.plot(e.value, row, **filled(own))
     right.axvline(0, color=GREY, linewidth=1.2)
-    left.set_yticks(range(len(pairs)), [look(seen).label for seen, _ in pairs])
+    left.set_yticks(range(len(pairs)), [look(own).label for own, _ in pairs])
     left.set_ylim(len(pairs) - 0.5, -0.5)
     left.set_xlabel("ICC(A,1)")
     right.set_xlabel("unseen − seen")
@@ -305,7 +349,7 @@ def sites_table(source: Source) -> str:
     """Markdown: what networks say too much of the scans of each site, when it was among the trained and when not."""
     arms = [arm for arm in MAIN if arm in source.arms and f"{arm}-unseen" in source.arms]
     if not arms:
-        return ""
+        return f"{source.prefix}: no arm was trained with and without the test scans' site."
     n = max(n for arm in arms for n in source.sizes(arm, f"{arm}-unseen"))
     unit, rows = source.task.unit or "count", []
     for arm in arms:
