@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fewscans.stats.resample import Resampled
-from fewscans.stats.seed_spread import independent_ratio, seed_spread, seeds_needed, spread_ratio
+from fewscans.stats.seed_spread import independent_ratio, ratio_needed, seed_spread, seeds_needed, spread_ratio
 
 
 def pairs(draws, n, ratio, r, rng):
@@ -143,3 +143,21 @@ def test_what_cannot_be_compared_is_one_clear_error(change, complaint):
 def test_a_printed_spread_must_be_one(bad):
     with pytest.raises(ValueError, match="two standard deviations above 0 of 2 trainings or more"):
         independent_ratio(*bad)
+
+
+@pytest.mark.parametrize(("n", "r"), [(3, 0.0), (5, 0.0), (5, 0.9), (10, -0.5)])
+def test_a_ratio_just_beyond_the_one_needed_leaves_out_1_and_one_just_within_does_not(n, r):
+    x, y = np.random.default_rng(0).normal(size=(2, n))
+    x, y = x - x.mean(), y - y.mean()
+    y = y - (x @ y) / (x @ x) * x  # uncorrelated with x
+    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
+    other, needed = r * x + math.sqrt(1 - r**2) * y, ratio_needed(n, r)
+    assert spread_ratio(1.01 * needed * x, other).low > 1 > spread_ratio(0.99 * needed * x, other).low
+    assert spread_ratio(x, 1.01 * needed * other).high < 1
+
+
+def test_five_uncorrelated_seeds_need_four_times_the_spread_and_what_has_no_ratio_is_refused():
+    assert ratio_needed(5) == pytest.approx(4, abs=0.1) and ratio_needed(5, 0.97) < 1.6
+    for n, r in ((2, 0.0), (5, 1.1), (5, float("nan"))):
+        with pytest.raises(ValueError, match="needs 3 seeds or more"):
+            ratio_needed(n, r)

@@ -1,19 +1,25 @@
 """What it costs: parameters, multiply-adds and seconds per arm, and how many epochs until the baseline's best.
 
-Fewer epochs are not less time: an epoch of a G-CNN computes more, so both stand side by side.
+Fewer epochs are not less time: an epoch of a G-CNN computes more, so both stand side by side. And whether the updates
+were enough: a best checkpoint near the end says that more might have been had, but an early one only says something of
+a network that has learned at all. Of networks on numbers this is asked, too: do they surely beat the mean?
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 
+from fewscans import params
 from fewscans.figures.arms import filled, hollow, look
 from fewscans.figures.curves import GROUPS, PAPER_ARMS, curve, spread_out
 from fewscans.figures.picture import GREY, Picture, sheet, sizes_axis, styled
 from fewscans.figures.sources import NotYet, Source, rounded
 from fewscans.figures.tasks import score_label
 from fewscans.figures.wording import factor, interval, markdown, side, sizes
+from fewscans.figures.yardsticks import beats_mean, better, is_check, seen, starred, starring
 from fewscans.stats import Estimate
 from fewscans.stats.convergence import Convergence, convergence, epochs_to_baseline
 
@@ -36,12 +42,29 @@ def cost_table(source: Source) -> str:
 
 
 def spent(source: Source) -> str:
-    """The whole sweep in a sentence."""
+    """The whole sweep in a sentence: runs, updates of all of them, time, device."""
     hours = sum(record.get("seconds_cpu", 0.0) for record in source.records) / 3600
     devices = ", ".join(sorted({record["device"] for record in source.records}))
     torch = ", ".join(sorted({record["torch"] for record in source.records}))
     amount = f"{hours:.1f} CPU hours" if hours >= 1 else f"{hours * 60:.1f} CPU minutes"
-    return f"{len(source.records):,} runs, {amount} (device: {devices}; torch {torch})"
+    steps = updates(source)
+    many = f"{steps / 1e6:.2f} million" if steps >= 1e6 else f"{steps:,}"
+    return f"{len(source.records):,} runs, {many} updates, {amount} (device: {devices}; torch {torch})"
+
+
+def updates(source: Source) -> int:
+    """Of all runs together. A run that leaves out one site after the other trains a network for each of them, which
+    only its images tell.
+    """
+    runs = pd.DataFrame(source.records)
+    if "steps" not in runs:
+        return 0
+    steps = runs["steps"].fillna(0)
+    if "images" in runs:
+        unseen = runs["arm"].str.endswith("-unseen")
+        of_one = runs["arm"].str.removesuffix("-unseen").map(runs.groupby("arm")["images"].median())
+        steps = steps * (runs["images"] / of_one).where(unseen, 1.0).fillna(1.0)
+    return round(float(steps.sum()))
 
 
 def found(source: Source, arm: str) -> dict[int, Convergence]:
@@ -201,16 +224,33 @@ def best_at(source: Source, arm: str, n: int) -> np.ndarray:
     return (best["step"] / mine["step"].max()).to_numpy()
 
 
-def cut_short(best: np.ndarray, last_share: float = LAST_SHARE) -> float:
+def best_late(best: np.ndarray, last_share: float = LAST_SHARE) -> float:
     """Share of the seeds that were at their best in the last part of their updates."""
     return float(np.mean(best > 1 - last_share)) if len(best) else 0.0
 
 
+def late(source: Source, arms, sizes_of, last_share: float = LAST_SHARE) -> list[tuple[str, int]]:
+    """Arms and sizes where half of the seeds or more had their best validation loss in the last part."""
+    cells = [(arm, n) for arm in arms for n in sizes_of if source.has(arm, n)]
+    return [(arm, n) for arm, n in cells if best_late(best_at(source, arm, n), last_share) >= 0.5]
+
+
+def named(cells) -> str:
+    """ "base at N = 25 and 50; sums of 4 at N = 12"."""
+    arms = dict.fromkeys(arm for arm, _ in cells)
+    return "; ".join(f"{look(arm).short} at N = {sizes([n for a, n in cells if a == arm])}" for arm in arms)
+
+
 def budget_is_enough(source: Source, arms=None, last_share: float = LAST_SHARE) -> str:
-    """Markdown: how far into its updates each network had its best validation loss, and which may be cut short."""
+    """Markdown: how far into its updates each network had its best validation loss, and which had it near the end.
+
+    Of networks on numbers, also whether each surely beats the mean of the training labels: one that does not has
+    learned nothing that can be judged, wherever its best checkpoint lies. And what more updates brought, if known.
+    """
     arms = [arm for arm in arms or source.task.arms if arm in source.arms]
     n_all = sorted({n for arm in arms for n in source.sizes(arm)})
-    rows, short = [], []
+    beaten = _beaten(source, arms)
+    rows = []
     for arm in arms:
         told = []
         for n in n_all:
@@ -218,20 +258,82 @@ def budget_is_enough(source: Source, arms=None, last_share: float = LAST_SHARE) 
             if not len(best) or not source.has(arm, n):
                 told.append("")
                 continue
-            late = cut_short(best, last_share)
-            told.append(f"{np.median(best):.0%}; {late:.0%}")
-            if late >= 0.5:
-                short.append((arm, n))
+            mean = {True: "; yes", False: "; no", None: ""}[beaten.get((arm, n))]
+            told.append(f"{np.median(best):.0%}; {best_late(best, last_share):.0%}{mean}")
         rows.append([look(arm).label, *told])
-    head = [
-        f"best validation loss after (median); seeds at it in the last {last_share:.0%}",
-        *(f"N = {n:,}" for n in n_all),
-    ]
-    named = [
-        f"{arm} at N = {sizes([n for a, n in short if a == arm])}" for arm in dict.fromkeys(arm for arm, _ in short)
-    ]
-    said = "No network was still improving at the end in half of its seeds."
+    what = f"best validation loss after (median); seeds with it in the last {last_share:.0%}"
+    what += "; surely less squared error than the mean" if beaten else ""
+    short = late(source, arms, n_all, last_share)
+    where = f"in the last {last_share:.0%} of the updates in half of"
+    if not source.numbers:
+        said = f"No network had its best validation loss {where} its seeds."
+        if short:
+            said = f"Best validation loss {where} the seeds or more, and so perhaps cut short: **{named(short)}**."
+        return f"{markdown([what, *_heads(n_all)], rows)}\n\n{said}"
+    said = [_learned(source, beaten), f"No network has its best checkpoint {where} its seeds."]
     if short:
-        said = "Still improving at the end in half of the seeds or more, and so perhaps cut short: "
-        said += f"**{'; '.join(named)}**."
-    return f"{markdown(head, rows)}\n\n{said}"
+        said[1] = f"Best checkpoint {where} the seeds or more: **{named(short)}**."
+        if grid_of(source).get("decay"):
+            said[1] += " As the learning rate falls to 0, a late best is to be expected and proves no want of updates."
+    elif beaten and not all(beaten.values()):
+        said[1] += " Of those that have learned nothing, this says nothing."
+    return "\n\n".join(
+        [markdown([what, *_heads(n_all)], rows), " ".join(filter(None, said)), more_updates(source)]
+    ).strip()
+
+
+def _heads(n_all) -> list[str]:
+    return [f"N = {n:,}" for n in n_all]
+
+
+def _beaten(source: Source, arms) -> dict[tuple[str, int], bool]:
+    """As `yardsticks.beats_mean`, of these arms; nothing of classes, of too few seeds, and without the arm `mean`."""
+    if not source.numbers or is_check(source):
+        return {}
+    return {cell: won for cell, won in beats_mean(source).items() if cell[0] in arms}
+
+
+def _learned(source: Source, beaten: dict[tuple[str, int], bool]) -> str:
+    if is_check(source):
+        return f"{source.test_set['seeds']} seeds are too few to say whether anything was learned."
+    if not beaten:
+        return "Without the arm of the mean, these tables cannot say whether anything was learned."
+    nothing = [cell for cell, won in beaten.items() if not won]
+    if not nothing:
+        return "Every network surely beats the mean of the training labels by squared error."
+    return (
+        f"In {len(nothing)} of {len(beaten)} cases a network **does not surely beat the mean of the training labels** "
+        "by squared error: it has learned nothing that can be judged, wherever its best checkpoint lies "
+        f"({named(nothing)})."
+    )
+
+
+def more_updates(source: Source) -> str:
+    """Markdown: what single scans gain by more updates, where the tables hold both; the direct evidence on a budget."""
+    shared = source.sizes("base-compute", "base") if {"base", "base-compute"} <= set(source.arms) else []
+    if not shared:
+        return ""
+    steps = source.tables.history.groupby(source.tables.history["arm"].astype(str))["step"].max()
+    known = {"base", "base-compute"} <= set(steps.index)
+    times = f"{steps['base-compute'] / steps['base']:.3g} times the updates" if known else "more updates"
+    made = {score: {n: seen(source, "base-compute", n, score, baseline="base") for n in shared}
+            for score in ("icc", "mse")}  # fmt: skip
+    rows = [[score_label(score, source.task.unit), *(starred(e, score) for e in by_size.values())]
+            for score, by_size in made.items()]  # fmt: skip
+    text = f"{markdown([f'base, what {times} change', *_heads(shared)], rows)}\n\n{starring(source)}"
+    if is_check(source):
+        return text
+    gained, lost = ([n for n, e in made["mse"].items() if better(e, "mse") == sign] for sign in (1, -1))
+    said = "do not surely lower its squared error at any size, and the intervals leave room for a gain"
+    if gained:
+        said = f"surely lower its squared error at N = {sizes(gained)}: **there, its own were not enough**"
+    said += f", and surely raise it at N = {sizes(lost)}" if lost else ""
+    return f"{text}\n\nFor base on single scans, {times} {said}. What still more would bring, no arm here says."
+
+
+def grid_of(source: Source) -> dict:
+    """The settings that a run was trained with: published along with it, or those of its profile in params.yaml."""
+    if source.about.get("params") or source.published or source.profile is None:
+        return source.about.get("params") or {}
+    grid = params.load().grids.get(source.run, {}).get(source.profile)
+    return {} if grid is None else dataclasses.asdict(grid)

@@ -72,6 +72,13 @@ def seeds_needed(scores, scores_baseline, line: float = 1.0, level: float = 0.95
     return None
 
 
+def ratio_needed(n: int, r: float = 0.0, level: float = 0.95) -> float:
+    """The ratio, above 1, beyond which `spread_ratio` of n seeds whose scores correlate by r leaves out 1."""
+    if n < 3 or not -1 <= r <= 1:
+        raise ValueError(f"needs 3 seeds or more and a correlation, got {n} and {r}")
+    return math.exp(_half(r, n, level))
+
+
 def seed_spread(predictions, arm: str, baseline: str, n_train: int, score="icc", split="test", level=0.95) -> Estimate:
     """`spread_ratio` of two arms of a prediction table, or of a `Resampled` one (whose score and split then count).
 
