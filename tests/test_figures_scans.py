@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 from fewscans import paths, twins
+from fewscans.data import wmh2017
 from fewscans.data.numbered import NumberedScans
 from fewscans.errors import RunError
 from fewscans.figures import scans
+from fewscans.twins import wmh2017 as wmh_twin
 
 from .numbered_tables import world
 
@@ -42,6 +44,19 @@ def test_brains_of_every_site_are_drawn_with_their_volume(folders):
         picture.png and all(site in sites for site in ("Utrecht", "Singapore", "Amsterdam")) and sites.count("ml") == 3
     )
     assert "Synthetic" in picture.title and picture.provenance["spec"]["scans_per_site"] == 4
+
+
+def test_the_last_brain_is_what_networks_are_given(folders):
+    found = wmh2017.find_cases(folders["wmh2017"])
+    for row in (0, 5):
+        scan, size = found.read(row), wmh_twin.SIZES["coarse"]
+        image, lesion = scans.given_to_networks(scan, size, 2)
+        read = wmh2017.numbered(folders["wmh2017"], size)
+        cut = read.images[list(read.case).index(found.cases["case"].iloc[row])] / 255
+        assert image.shape == lesion.shape == (10, 11, 9)
+        assert np.abs(image - cut.reshape(10, 2, 11, 2, 9, 2).mean(axis=(1, 3, 5))).max() < 1 / 255
+    note = scans.brains(folders["wmh2017"]).figure._supxlabel.get_text().replace("\n", " ")
+    assert "10 × 11 × 9 voxels of 12 × 15 × 15 mm" in note.replace("  ", " ") and "Another grid draws another" in note
 
 
 def test_slices_are_apart_and_those_with_lesion():

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import itertools
 import re
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,19 @@ import torch
 
 from fewscans import claims, sets
 from fewscans.experiments import numbered_arms
-from fewscans.figures import agreement, questions, regression, reported, sources, sums, trainings, variants, wording
+from fewscans.figures import (
+    agreement,
+    cost,
+    questions,
+    regression,
+    reported,
+    sources,
+    sums,
+    trainings,
+    variants,
+    wording,
+    yardsticks,
+)
 from fewscans.figures.arms import LOOKS, filled
 from fewscans.figures.sources import NotYet
 from fewscans.figures.tasks import score_label
@@ -95,9 +109,9 @@ def test_no_two_lines_of_a_figure_look_alike():
 @pytest.mark.parametrize(
     ("gain", "expected"),
     [
-        (0.6, "sums of 4 beat base at every size; they beat base at equal passes at every size"),
-        (0.0, "cannot be told from base or base at equal passes at any size"),
-        (-0.6, "fall behind base at every size"),
+        (0.6, "sums of 4 surely beat base at every size, and base at equal passes at every size"),
+        (0.0, "do not surely differ from base or base at equal passes at any size"),
+        (-0.6, "surely fall behind base at every size, and base at equal passes at every size"),
     ],
 )
 def test_the_title_follows_from_the_interval(gain, expected):
@@ -171,7 +185,9 @@ def test_errors_are_labelled_with_the_unit_squared():
 
 
 def test_tables_star_what_is_sure_and_only_that(real):
-    for line in regression.gain_table(real).splitlines()[2:-2]:
+    rows = [line for line in regression.gain_table(real).splitlines() if "(ml²), minus" in line or "), minus" in line]
+    assert len(rows) == 6, "ICC(A,1), squared error and, folded, ICC(C,1), each against two"
+    for line in rows:
         for cell in line.split("|")[2:-1]:
             low, high = (float(x.replace("−", "-")) for x in cell.partition("(")[2].partition(")")[0].split(" to "))
             assert (" *" in cell) == (low > 0 or high < 0)
@@ -203,7 +219,18 @@ def test_variants_are_held_against_the_network_they_vary(real):
         wording.side(found["hydra-4"]["hydra-4-permuted"]) == -1 and wording.side(found["base-compute"]["hydra-4"]) == 1
     )
     title = variants.variants(real).title
-    assert "sums permuted" in title and "surely better: sums of 4" in title
+    assert "of 12 changes" in title and "surely worse than sums of 4" in title
+    assert "of 9 networks, 1 is surely better than base at equal passes (sums of 4)" in title, "without trivial ones"
+    assert "19 of 19 variants" in variants.variants(real).figure._supxlabel.get_text().replace("\n", " ")
+
+
+def test_what_was_asked_for_and_not_trained_is_said_and_no_figure_repeats_the_main_arms():
+    bare, one = world(of=TWO), world(of=TWO | {"hydra-4-p0": (25,)})
+    assert "none was trained" in variants.table(bare) and "|" not in variants.table(bare)
+    with pytest.raises(NotYet, match="of 19 variants, peers and controls asked for, none was trained"):
+        variants.variants(bare)
+    assert "1 was trained: no black images. Not trained: sums of 2;" in variants.table(one)
+    assert variants.size_of(one) == 25 and variants.pairs_table(bare) and variants.sites_table(bare)
 
 
 def test_a_network_that_beats_no_baseline_is_named():
@@ -212,16 +239,79 @@ def test_a_network_that_beats_no_baseline_is_named():
     assert "base than histogram of values at N = 12" in said and "sums of 4" not in said
 
 
-def test_a_title_says_so_where_networks_hardly_learned(real):
-    nothing = world(of=dict.fromkeys((*MAIN, "histogram"), (12, 25)), skilled=lambda arm, n: 0.5 * (arm == "histogram"))
-    assert regression.finding(nothing).endswith("; networks surely beat a histogram in 0 of 6 cases")
-    learned = world(of=dict.fromkeys((*MAIN, "histogram"), (12,)), skilled=lambda arm, n: 0.9 * (arm != "histogram"))
-    assert regression.floor(learned) == ""
-    assert "histogram" in regression.learning([nothing]).title
-    assert "None surely gains" not in regression.learned(nothing), "from 12 to 25 is too little to say so"
-    flat = world(of=dict.fromkeys((*MAIN, "histogram"), (12, 100)), skilled=lambda arm, n: 0.5 * (arm == "histogram"))
-    assert "**None surely gains" in regression.learned(flat)
-    assert "None" not in regression.learned(real) and "sums of 4 by +" in regression.learned(real)
+def test_whether_networks_learned_is_asked_of_the_mean_by_squared_error():
+    """By ICC a constant has 0, so networks that are further from the labels than the mean would seem to beat it."""
+    of = dict.fromkeys((*MAIN, "mean"), (12, 100))
+    made = world(of=of, skilled=lambda arm, n: 0.9 * (arm != "mean"))
+    assert regression.finding(made).endswith("at any size") and set(yardsticks.beats_mean(made).values()) == {True}
+    table = made.tables.predictions.copy()
+    table.loc[table["arm"] != "mean", "prediction"] += 5.0
+    shifted = dataclasses.replace(made, tables=Tables(table, made.tables.history, 200))
+    assert shifted.score("base", 100).value > 0
+    assert regression.finding(shifted).endswith("beat the mean of the labels in 0 of 6 cases, sums of 4 in 0 of 2")
+    assert "in **0 of 6** cases" in regression.learned(shifted) and "**none surely gains**" in regression.learned(
+        shifted
+    )
+    assert "base at equal passes than mean of the training labels" in variants.beaten_by_trivial(shifted)
+    told = [
+        line for line in regression.score_table(shifted, (*MAIN, "mean")).splitlines() if line.startswith("| base |")
+    ]
+    assert "−" in told[-1] and "*" not in told[-1]
+    able = [line for line in regression.score_table(made, (*MAIN, "mean")).splitlines() if line.startswith("| base |")]
+    assert able[-1].count("*") == 2 and yardsticks.floor(made) == ""
+    growing = world(of=of, skilled=lambda arm, n: (0.3 + 0.6 * (n == 100)) * (arm != "mean"))
+    assert "none" not in regression.learned(growing)
+
+
+@functools.cache
+def of_two_seeds():
+    return world(real=False, dataset="pvs", published=False, of=dict.fromkeys((*MAIN, "mean"), (12, 25)), seeds=2)
+
+
+def test_a_run_of_two_seeds_has_no_intervals_and_stands_in_no_count(real):
+    check = of_two_seeds()
+    tables = [regression.gain_table(check), regression.score_table(check, MAIN), agreement.agreement_table(check)]
+    assert not any(" to " in text or "*\n" in text or " * |" in text for text in tables)
+    assert regression.finding(check) == regression.finding(check).partition(":")[0] + (
+        ": 2 seeds, a check of the pipeline without a verdict"
+    )
+    for draw in (regression.learning, regression.differences):
+        with_check, alone = draw([real, check]), draw([real])
+        assert with_check.title == alone.title and "a check of the pipeline" in draw([check]).title
+        assert "2 seeds, a check of the pipeline" in with_check.figure._supxlabel.get_text().replace("\n", " ")
+
+
+def test_titles_speak_of_real_data_in_two_lines_and_the_note_of_twins(real, twin, paper):
+    for source in (real, twin, counts(), of_two_seeds()):
+        assert len(textwrap.wrap(regression.finding(source), 64)) <= 2
+    picture = regression.learning([twin, real], paper)
+    assert "Real hippocampi" in picture.title and "Synthetic" not in picture.title
+    assert regression.finding(twin) in picture.figure._supxlabel.get_text().replace("\n", " ")
+    assert "Synthetic" in regression.learning([twin]).title and "Synthetic" in regression.differences([twin]).title
+
+
+def test_the_main_figure_names_every_size_and_shows_raters_around_their_own_task_alone(real, twin, paper):
+    for sources_ in ([real], [real, twin, counts()]):
+        panels = regression.learning(sources_, paper).figure.axes
+        named = [text.get_text().strip() for text in panels[1].get_xticklabels()]
+        assert named == ["12", "25", "100"]
+        (band,) = panels[0].collections[:1]
+        x = band.get_paths()[0].vertices[:, 0]
+        ticks = dict(zip((t.get_text() for t in panels[0].get_xticklabels()), panels[0].get_xticks(), strict=True))
+        assert list(ticks) == ["25\nPVS", "24\nWMH", "≈ 34\nWMH"], "the paper's scans that validate train nothing"
+        assert x.min() > ticks["25\nPVS"] - 0.5 and x.max() < ticks["24\nWMH"] - 0.5
+
+
+def test_no_star_stands_on_a_zero():
+    e = Estimate(-0.048, -0.0956, -0.0004)
+    assert yardsticks.starred(e) == "−0.0480 (−0.0956 to −0.0004) *"
+    assert yardsticks.starred(Estimate(-0.048, -0.0956, 0.0)) == "−0.048 (−0.096 to 0.000)"
+    assert yardsticks.say(Estimate(0.065, 0.004, 0.1), digits=2) == "0.065 (0.004 to 0.100)"
+
+
+def test_curves_that_do_not_rise_have_no_row_of_factors():
+    flat = world(of=dict.fromkeys(MAIN, (12, 25, 100)), skilled=lambda arm, n: 0.3)
+    assert "|" not in regression.factor_table(flat) and "no factors against base" in regression.factor_table(flat)
 
 
 def test_cells_that_are_not_there_yet_are_left_out_or_said_to_be_missing():
@@ -248,18 +338,94 @@ def test_a_run_without_the_columns_of_sums_is_said_to_lack_them(real):
 
 def test_the_spread_over_seeds_has_its_interval_and_the_paper_s_its_own(real, paper):
     said = trainings.seeds_table([real], paper)
-    assert "0.17 (0.03 to 1.04)" in said.splitlines()[2], "six times less over three trainings each is not sure"
+    of_paper = next(line for line in said.splitlines() if line.startswith("| paper"))
+    assert "0.17 (0.03 to 1.04)" in of_paper, "six times less over three trainings each is not sure"
     assert trainings.spread_of(real, 25) is not None
+    assert "<details>" in said and "of 6 comparisons on real scans" in said and "With 5 seeds" in said
+    of_two = world(real=False, dataset="pvs", published=False, of=dict.fromkeys(MAIN, (12,)), seeds=2)
+    assert "No spread here can be compared" in trainings.seeds_table([of_two])
+    assert "cannot be compared: fewer than 3 seeds" in trainings.seeds([of_two]).title
+    both = trainings.seeds([real, of_two])
+    assert "of 3 comparisons on real scans, more in" in both.title
+    assert "Not counted: 1" in both.figure._supxlabel.get_text().replace("\n", " ")
 
 
-def test_runs_cut_short_are_named():
-    made = world(of=dict.fromkeys(MAIN, (25,)))
+def test_a_spread_that_is_less_for_want_of_learning_is_said_to_be():
+    of = dict.fromkeys((*MAIN, "mean"), (25,))
+    idle = world(of=of, skilled=lambda arm, n: 0.01 if arm == "hydra-4" else 0.7)
+    assert trainings.spread_of(idle, 25).high < 1
+    assert "In 2 of these, sums do not surely beat the mean" in trainings.seeds_table([idle])
+    able = world(of=of, skilled=lambda arm, n: 0.995 if arm == "hydra-4" else 0.7)
+    assert trainings.spread_of(able, 25).high < 1 and "learned nothing" not in trainings.seeds_table([able])
+
+
+def early(made, arm):
+    """The same, where the arm's validation loss is best at the start."""
     history = made.tables.history.copy()
-    over = (history["arm"] == "hydra-4") & (history["step"] > 100)
-    history.loc[over, "val_loss"] = 9.0
-    other = dataclasses.replace(made, tables=Tables(made.tables.predictions, history, 200))
-    title = trainings.losses(other).title
-    assert "base at N = 25" in title and "sums of 4" not in title
+    history.loc[(history["arm"] == arm) & (history["step"] > 100), "val_loss"] = 9.0
+    return dataclasses.replace(made, tables=Tables(made.tables.predictions, history, 200))
+
+
+def test_networks_with_a_late_best_checkpoint_are_named_by_their_labels_at_all_sizes():
+    made = early(world(of=dict.fromkeys(MAIN, (12, 25, 100))), "hydra-4")
+    picture = trainings.losses(made, (25,))
+    note = picture.figure._supxlabel.get_text().replace("\n", " ")
+    named = "base at N = 12, 25 and 100; base at equal passes at N = 12, 25 and 100"
+    assert "of 9 networks, 6 have their best checkpoint late" in picture.title and f"or more: {named}. Loss" in note
+    said = cost.budget_is_enough(made, MAIN)
+    assert f"**{named}**" in said and "base-compute" not in said and "improv" not in said
+    assert "Without the arm of the mean" in said
+
+
+def test_a_network_that_does_not_beat_the_mean_is_not_called_trained_enough():
+    """Whatever its checkpoint: at its best early on, it may sit on the mean's plateau."""
+    of = dict.fromkeys((*MAIN, "mean"), (25,))
+    made = early(world(of=of, skilled=lambda arm, n: 0.9 * (arm in MAIN[:2])), "hydra-4")
+    said = cost.budget_is_enough(made, MAIN)
+    assert "In 1 of 3 cases a network **does not surely beat the mean" in said and "(sums of 4 at N = 25)" in said
+    assert said.splitlines()[4].endswith("; no |") and said.splitlines()[2].endswith("; yes |")
+    assert "of 3 networks, 2 surely beat the mean" in trainings.losses(made).title
+    every = cost.budget_is_enough(world(of=of, skilled=lambda arm, n: 0.9 * (arm in MAIN)), MAIN)
+    assert "Every network surely beats the mean" in every
+    few = cost.budget_is_enough(world(of=of, seeds=2), MAIN)
+    assert "2 seeds are too few" in few and "; yes" not in few
+    assert " to " not in few.partition("what 4 times")[2], "no interval over two seeds"
+
+
+def test_what_more_updates_bring_to_single_scans_is_said_with_its_interval():
+    of = dict.fromkeys(MAIN, (25,))
+    more = cost.more_updates(world(of=of, skilled=lambda arm, n: 0.9 - 0.6 * (arm == "base")))
+    assert "base, what 4 times the updates change" in more and "**there, its own were not enough**" in more
+    none = cost.more_updates(world(of=of, skilled=lambda arm, n: 0.5))
+    assert "do not surely lower its squared error at any size" in none
+    assert cost.more_updates(world(of={"base": (25,)})) == ""
+
+
+def test_williams_test_is_read_in_both_directions():
+    of = dict.fromkeys(MAIN, (25,))
+    behind = trainings.williams_table(world(of=of, skilled=lambda arm, n: 0.9 - 0.7 * (arm == "hydra-4")))
+    assert "by people **base correlates better**" in behind and "higher at 0, lower at 1 of 1 sizes" in behind
+    ahead = trainings.williams_table(world(of=of, skilled=lambda arm, n: 0.2 + 0.7 * (arm == "hydra-4")))
+    assert "by people **sums correlate better**" in ahead and "higher at 1, lower at 0 of 1 sizes" in ahead
+    assert "surely" not in trainings.williams_table(world(of=of, seeds=2))
+
+
+def test_the_protocol_says_epochs_and_voxels(real):
+    given = dataclasses.replace(real, about=real.about | {"params": {"window": [24, 40, 30], "downsample": 2}})
+    said = trainings.protocol_table([given])
+    assert "12 × 20 × 15 (3,600)" in said and "133 to 16" in said  # 400 updates of 4 images, of 12 and of 100
+    assert "real hippocampi, 133 of sums at N = 12 and 16 at N = 100" in said
+    assert "voxels" in trainings.protocol_table([real]), "a table without its grid has a blank there"
+
+
+def test_the_whole_sweep_counts_the_updates_of_every_network():
+    one = world(of={"hydra-4": (25,), "mean": (25,)})
+    assert cost.updates(one) == 5 * 400 and "2,000 updates" in cost.spent(one)
+    both = world(of={"hydra-4": (25,), "hydra-4-unseen": (25,)})
+    for record in both.records:
+        record["images"] *= 3 if record["arm"].endswith("-unseen") else 1
+    assert cost.updates(both) == 5 * 400 * (1 + 3), "a network for each of three sites"
+    assert cost.updates(dataclasses.replace(one, records=[{"arm": "mean"}])) == 0
 
 
 def test_the_number_of_scans_explains_labels_that_hardly_vary_and_not_those_that_do():
@@ -278,8 +444,20 @@ def test_streamed_gradients_are_the_branched_ones_and_single_squares_are_others(
     found = sums.gradients()
     assert torch.allclose(found["branched"], found["streamed"], rtol=0, atol=1e-12)
     assert torch.nn.functional.cosine_similarity(found["branched"], found["single"], dim=0) < 0.9
-    assert "**the same**" in sums.gradients_in_words(found) and "another direction" in sums.gradients_in_words(found)
+    assert "**the same**" in sums.gradients_in_words(found) and "one noisy number" in sums.gradients_in_words(found)
     assert "**not the same**" in sums.gradients_in_words(found | {"streamed": found["single"]})
+
+
+def test_over_all_sets_a_loss_on_sums_is_the_usual_one_and_a_penalty_on_the_mean_error():
+    rng = np.random.default_rng(0)
+    for m, n, shift in ((7, 4, 0.0), (7, 4, 1.5), (5, 2, -0.3), (6, 6, 0.4)):
+        e = rng.normal(size=m) + shift
+        every = np.mean([sum(some) ** 2 for some in itertools.combinations(e, n)])
+        single, common = sums.expected_square(e, n)
+        assert single + common == pytest.approx(every)
+        assert abs(single / n - np.mean(e**2)) > 1e-3 * np.mean(e**2), "without replacement it is somewhat less"
+    said = sums.over_all_sets()
+    assert "a cosine of 1.0000" in said and "· (1 − 3/24)" in said
 
 
 def test_a_table_of_sets_adds_up_and_shows_black_places():

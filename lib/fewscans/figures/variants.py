@@ -167,7 +167,10 @@ def table(source: Source, n_train: int | None = None) -> str:
     """
     if not any(arm in source.arms for arm in ASKED):
         return present(source)
-    n = n_train or size_of(source)
+    try:
+        n = n_train or size_of(source)
+    except NotYet as reason:
+        return f"{present(source)} {reason}."
     rows = []
     for rival, by_arm in gains(source, n).items():
         for arm in (rival, *by_arm):
