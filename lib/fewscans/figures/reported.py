@@ -249,6 +249,11 @@ def assumptions(reported: Sequence[Reported]) -> str:
     )
 
 
+def _named(r: Reported) -> str:
+    kind, _, which = _short(r).partition(", ")
+    return f"{kind} ({which})"
+
+
 def in_words(reported: Sequence[Reported]) -> str:
     """Which of the comparisons could tell what they report, and which could not."""
     able = [pair for pair in pairs(reported) if _able(pair)]
@@ -256,13 +261,13 @@ def in_words(reported: Sequence[Reported]) -> str:
     parts = []
     if able:
         parts.append(
-            f"{listed([_short(one) for one, _ in able])}: so many test scans tell the difference, **for those two "
+            f"{listed([_named(one) for one, _ in able])}: so many test scans tell the difference, **for those two "
             "networks**"
         )
     if not_able:
         worst = max(max(powers(*pair)) for pair in not_able)
         parts.append(
-            f"{listed([_short(one) for one, _ in not_able])}: power of at most {_percent(worst)}, even if networks "
+            f"{listed([_named(one) for one, _ in not_able])}: power of at most {_percent(worst)}, even if networks "
             f"share {_percent(MOST)} of their error variance; a difference in either direction may be luck"
         )
     return "; ".join(parts) + "."
