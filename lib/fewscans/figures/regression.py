@@ -63,11 +63,13 @@ def learning(sources: Sequence[Source], paper: Sequence[Reported] = ()) -> Pictu
     title = finding((titled or sources)[0])
     ratios = [1.2 if len(sources) > 1 else 0.9] * bool(paper) + widths(sources)
     note = " ".join([notes(sources), *(f"{finding(source)}." for source in [*titled[1:], *noted])])
-    note += f"{SURELY}: between networks by ICC, against the mean of the labels by squared error. Dotted: without a "
-    note += "network. Scores of different panels cannot be compared."
+    note += (
+        f"{SURELY}: between networks by ICC, against the mean of the labels by squared error. Dotted, dashed: without "
+    )
+    note += "a network. Scores of different panels cannot be compared."
     if paper:
         note = ("Paper: real scans of other tasks, those that it trains on; bars: F-based 95 % intervals over test "
-                f"scans; grey: two raters of PVS. {note}")  # fmt: skip
+                f"scans; grey: two raters of PVS (Adams 2013). {note}")  # fmt: skip
     figure, axes = sheet(title, 2, len(ratios), 6.2, note, width_ratios=ratios, height_ratios=[1.5, 1])
     if paper:
         _paper_panel(axes[0, 0], paper)
