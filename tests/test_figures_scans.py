@@ -9,7 +9,6 @@ from fewscans.data import wmh2017
 from fewscans.data.numbered import NumberedScans
 from fewscans.errors import RunError
 from fewscans.figures import scans
-from fewscans.twins import wmh2017 as wmh_twin
 
 from .numbered_tables import world
 
@@ -49,13 +48,15 @@ def test_brains_of_every_site_are_drawn_with_their_volume(folders):
 def test_the_last_brain_is_what_networks_are_given(folders):
     found = wmh2017.find_cases(folders["wmh2017"])
     for row in (0, 5):
-        scan, size = found.read(row), wmh_twin.SIZES["coarse"]
+        scan, size = found.read(row), (20, 24, 20)
         image, lesion = scans.given_to_networks(scan, size, 2)
         read = wmh2017.numbered(folders["wmh2017"], size)
         cut = read.images[list(read.case).index(found.cases["case"].iloc[row])] / 255
-        assert image.shape == lesion.shape == (10, 11, 9)
-        assert np.abs(image - cut.reshape(10, 2, 11, 2, 9, 2).mean(axis=(1, 3, 5))).max() < 1 / 255
-    note = scans.brains(folders["wmh2017"]).figure._supxlabel.get_text().replace("\n", " ")
+        assert image.shape == lesion.shape == (10, 12, 10)
+        assert np.abs(image - cut.reshape(10, 2, 12, 2, 10, 2).mean(axis=(1, 3, 5))).max() < 1 / 255
+    picture = scans.brains(folders["wmh2017"], window=(20, 22, 18), factor=2)
+    assert picture.provenance["given"] == [(20, 22, 18), 2]
+    note = picture.figure._supxlabel.get_text().replace("\n", " ")
     assert "10 × 11 × 9 voxels of 12 × 15 × 15 mm" in note.replace("  ", " ") and "Another grid draws another" in note
 
 

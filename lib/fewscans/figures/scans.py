@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from fewscans import data, paths
+from fewscans import data, params, paths
 from fewscans.data import box, msd, nifti, pvs, wmh2017
 from fewscans.data.numbered import NumberedScans
 from fewscans.errors import DataError, RunError
@@ -148,11 +148,14 @@ def twin_folder(name: str) -> Path | None:
 
 
 @styled
-def brains(folder: Path, factor: int = HALF) -> Picture:
+def brains(folder: Path, window: Sequence[int] = (), factor: int = 0) -> Picture:
     """A scan of each site of the WMH twin: drawn in finer voxels, as it is on disk, and as networks are given it.
 
-    factor: voxels a side that are averaged into one for the networks, as in the grids of params.yaml.
+    window, factor: voxels that the networks' scans are cut to, and how many a side are averaged into one; none: as
+    params.yaml says.
     """
+    grid = params.load().grid("hydranet-wmh2017-twin")
+    window, factor = tuple(window or grid.window), factor or grid.downsample
     found = wmh2017.find_cases(folder)
     spec = json.loads((folder / "twin.json").read_text(encoding="utf-8"))
     title = "Synthetic brains of three sites: lesions outlined, their volume is the label"
@@ -171,7 +174,7 @@ def brains(folder: Path, factor: int = HALF) -> Picture:
         z = _busiest(both, 1)[0]
         _slice(line[3], scan.flair.array[z], both[z], scan.flair.spacing_mm)
         shown |= set(np.unique(both[z]).tolist())
-        image, lesion = given_to_networks(scan, wmh_twin.SIZES[spec["grid"]], factor)
+        image, lesion = given_to_networks(scan, window, factor)
         line[4].imshow(image[int(lesion.sum(axis=(1, 2)).argmax()), ::-1, ::-1],
                        aspect=scan.flair.spacing_mm[1] / scan.flair.spacing_mm[2])  # fmt: skip
         picture_only(line[4])
@@ -186,7 +189,7 @@ def brains(folder: Path, factor: int = HALF) -> Picture:
     note += f"fourth, the scan on disk. Last: what networks are given of it, for {wmh2017.TRAINING_SITES[0]} {given}. "
     note += "Orange: lesions, counted." + " Blue: other pathology, not counted." * (wmh2017.OTHER in shown)
     figure._supxlabel.set_text(wrapped(note))
-    return Picture(figure, title, {"figure": "brains of the twin", "spec": spec, "factor": factor})
+    return Picture(figure, title, {"figure": "brains of the twin", "spec": spec, "given": [window, factor]})
 
 
 def given_to_networks(scan: wmh2017.Scan, size: tuple[int, int, int], factor: int) -> tuple[np.ndarray, np.ndarray]:
