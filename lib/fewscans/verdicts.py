@@ -116,9 +116,11 @@ def _learned_nothing(test: Test, tables: Tables) -> str:
         if ahead.estimate().low > 0:
             return ""
     if len(test.learners) == 1:
-        return f"{test.learners[0]} does not surely beat {test.beats}, so it learned nothing that could be compared"
+        return (
+            f"{test.learners[0]} does not surely beat {test.beats}: whether it learned what could be compared is open"
+        )
     names = " nor ".join(test.learners)
-    return f"neither {names} surely beats {test.beats}, so they learned nothing that could be compared"
+    return f"neither {names} surely beats {test.beats}: whether they learned what could be compared is open"
 
 
 def _score(test: Test, tables: Tables) -> Outcome:

@@ -245,7 +245,7 @@ def budget_is_enough(source: Source, arms=None, last_share: float = LAST_SHARE) 
     """Markdown: how far into its updates each network had its best validation loss, and which had it near the end.
 
     Of networks on numbers, also whether each surely beats the mean of the training labels: one that does not has
-    learned nothing that can be judged, wherever its best checkpoint lies. And what more updates brought, if known.
+    perhaps learned nothing, wherever its best checkpoint lies. And what more updates brought, if known.
     """
     arms = [arm for arm in arms or source.task.arms if arm in source.arms]
     n_all = sorted({n for arm in arms for n in source.sizes(arm)})
@@ -276,7 +276,7 @@ def budget_is_enough(source: Source, arms=None, last_share: float = LAST_SHARE) 
         if grid_of(source).get("decay"):
             said[1] += " As the learning rate falls to 0, a late best is to be expected and proves no want of updates."
     elif beaten and not all(beaten.values()):
-        said[1] += " Of those that have learned nothing, this says nothing."
+        said[1] += " Of those that have perhaps learned nothing, this says nothing."
     return "\n\n".join(
         [markdown([what, *_heads(n_all)], rows), " ".join(filter(None, said)), more_updates(source)]
     ).strip()
@@ -303,7 +303,7 @@ def _learned(source: Source, beaten: dict[tuple[str, int], bool]) -> str:
         return "Every network surely beats the mean of the training labels by squared error."
     return (
         f"In {len(nothing)} of {len(beaten)} cases a network **does not surely beat the mean of the training labels** "
-        "by squared error: it has learned nothing that can be judged, wherever its best checkpoint lies "
+        "by squared error: whether it has learned anything is open by these scans, wherever its best checkpoint lies "
         f"({named(nothing)})."
     )
 

@@ -221,9 +221,10 @@ def differences(sources: Sequence[Source]) -> Picture:
 
 def _by_both(sources: Sequence[Source]) -> str:
     """ "Real hippocampi: sums of 4 surely beat base in 1 of 5 cases by ICC, 0 by squared error (behind in 0 and 2)"."""
-    parts = []
+    parts, all_signs = [], []
     for rival, whom in RIVALS.items():
         icc, mse = ([sign for s in sources for sign in signs(s, SUMS, rival, score).values()] for score in SCORES)
+        all_signs += icc + mse
         if icc:
             first = "" if parts else " cases by ICC"
             behind = f" (behind in {icc.count(-1)} and {mse.count(-1)})" if -1 in (*icc, *mse) else ""
@@ -231,6 +232,8 @@ def _by_both(sources: Sequence[Source]) -> str:
             parts.append(f"{whom} in {icc.count(1)} of {len(icc)}{first}{joint} {mse.count(1)}{by}{behind}")
     names = listed([source.prefix if not k else source.prefix[0].lower() + source.prefix[1:]
                     for k, source in enumerate(sources)])  # fmt: skip
+    if not any(all_signs):
+        return f"{names}: at no size a sure difference between sums of 4 and {' or '.join(RIVALS.values())}"
     return f"{names}: sums of 4 surely beat {'; '.join(parts)}"
 
 
