@@ -188,14 +188,16 @@ def _seed_spread(test: Test, tables: Tables) -> Outcome:
     table = tables.resampled(test.metric.partition(":")[2], test.split)
     scores = paired_scores(table, test.arm, test.baseline, test.n_train)
     estimate, now = spread_ratio(*scores), f"now {len(scores[0])}"
-    better = 1.0 if table.score.higher_is_better else -1.0
-    ahead = table.spread({(test.arm, test.n_train): better, (test.baseline, test.n_train): -better}).estimate()
-    if (ahead.high if estimate.value < 1 else -ahead.low) < 0:
-        steady, other = (test.arm, test.baseline) if estimate.value < 1 else (test.baseline, test.arm)
-        why = f"{steady} varies less but scores surely less than {other}, as what learned little does"
-        return Outcome("not tested", estimate, len(scores[0]), why)
     found = verdict(estimate, test.line, test.claimed, test.margin)
     if found != "inconclusive":
+        steady, other = test.arm, test.baseline
+        if (found == "reproduced") != (test.claimed in ("below", "at most")):
+            steady, other = other, steady
+        better = 1.0 if table.score.higher_is_better else -1.0
+        ahead = table.spread({(steady, test.n_train): better, (other, test.n_train): -better}).estimate()
+        if ahead.high < 0 and test.margin is None:
+            why = f"{steady} varies less but scores surely less than {other}, as what learned little does"
+            return Outcome("not tested", estimate, len(scores[0]), why)
         return Outcome(
             found, estimate, len(scores[0]), "if scores are normal over seeds, with none that failed to learn"
         )
