@@ -63,8 +63,8 @@ def test_the_opening_says_what_the_verdicts_say(words, verdicts):
          "a ridge on the side lengths of the published crop, which no network sees, is surely ahead of both",
          {"base-beats-crop-n25": "contradicted", "sums-beat-crop-n25": "contradicted"}),
         ("wmh2017-twin",
-         "sums are not surely better or worse than single scans at 24 training scans, and surely fall behind at as many "
-         "forward passes",
+         "sums are not surely better or worse than single scans at 24 training scans, and surely fall behind at as "
+         "many forward passes",
          {"hydra-wmh-beats-base-n24": "inconclusive", "sums-equal-compute-n25": "contradicted"}),
     ],
 )  # fmt: skip
