@@ -336,7 +336,12 @@ def test_each_group_follows_its_own_elements_and_no_others(errors):
 
 
 def test_an_odd_size_at_a_pool_breaks_the_law_and_an_even_one_does_not():
-    even, odd = (equivariance.errors_of_window(NoduleNet("p4m", (s, s), 4), bar(), s) for s in (48, 50))
+    found = []
+    for size in (48, 50):
+        net = NoduleNet("p4m", (size, size), 4)
+        net.reset_parameters(torch.Generator().manual_seed(0))  # left to chance, one in many has maps of zeros alone
+        found.append(equivariance.errors_of_window(net, bar(), size))
+    even, odd = found
     assert max(even.values()) < 1e-4
     assert odd["pool 1"] < 1e-4 < 0.01 < odd["pool 2"]
 
