@@ -6,7 +6,7 @@ traceback.
 
 
 class FewscansError(Exception):
-    """Base of every error that a user can mend."""
+    """Base of every error that a user can correct."""
 
 
 class DataError(FewscansError):
@@ -26,4 +26,4 @@ class NotebookError(FewscansError):
 
 
 class ClaimsError(FewscansError):
-    """claims.yaml is malformed, or names an arm, size or metric that does not exist."""
+    """A file of claims/ is malformed, or names an arm, size or metric that does not exist."""

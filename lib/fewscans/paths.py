@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from fewscans.errors import FewscansError
+from fewscans.errors import FewscansError, ParamsError
 
 
 def root() -> Path:
@@ -59,11 +59,20 @@ def published() -> Path:
 def data_root() -> Path:
     """Where the user keeps public data sets: FEWSCANS_DATA_ROOT, else params.yaml's `data_root`.
 
-    The latter is taken from the project's folder, if it is not absolute.
+    The latter is taken from the project's folder, if it is not absolute. Raises ParamsError if it is not a text.
     """
     named = os.environ.get("FEWSCANS_DATA_ROOT")
     if named:
         return Path(named).expanduser().resolve()
-    from fewscans import params
+    import yaml
 
-    return (root() / Path(params.load().data_root).expanduser()).resolve()
+    from fewscans import strictyaml
+
+    file = root() / "params.yaml"  # this key alone: `params.load` checks every grid, and so imports torch
+    try:
+        value = strictyaml.load(file.read_text(encoding="utf-8")).get("data_root")
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise ParamsError(f"{file}: cannot be read ({str(error).splitlines()[0]}); it must hold `data_root`") from error
+    if not isinstance(value, str):
+        raise ParamsError(f"{file}: data_root must be a folder's name, got {value!r}")
+    return (root() / Path(value).expanduser()).resolve()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fewscans import data, paths
+from fewscans import paths
+from fewscans.data import registry
 from fewscans.errors import FewscansError
 
 
@@ -14,7 +15,7 @@ from fewscans.errors import FewscansError
 def real_patches():
     """The real LUNA16 patches, or a skip that says what is missing."""
     try:
-        return data.read("luna16-patches", data.find("luna16-patches", paths.data_root()))
+        return registry.dataset("luna16-patches").read(registry.find("luna16-patches", paths.data_root()))
     except FewscansError:
         pytest.skip("no copy of luna16-patches under FEWSCANS_DATA_ROOT or params.yaml's data_root")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fewscans.data import cut as cutting
-from fewscans.data import mhd
-from fewscans.data.cut import AIR_HU, axial, cut, to_code, to_unit
+from fewscans.data.formats import cut as cutting
+from fewscans.data.formats import mhd
+from fewscans.data.formats.cut import AIR_HU, axial, cut, to_code, to_unit
 from fewscans.errors import DataError
 
 from .conftest import load_builders

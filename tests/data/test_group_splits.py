@@ -85,14 +85,21 @@ def test_sizes_that_whole_groups_cannot_make_are_refused():
     assert len(nested_by_group(np.array([0, 0, 0, 1, 1, 2, 2]), 4, 0)) == 4  # an order that begins with the three fails
 
 
+def test_shares_are_of_the_stratum_that_has_the_fewest_groups_and_at_least_one_group():
+    groups, strata = np.arange(30), np.repeat(["a", "b"], [10, 20])
+    split = split_by_group(groups, {"test": 0.5, "val": 0.01}, 0, strata)
+    assert [(split[strata == s] == what).sum() for s in "ab" for what in ("test", "val")] == [5, 1, 5, 1]
+    assert np.array_equal(split, split_by_group(groups, {"test": 5, "val": 1}, 0, strata))
+
+
 @pytest.mark.parametrize(
     "pool, words",
     [
         ([], "empty"),
-        ([0, 0], "distinct indices"),
-        ([0, 10], "from 0 to 9"),
-        ([-1, 0], "from 0 to 9"),
-        ([0.0, 1.0], "distinct indices"),
+        ([0, 0], "names 1 cases twice"),
+        ([0, 10], "holds index 10; there are 10"),
+        ([-1, 0], "holds index -1"),
+        ([0.0, 1.0], "must be integer indices"),
         ([0, 1, 2], "some cases of 1, not all"),
     ],
 )
@@ -184,7 +191,7 @@ def test_a_uniform_draw_that_parts_a_person_is_refused():
         (np.arange(5), 4, [0, 1, 2], "4 cases is impossible: n must be from 1 to 3"),
         (np.array([0, np.nan]), 1, None, "not all finite"),
         (np.zeros((4, 2)), 1, None, r"labels are \(4, 2\)"),
-        (np.arange(5), 1, [0, 7], "from 0 to 4"),
+        (np.arange(5), 1, [0, 7], "holds index 7"),
     ],
 )
 def test_impossible_uniform_draws_are_refused(labels, n, pool, words):

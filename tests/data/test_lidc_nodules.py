@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fewscans import data, paths
-from fewscans.data import lidc_nodules
+from fewscans import paths
+from fewscans.data import lidc_nodules, registry
 from fewscans.data.lidc_nodules import LidcNodules
 from fewscans.errors import DataError, FewscansError
 
@@ -17,7 +17,7 @@ BUILD = load_builders("lidc_nodules")
 def real():
     """The cubes themselves, or a skip that says what is missing."""
     try:
-        return data.read("lidc-nodules", data.find("lidc-nodules", paths.data_root()))
+        return registry.dataset("lidc-nodules").read(registry.find("lidc-nodules", paths.data_root()))
     except FewscansError:
         pytest.skip("no copy of lidc-nodules under FEWSCANS_DATA_ROOT or params.yaml's data_root")
 
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_named_with_file_and_value(name, tmp_path):
 def test_a_table_that_is_none_is_one_clear_error(tmp_path, content):
     path = BUILD.write(tmp_path)
     (tmp_path / "cubes.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"cubes\.csv: (no table|lacks column)"):
+    with pytest.raises(DataError, match=r"cubes\.csv: (cannot be read as CSV|column)"):
         lidc_nodules.read(path)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewscans.data import luna16
+from fewscans.data.formats import luna16
 from fewscans.errors import DataError
 
 from .conftest import load_builders

@@ -11,15 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewscans.data import luna16, luna16_candidates, mhd, patch_cache
-from fewscans.data.cut import axial, cut, to_code, to_unit
+from fewscans.data import luna16_candidates, patch_cache
+from fewscans.data.base import Cut
+from fewscans.data.formats import luna16, mhd
+from fewscans.data.formats.cut import axial, cut, to_code, to_unit
 from fewscans.data.luna16_candidates import choose, inside, prepare, reference
-from fewscans.errors import DataError
+from fewscans.errors import DataError, ParamsError
 
 from .conftest import load_builders
 
 BUILD = load_builders("luna16")
 SIZE, STEP = (4, 8, 10), (2.0, 1.2, 1.2)
+CUT = Cut(SIZE, spacing_mm=STEP, margin=(1, 1, 1))
 XYZ = luna16.XYZ
 
 
@@ -35,7 +38,7 @@ def good(pristine, tmp_path):
 
 @pytest.fixture(scope="session")
 def all_of_them(pristine, tmp_path_factory):
-    return prepare(pristine, SIZE, STEP, cache=tmp_path_factory.mktemp("patches"))
+    return prepare(pristine, CUT, cache=tmp_path_factory.mktemp("patches"))
 
 
 def test_every_case_has_the_patch_label_scan_and_split_of_its_row(pristine, all_of_them):
@@ -48,18 +51,18 @@ def test_every_case_has_the_patch_label_scan_and_split_of_its_row(pristine, all_
         volume = mhd.read(data.headers[row["seriesuid"]].path)
         patch = cut(volume, [row[XYZ].tolist()], (6, 10, 12), STEP)[0]
         assert np.array_equal(samples.images[i], to_code(to_unit(patch)))
-        assert samples.labels[i] == row["class"] and samples.group[i] == row["seriesuid"]
+        assert samples.target[i] == row["class"] and samples.group[i] == row["seriesuid"]
         assert case.startswith(row["seriesuid"][-12:] + ":")
         assert samples.split[i] == luna16.SPLITS[subset[row["seriesuid"]]]
 
 
 def test_a_margin_adds_samples_around_and_moves_none(pristine, tmp_path):
-    wide, none = (prepare(pristine, SIZE, STEP, margin=m, cache=tmp_path) for m in ((1, 2, 3), 0))
+    wide, none = (prepare(pristine, dataclasses.replace(CUT, margin=m), cache=tmp_path) for m in ((1, 2, 3), ()))
     assert np.array_equal(wide.images[:, 1:-1, 2:-2, 3:-3], none.images) and none.images.shape[1:] == SIZE
 
 
 def test_a_flat_size_gives_axial_cuts(pristine, tmp_path):
-    samples, data = prepare(pristine, (8, 10), (1.2, 1.2), cache=tmp_path), luna16.read(pristine)
+    samples, data = prepare(pristine, Cut((8, 10), 1, (1.2, 1.2), (1, 1)), cache=tmp_path), luna16.read(pristine)
     assert samples.images.shape == (len(samples), 10, 12)
     row = data.candidates.iloc[int(samples.case[7].split(":")[1])]
     volume = mhd.read(data.headers[row["seriesuid"]].path)
@@ -70,13 +73,13 @@ def test_a_flat_size_gives_axial_cuts(pristine, tmp_path):
 
 def test_positives_shine_in_the_middle_and_negatives_do_not(all_of_them):
     middle = all_of_them.images[:, 2:4, 4:6, 5:7].reshape(len(all_of_them), -1).mean(axis=1)
-    assert middle[all_of_them.labels == 1].min() > middle[all_of_them.labels == 0].max()
+    assert middle[all_of_them.target == 1].min() > middle[all_of_them.target == 0].max()
 
 
 def test_no_scan_is_in_two_splits_and_all_positives_are_in_one(pristine, all_of_them):
     groups = [set(all_of_them.group[all_of_them.indices(s)]) for s in ("train", "val", "test")]
     assert sum(map(len, groups)) == len(set.union(*groups)) == BUILD.SCANS
-    assert all_of_them.labels.sum() == luna16.read(pristine).candidates["class"].sum()
+    assert all_of_them.target.sum() == luna16.read(pristine).candidates["class"].sum()
 
 
 def negatives(chosen, split):
@@ -215,51 +218,44 @@ def row_scan(data, row: int) -> int:
 
 def test_scans_without_a_candidate_are_in_the_reference_too(good, tmp_path):
     BUILD.edit("candidates_V2.csv", lambda table: table[table["seriesuid"] != BUILD.uid(8)])(good)
-    reference = prepare(good, SIZE, STEP, cache=tmp_path / "patches").reference()
+    reference = prepare(good, CUT, cache=tmp_path / "patches").reference()
     assert BUILD.uid(8) in set(reference.loc[reference["kind"] == "scan", "scan"])
     assert (reference.loc[reference["kind"] == "nodule", "scan"] == BUILD.uid(8)).sum() == 2
 
 
-def test_the_fingerprint_is_of_the_folder_and_all_arguments(good, tmp_path):
-    cache, plain = tmp_path / "patches", {"size": SIZE, "spacing_mm": STEP}
-    variants = [{}, {"size": (4, 8, 8)}, {"spacing_mm": (2.0, 1.2, 1.3)}, {"margin": 2}, {"negatives_per_scan": 2},
-                {"train_negatives": 9}, {"seed": 1}]  # fmt: skip
-    seen = {prepare(good, **plain | variant, cache=cache).fingerprint for variant in variants}
-    assert len(seen) == len(variants)
-    assert prepare(good, list(SIZE), np.array(STEP), (1, 1, 1), cache=cache).fingerprint in seen
+def test_the_fingerprint_is_of_the_folder_and_all_that_is_asked_for(good, tmp_path):
+    variants = [{}, {"size": (4, 8, 8)}, {"spacing_mm": (2.0, 1.2, 1.3)}, {"margin": (2, 2, 2)},
+                {"negatives_per_scan": 2}, {"train_negatives": 9}]  # fmt: skip
+    seen = {prepare(good, dataclasses.replace(CUT, **variant), cache=tmp_path).fingerprint for variant in variants}
+    seen.add(prepare(good, CUT, seed=1, cache=tmp_path).fingerprint)
+    assert len(seen) == len(variants) + 1
+    assert prepare(good, Cut(SIZE, 1, list(STEP), [1, 1, 1]), cache=tmp_path).fingerprint in seen
     BUILD.put("annotations.csv", 1, "diameter_mm", 6.5)(good)
-    assert prepare(good, **plain, cache=cache).fingerprint not in seen
+    assert prepare(good, CUT, cache=tmp_path).fingerprint not in seen
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [({"size": (4, 8)}, "spacing_mm"), ({"size": (4,)}, "size"), ({"size": (4, 0, 8)}, "size"),
-     ({"size": (4, 8.5, 8)}, "size"), ({"spacing_mm": (2, 1, 0)}, "spacing_mm"), ({"margin": -1}, "margin"),
-     ({"margin": (1, 1)}, "margin"), ({"negatives_per_scan": 0}, "negatives_per_scan"), ({"seed": -1}, "seed"),
-     ({"train_negatives": 2.5}, "train_negatives"), ({"spacing_mm": (2, np.nan, 1)}, "spacing_mm")],
-)  # fmt: skip
-def test_arguments_that_make_no_patch_are_refused(pristine, tmp_path, wrong, words):
-    with pytest.raises(DataError, match=words):
-        prepare(pristine, **{"size": SIZE, "spacing_mm": STEP, "cache": tmp_path} | wrong)
+def test_a_cut_without_a_spacing_is_refused(pristine, tmp_path):
+    with pytest.raises(ParamsError, match="spacing_mm is missing: the patches of luna16 are cut at a spacing"):
+        prepare(pristine, Cut(SIZE), cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_split_without_a_class_is_refused(good, tmp_path):
     BUILD.edit("candidates_V2.csv", lambda t: t[(t["seriesuid"] != BUILD.uid(6)) | (t["class"] == 0)])(good)
     with pytest.raises(DataError, match="no candidate of class 1 is in split 'val'"):
-        prepare(good, SIZE, STEP, cache=tmp_path / "patches")
+        prepare(good, CUT, cache=tmp_path / "patches")
 
 
 @pytest.fixture
 def kept(pristine, tmp_path):
     """A folder of kept patches, and their images."""
-    images = np.array(prepare(pristine, SIZE, STEP, cache=tmp_path).images)
+    images = np.array(prepare(pristine, CUT, cache=tmp_path).images)
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     return folder, images
 
 
 def again(pristine, folder):
-    return prepare(pristine, SIZE, STEP, cache=folder.parent).images
+    return prepare(pristine, CUT, cache=folder.parent).images
 
 
 def test_patches_are_cut_once(pristine, kept, monkeypatch):
@@ -306,18 +302,19 @@ def test_what_a_killed_process_left_is_no_obstacle(pristine, tmp_path):
     script = (
         "import os, signal\n"
         "from fewscans.data import luna16_candidates as c\n"
+        "from fewscans.data.base import Cut\n"
         "blocks = c._patches\n"
         "def until_killed(*arguments):\n"
         "    for number, block in enumerate(blocks(*arguments)):\n"
         "        if number == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "        yield block\n"
         "c._patches = until_killed\n"
-        f"c.prepare({str(pristine)!r}, {SIZE}, {STEP}, cache={str(tmp_path)!r})\n"
+        f"c.prepare({str(pristine)!r}, Cut({SIZE}, spacing_mm={STEP}, margin=(1, 1, 1)), cache={str(tmp_path)!r})\n"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
     left = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert [path.suffix for path in left] == [".part"]
-    samples = prepare(pristine, SIZE, STEP, cache=tmp_path)
+    samples = prepare(pristine, CUT, cache=tmp_path)
     assert len(samples.images) == len(samples) and not left[0].exists()
 
 
@@ -325,9 +322,11 @@ def test_processes_that_start_together_share_one_cut(pristine, tmp_path):
     script = (
         "import zlib\n"
         "from fewscans.data import luna16_candidates as c\n"
+        "from fewscans.data.base import Cut\n"
         "blocks = c._patches\n"
         "c._patches = lambda *a: (print('cutting'), blocks(*a))[1]\n"
-        f"samples = c.prepare({str(pristine)!r}, {SIZE}, {STEP}, cache={str(tmp_path)!r})\n"
+        f"cut = Cut({SIZE}, spacing_mm={STEP}, margin=(1, 1, 1))\n"
+        f"samples = c.prepare({str(pristine)!r}, cut, cache={str(tmp_path)!r})\n"
         "print(zlib.crc32(samples.images.tobytes()))\n"
     )
     started = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -337,17 +336,16 @@ def test_processes_that_start_together_share_one_cut(pristine, tmp_path):
     assert len({words[-1] for words in said}) == 1
 
 
-def test_patches_are_kept_in_the_projects_build_folder(pristine, tmp_path, monkeypatch):
-    (tmp_path / "params.yaml").touch()
-    monkeypatch.setenv("FEWSCANS_ROOT", str(tmp_path))
-    samples = prepare(pristine, SIZE, STEP)
-    assert (tmp_path / "build" / "patches").resolve() in samples.images.filename.resolve().parents
+def test_without_a_cache_the_same_patches_lie_in_memory(pristine, all_of_them):
+    held = prepare(pristine, CUT)
+    assert not isinstance(held.images, np.memmap) and np.array_equal(held.images, all_of_them.images)
+    assert held.fingerprint == all_of_them.fingerprint
 
 
 def test_a_cache_that_cannot_be_written_is_named(pristine, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        prepare(pristine, SIZE, STEP, cache=tmp_path / "file")
+        prepare(pristine, CUT, cache=tmp_path / "file")
 
 
 def test_a_cache_refuses_images_that_are_not_those_of_its_cases(tmp_path):

@@ -17,16 +17,17 @@ def good(tmp_path, builders):
 
 def test_every_patch_is_read_once_with_its_own_label_and_row(good, builders):
     patches = luna16_patches.read(good)
+    candidate_row, origin = (patches.about[name].to_numpy() for name in ("candidate_row", "repository_split"))
     expected = {}
     for split in builders.SPLITS:
         part = [builders.arrays()[f"{split}_{what}"] for what in ("candidate_row", "images", "labels")]
         expected |= {int(row): (image, int(label[0]), split) for row, image, label in zip(*part, strict=True)}
-    assert patches.candidate_row.tolist() == sorted(expected)
-    for i, row in enumerate(patches.candidate_row.tolist()):
+    assert candidate_row.tolist() == sorted(expected)
+    for i, row in enumerate(candidate_row.tolist()):
         image, label, split = expected[row]
         assert np.array_equal(patches.images[i], image)
-        assert (patches.labels[i], patches.repository_split[i], patches.case[i]) == (label, split, f"row{row:06d}")
-    assert (patches.images.dtype, patches.labels.dtype, patches.candidate_row.dtype) == (np.uint8, np.int64, np.int64)
+        assert (patches.target[i], origin[i], patches.case[i]) == (label, split, f"row{row:06d}")
+    assert (patches.images.dtype, patches.target.dtype, candidate_row.dtype) == (np.uint8, np.int64, np.int64)
 
 
 def test_file_and_folder_are_the_same_to_it(good):
@@ -37,7 +38,8 @@ def test_file_and_folder_are_the_same_to_it(good):
 
 def test_no_scan_is_in_two_splits(good):
     patches = luna16_patches.read(good)
-    rows = {split: patches.candidate_row[patches.indices(split)] for split in ("train", "val", "test")}
+    row = patches.about["candidate_row"].to_numpy()
+    rows = {split: row[patches.indices(split)] for split in ("train", "val", "test")}
     assert rows["val"].min() - rows["train"].max() > 2 * luna16_patches.MARGIN_ROWS
     assert rows["test"].min() - rows["val"].max() > 2 * luna16_patches.MARGIN_ROWS
     groups = [set(patches.group[patches.indices(split)]) for split in ("train", "val", "test")]
@@ -46,7 +48,8 @@ def test_no_scan_is_in_two_splits(good):
 
 def test_the_repositorys_split_does_share_scans(good):
     patches = luna16_patches.read(good)
-    rows = [patches.candidate_row[patches.indices(split, repository=True)] for split in ("train", "test")]
+    row = patches.about["candidate_row"].to_numpy()
+    rows = [row[patches.indices(split, repository=True)] for split in ("train", "test")]
     assert rows[1].min() < rows[0].max()
 
 
@@ -104,10 +107,10 @@ def test_a_file_of_another_kind_is_no_npz(tmp_path, content):
 def test_the_real_file_splits_into_the_counts_of_its_readme(real_patches):
     assert len(real_patches) == 8105
     counts = {
-        s: (len(i := real_patches.indices(s)), int(real_patches.labels[i].sum())) for s in ("train", "val", "test")
+        s: (len(i := real_patches.indices(s)), int(real_patches.target[i].sum())) for s in ("train", "val", "test")
     }
     assert counts == {"train": (5236, 928), "val": (1208, 167), "test": (1583, 245)}
-    leaky = [int(real_patches.labels[real_patches.indices(s, repository=True)].sum()) for s in ("train", "val", "test")]
+    leaky = [int(real_patches.target[real_patches.indices(s, repository=True)].sum()) for s in ("train", "val", "test")]
     assert leaky == [845, 224, 282]
 
 

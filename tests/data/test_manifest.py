@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from fewscans import data, paths
-from fewscans.data import registry
+from fewscans import paths
+from fewscans.data import lidc_nodules, luna16, luna16_patches, manifest, nodulemnist3d, registry
 from fewscans.data.luna16_patches import FILE
 from fewscans.errors import DataError, FewscansError
 
@@ -26,20 +26,20 @@ def copy(tmp_path, builders):
 @pytest.fixture
 def published(monkeypatch, copy):
     """As if that small file were the published one."""
-    patches = data.read("luna16-patches", data.find("luna16-patches", copy))
-    counts = {s: (len(i := patches.indices(s)), int(patches.labels[i].sum())) for s in ("train", "val", "test")}
-    entry = dataclasses.replace(registry.DATASETS["luna16-patches"], sha256=patches.fingerprint, counts=counts)
-    monkeypatch.setitem(registry.DATASETS, "luna16-patches", entry)
+    patches = registry.dataset("luna16-patches").read(registry.find("luna16-patches", copy))
+    counts = {s: (len(i := patches.indices(s)), int(patches.target[i].sum())) for s in ("train", "val", "test")}
+    entry = dataclasses.replace(luna16_patches.DATASET, sha256=patches.fingerprint, counts=counts)
+    monkeypatch.setattr(luna16_patches, "DATASET", entry)
     return counts
 
 
 def test_a_whole_copy_is_noted_without_path_or_date(copy, published, tmp_path):
-    manifest = data.verify("luna16-patches", copy, tmp_path / "a")
+    found = manifest.verify("luna16-patches", copy, tmp_path / "a")
     text = (tmp_path / "a" / "luna16-patches.json").read_text()
-    assert manifest.as_published and manifest.cases["train"] == published["train"][0]
+    assert found.as_published and found.cases["train"] == published["train"][0]
     assert str(tmp_path) not in text and "mine" not in text
     moved = copy.rename(tmp_path / "elsewhere")
-    data.verify("luna16-patches", moved, tmp_path / "b")
+    manifest.verify("luna16-patches", moved, tmp_path / "b")
     assert (tmp_path / "b" / "luna16-patches.json").read_text() == text
     assert [p.name for p in (tmp_path / "b").iterdir()] == ["luna16-patches.json"]
 
@@ -47,14 +47,14 @@ def test_a_whole_copy_is_noted_without_path_or_date(copy, published, tmp_path):
 def test_other_bytes_with_the_same_counts_are_said_to_be_so(copy, published, builders, tmp_path):
     images = 255 - builders.arrays()["val_images"]
     builders.write(copy / "luna16-patches" / FILE, val_images=images)
-    manifest = data.verify("luna16-patches", copy, tmp_path / "a")
-    assert not manifest.as_published
-    assert "other bytes" in manifest.summary()
+    found = manifest.verify("luna16-patches", copy, tmp_path / "a")
+    assert not found.as_published
+    assert "other bytes" in found.summary()
 
 
 def test_a_copy_with_other_counts_is_refused_with_all_that_differs(copy, tmp_path):
     with pytest.raises(DataError) as error:
-        data.verify("luna16-patches", copy, tmp_path / "a")
+        manifest.verify("luna16-patches", copy, tmp_path / "a")
     for word in ("train has", "not 5236 with 928", "val has", "test has", "17,355,522"):
         assert word in str(error.value)
     assert not (tmp_path / "a").exists()
@@ -62,13 +62,13 @@ def test_a_copy_with_other_counts_is_refused_with_all_that_differs(copy, tmp_pat
 
 def test_an_absent_copy_is_refused(tmp_path):
     with pytest.raises(DataError, match="FEWSCANS_DATA_ROOT"):
-        data.verify("luna16-patches", tmp_path)
+        manifest.verify("luna16-patches", tmp_path)
 
 
 def test_the_real_copy_is_the_published_one(real_patches, tmp_path):
-    manifest = data.verify("luna16-patches", real_patches.path.parent.parent, tmp_path)
-    assert manifest.as_published
-    assert manifest.positives == {"train": 928, "val": 167, "test": 245}
+    found = manifest.verify("luna16-patches", real_patches.path.parent.parent, tmp_path)
+    assert found.as_published
+    assert found.positives == {"train": 928, "val": 167, "test": 245}
 
 
 @pytest.fixture
@@ -79,32 +79,32 @@ def nodules(tmp_path, monkeypatch):
     file = load_builders("medmnist3d").write(folder / "nodulemnist3d.npz")
     counts = {split: (n, None) for split, n in load_builders("medmnist3d").CASES_OF.items()}
     md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
-    entry = dataclasses.replace(registry.DATASETS["nodulemnist3d"], md5=md5, counts=counts)
-    monkeypatch.setitem(registry.DATASETS, "nodulemnist3d", entry)
+    entry = dataclasses.replace(nodulemnist3d.DATASET, md5=md5, counts=counts)
+    monkeypatch.setattr(nodulemnist3d, "DATASET", entry)
     return file
 
 
 def test_where_the_publisher_gives_an_md5_it_decides(nodules, tmp_path):
-    manifest = data.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
-    assert manifest.as_published and "the same bytes" in manifest.summary()
-    assert manifest.sha256 == hashlib.sha256(nodules.read_bytes()).hexdigest()
-    assert manifest.positives == {"train": 2, "val": 1, "test": 2}
+    found = manifest.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
+    assert found.as_published and "the same bytes" in found.summary()
+    assert found.sha256 == hashlib.sha256(nodules.read_bytes()).hexdigest()
+    assert found.positives == {"train": 2, "val": 1, "test": 2}
     load_builders("medmnist3d").write(nodules, val_labels=np.array([[1], [1], [0]], np.uint8))
-    manifest = data.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
-    assert manifest.as_published is False and "val 3 (2 positive)" in manifest.summary()
+    found = manifest.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
+    assert found.as_published is False and "val 3 (2 positive)" in found.summary()
 
 
 def test_both_checksums_must_agree_where_both_are_known(nodules, tmp_path, monkeypatch):
-    entry = dataclasses.replace(registry.DATASETS["nodulemnist3d"], sha256="0" * 64)
-    monkeypatch.setitem(registry.DATASETS, "nodulemnist3d", entry)
-    assert data.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a").as_published is False
+    entry = dataclasses.replace(nodulemnist3d.DATASET, sha256="0" * 64)
+    monkeypatch.setattr(nodulemnist3d, "DATASET", entry)
+    assert manifest.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a").as_published is False
 
 
 def test_where_no_positives_are_published_only_cases_are_compared(nodules, tmp_path):
     short = {key: array[:2] for key, array in load_builders("medmnist3d").arrays().items() if key.startswith("val")}
     load_builders("medmnist3d").write(nodules, **short)
     with pytest.raises(DataError, match=r"val has 2 cases, not 3\. It has [\d,]+ bytes\. Get https://zenodo"):
-        data.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
+        manifest.verify("nodulemnist3d", tmp_path / "mine", tmp_path / "a")
 
 
 def test_cubes_have_no_splits_and_are_counted_whole(tmp_path, monkeypatch):
@@ -112,10 +112,10 @@ def test_cubes_have_no_splits_and_are_counted_whole(tmp_path, monkeypatch):
     folder.mkdir()
     load_builders("lidc_nodules").write(folder)
     with pytest.raises(DataError, match="all has 6 cases with 3 positive, not 160 with 16"):
-        data.verify("lidc-nodules", tmp_path, tmp_path / "a")
-    entry = dataclasses.replace(registry.DATASETS["lidc-nodules"], counts={"all": (6, 3)})
-    monkeypatch.setitem(registry.DATASETS, "lidc-nodules", entry)
-    assert "other bytes" in data.verify("lidc-nodules", tmp_path, tmp_path / "a").summary()
+        manifest.verify("lidc-nodules", tmp_path, tmp_path / "a")
+    entry = dataclasses.replace(lidc_nodules.DATASET, counts={"all": (6, 3)})
+    monkeypatch.setattr(lidc_nodules, "DATASET", entry)
+    assert "other bytes" in manifest.verify("lidc-nodules", tmp_path, tmp_path / "a").summary()
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def folder_says(tmp_path, monkeypatch):
             counts = {"scans": 888, "subset0": 89}
             return {"complete": not lacks, "lacks": lacks, "counts": counts, "fingerprint": fingerprint}
 
-        entry = dataclasses.replace(registry.DATASETS["luna16"], check=check)
-        monkeypatch.setitem(registry.DATASETS, "luna16", entry)
+        entry = dataclasses.replace(luna16.DATASET, check=check)
+        monkeypatch.setattr(luna16, "DATASET", entry)
         return asked
 
     return say
@@ -141,10 +141,10 @@ def folder_says(tmp_path, monkeypatch):
 
 def test_a_folder_that_lacks_nothing_is_noted_by_its_fingerprint(folder_says, tmp_path):
     asked = folder_says([])
-    manifest = data.verify("luna16", tmp_path / "mine", tmp_path / "a")
+    found = manifest.verify("luna16", tmp_path / "mine", tmp_path / "a")
     assert asked == [tmp_path / "mine" / "luna16"]
-    assert (manifest.file, manifest.size_bytes, manifest.sha256) == ("", None, "ab" * 32)
-    assert manifest.as_published is None and "scans 888, subset0 89" in manifest.summary()
+    assert (found.file, found.size_bytes, found.sha256) == ("", None, "ab" * 32)
+    assert found.as_published is None and "scans 888, subset0 89" in found.summary()
     text = (tmp_path / "a" / "luna16.json").read_text()
     assert str(tmp_path) not in text and json.loads(text)["cases"] == {"scans": 888, "subset0": 89}
 
@@ -152,7 +152,7 @@ def test_a_folder_that_lacks_nothing_is_noted_by_its_fingerprint(folder_says, tm
 def test_all_that_a_folder_lacks_is_in_one_error(folder_says, tmp_path):
     folder_says(["subset3 is missing; unpack subset3.zip.", "seriesuids.csv is missing"])
     with pytest.raises(DataError) as error:
-        data.verify("luna16", tmp_path / "mine", tmp_path / "a")
+        manifest.verify("luna16", tmp_path / "mine", tmp_path / "a")
     for words in (
         "luna16 is not the whole of 'luna16': (1) subset3 is missing",
         "subset3.zip. (2) seriesuids.csv is missing. Get",
@@ -164,7 +164,7 @@ def test_all_that_a_folder_lacks_is_in_one_error(folder_says, tmp_path):
 def test_a_started_download_of_luna16_is_told_all_that_is_still_to_come(tmp_path):
     (tmp_path / "luna16" / "subset0").mkdir(parents=True)
     with pytest.raises(DataError) as error:
-        data.verify("luna16", tmp_path, tmp_path / "a")
+        manifest.verify("luna16", tmp_path, tmp_path / "a")
     for words in (
         "annotations.csv is missing",
         "candidates_V2.csv is missing",
@@ -179,7 +179,7 @@ def test_a_started_download_of_luna16_is_told_all_that_is_still_to_come(tmp_path
 @pytest.mark.parametrize("name", ["adrenalmnist3d", "lidc-nodules"])
 def test_the_real_copies_are_the_published_ones(name, tmp_path):
     try:
-        data.find(name, paths.data_root())
+        registry.find(name, paths.data_root())
     except FewscansError:
         pytest.skip(f"no copy of {name} under FEWSCANS_DATA_ROOT or params.yaml's data_root")
-    assert data.verify(name, paths.data_root(), tmp_path).as_published
+    assert manifest.verify(name, paths.data_root(), tmp_path).as_published

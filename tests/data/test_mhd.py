@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewscans.data import mhd
+from fewscans.data.formats import mhd
 from fewscans.errors import DataError
 
 from .conftest import load_builders

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fewscans import paths
-from fewscans.data import nifti
+from fewscans.data.formats import nifti
 from fewscans.errors import DataError
 
 from .conftest import load_builders

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from fewscans import cli, data
-from fewscans.data import luna16_patches, pack_luna16_patches
+from fewscans import cli
+from fewscans.data import luna16_patches, pack_luna16_patches, registry
 from fewscans.data.pack_luna16_patches import CANDIDATES, COLUMNS, CUT_BY_BORDER, npz_bytes, pack
 from fewscans.errors import DataError
 
@@ -90,11 +90,12 @@ def test_the_packed_file_is_what_the_reader_reads_pixel_for_pixel_up_to_jpeg(tmp
             write_jpeg(tmp_path / split / f"image_{row}.jpg", ramp + row % 100)
     (tmp_path / "candidates.csv").write_text(csv_text(classes))
     patches = luna16_patches.read(pack(tmp_path, tmp_path / "candidates.csv", tmp_path / "out", rows=60_100))
-    assert np.array_equal(patches.labels, classes[patches.candidate_row])
+    every = patches.about["candidate_row"].to_numpy()
+    assert np.array_equal(patches.target, classes[every])
     for split in builders.SPLITS:
-        rows = patches.candidate_row[patches.indices(split, repository=True)]
+        rows = every[patches.indices(split, repository=True)]
         assert rows.tolist() == sorted(expected[f"{split}_candidate_row"].tolist())
-    wanted = ramp + patches.candidate_row[:, None, None] % 100
+    wanted = ramp + every[:, None, None] % 100
     assert np.abs(patches.images.astype(int) - wanted).max() <= 4
     assert np.abs(patches.images.astype(int) - wanted.transpose(0, 2, 1)).max() > 4
 
@@ -161,7 +162,7 @@ def test_a_missing_column_is_named(source, refused, column):
 
 def test_an_empty_list_has_no_columns(source, refused):
     source[1].write_text("")
-    refused("candidates.csv", "column 'seriesuid' is missing")
+    refused("candidates.csv: cannot be read as CSV", "seriesuid, coordX, coordY, coordZ, class")
 
 
 @pytest.mark.parametrize("change", [-1, 1])
@@ -183,7 +184,7 @@ def test_a_line_cut_short_has_no_class(source, refused):
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00\xd8", b'seriesuid,coordX,coordY,coordZ,class\n"1.3'])
 def test_a_list_that_is_no_table_is_named(source, refused, content):
     source[1].write_bytes(content)
-    refused("candidates.csv: cannot be read as a table")
+    refused("candidates.csv: cannot be read as CSV")
 
 
 @pytest.mark.parametrize("number", [12, 999_999, 1_000_012, 3_000_001])
@@ -236,7 +237,7 @@ def test_the_command_packs_into_the_data_root_where_the_set_is_then_found(source
     command = ["data", "pack", "luna16-patches", "--images", str(images), "--candidates", str(candidates)]
     result = CliRunner().invoke(cli.app, command, catch_exceptions=False)
     assert result.exit_code == 0 and "fewscans data verify luna16-patches" in result.output
-    found = data.find("luna16-patches", tmp_path / "sets")
+    found = registry.find("luna16-patches", tmp_path / "sets")
     assert found == tmp_path / "sets" / "luna16-patches" / luna16_patches.FILE
     CliRunner().invoke(cli.app, [*command, "--out", str(tmp_path / "here")], catch_exceptions=False)
     assert (tmp_path / "here" / luna16_patches.FILE).read_bytes() == found.read_bytes()
@@ -264,4 +265,4 @@ def test_the_published_copy_is_as_packing_makes_it(real_patches):
     deflate = zlib.compressobj(-1, zlib.DEFLATED, -15)
     if deflate.compress(plain.getvalue()) + deflate.flush() not in real_patches.path.read_bytes():
         pytest.skip("this build of zlib compresses otherwise than the one that packed the published copy")
-    assert hashlib.sha256(npz_bytes(arrays)).hexdigest() == data.dataset("luna16-patches").sha256
+    assert hashlib.sha256(npz_bytes(arrays)).hexdigest() == registry.dataset("luna16-patches").sha256

@@ -46,12 +46,6 @@ def test_seeds_draw_different_subsets_and_every_case_has_a_turn():
     assert set(np.concatenate(drawn)) >= set(POOL[LABELS[POOL] == 1])
 
 
-def test_the_largest_subset_holds_every_case_of_the_smaller_class():
-    n = splits.largest_balanced(LABELS, POOL)
-    assert n == 128
-    assert set(POOL[LABELS[POOL] == 1]) <= set(splits.nested_balanced(LABELS, POOL, n, 0))
-
-
 @pytest.mark.parametrize("n", [-2, 0, 1, 31])
 def test_an_odd_or_tiny_size_is_refused(n):
     with pytest.raises(DataError, match=f"{n} cases is impossible: n must be even"):

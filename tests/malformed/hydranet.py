@@ -27,7 +27,7 @@ GRIDS = {
     "blocks of 0": ({"downsample": 0}, ["downsample must be at least 1", "got 0"]),
     "no images": ({"images": 0, "arms": {"base": (12,)}}, ["images must be at least 1", "got 0"]),
     "nothing to validate on": ({"validation": 0}, ["validation must be at least 1", "got 0"]),
-    "no learning rate": ({"learning_rate": 0.0}, ["learning_rate must be above 0", "got 0.0"]),
+    "no learning rate": ({"learning_rates": (0.0,)}, ["learning_rates must be above 0", "got [0.0]"]),
     "rho of 1": ({"rho": 1.0}, ["rho between 0 and 1", "1.0"]),
     "rho of 0": ({"rho": 0.0}, ["rho between 0 and 1", "0.0"]),
     "angle below 0": ({"max_angle_rad": -0.1}, ["max_angle_rad", "0 or more", "-0.1"]),
@@ -36,7 +36,7 @@ GRIDS = {
     "window of one voxel": ({"window": (1, 6, 5)}, ["window", "at least two", "[1, 6, 5]"]),
     "window of parts of blocks": ({"window": (4, 6, 5), "downsample": 2}, ["window", "downsample (2)", "[4, 6, 5]"]),
     "window of one block": ({"window": (4, 6, 2), "downsample": 2}, ["window", "downsample (2)", "[4, 6, 2]"]),
-    "unknown unit": ({"unit": "mm3"}, ["unit must be 'ml' or 'voxels'", "'mm3'"]),
+    "unknown unit": ({"unit": "mm3"}, ["unit must be one of ml, voxels", "'mm3'"]),
     "unknown form": ({"form": "stacked"}, ["form must be one of branched, streamed", "'stacked'"]),
     "unknown intensities": ({"intensities": "z"}, ["intensities must be one of unit, standard", "'z'"]),
 }  # fmt: skip
@@ -44,9 +44,9 @@ GRIDS = {
 
 def _number(value):
     def change(scans):
-        number = scans.number.copy()
-        number[7] = value
-        return replace(scans, number=number)
+        target = scans.target.copy()
+        target[7] = value
+        return replace(scans, target=target)
 
     return change
 
@@ -86,7 +86,7 @@ def _voxels(size):
 
 
 def _all(value):
-    return lambda scans: replace(scans, number=np.full(len(scans), value))
+    return lambda scans: replace(scans, target=np.full(len(scans), value))
 
 
 def _as_they_are(scans):

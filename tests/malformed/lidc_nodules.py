@@ -75,7 +75,7 @@ CASES = {
     "column missing": (
         {"rows": table().drop(columns=["kind", "diameter_mm"])},
         CSV,
-        ["lacks column kind, diameter_mm"],
+        ["column 'kind' is missing", "diameter_mm"],
     ),
     "row missing": ({"rows": table().iloc[:-1]}, CSV, ["5 rows for 6 cubes"]),
     "rows in another order": ({"rows": table().iloc[::-1]}, CSV, ["row 0 has patient LIDC-IDRI-0001", "one order"]),

@@ -49,8 +49,8 @@ CASES = {
     "label -1": (_edited("val_labels", 4, -1, np.int64), ["val_labels", "holds -1"]),
     "labels of another type": (_edited("val_labels", 0, 0, np.int64), ["val_labels", "int64", "uint8"]),
     "flat labels": ({"val_labels": arrays()["val_labels"][:, 0]}, ["val_labels", "(30,)", "(n, 1)"]),
-    "labels too few": ({"val_labels": arrays()["val_labels"][:-1]}, ["30 images, 29 labels"]),
-    "rows too few": ({"val_candidate_row": arrays()["val_candidate_row"][:-2]}, ["30 labels and 28 candidate rows"]),
+    "labels too few": ({"val_labels": arrays()["val_labels"][:-1]}, ["val_images 30, val_labels 29"]),
+    "rows too few": ({"val_candidate_row": arrays()["val_candidate_row"][:-2]}, ["val_candidate_row 28"]),
     "float rows": (_edited("val_candidate_row", 0, 1, float), ["val_candidate_row", "float64"]),
     "negative row": (_edited("val_candidate_row", 0, -5), ["val_candidate_row", "-5"]),
     "row twice": (

@@ -47,7 +47,7 @@ CASES = {
     "label -1": (_edited("val_labels", 1, -1, np.int64), ["val_labels", "holds -1"]),
     "labels of another type": (_edited("val_labels", 0, 0, np.int64), ["val_labels", "int64", "uint8"]),
     "flat labels": ({"val_labels": arrays()["val_labels"][:, 0]}, ["val_labels", "(3,)", "(n, 1)"]),
-    "labels too few": ({"val_labels": arrays()["val_labels"][:-1]}, ["val has 3 images and 2 labels"]),
+    "labels too few": ({"val_labels": arrays()["val_labels"][:-1]}, ["val_images 3, val_labels 2"]),
     "an empty split": (
         {"test_images": np.zeros((0, 28, 28, 28), np.uint8), "test_labels": np.zeros((0, 1), np.uint8)},
         ["test_images is empty"],

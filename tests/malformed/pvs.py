@@ -108,11 +108,11 @@ CASES = {
     "case not counted": (table(lambda text: text.replace(f"sub-03,{count(3)}\n", "")), ["count it"], "sub-03"),
     "count without a case": (lambda folder: shutil.rmtree(folder / "sub-03"), ["no such folder", COUNTS], "sub-03"),
     "column absent": (table(lambda text: text.replace("count", "number", 1)), ["'count' is missing"], COUNTS),
-    "rows of unlike length": (table(lambda text: text + "a,b,c,d\n"), ["cannot be read as a table"], COUNTS),
-    "empty table": (table(lambda text: ""), ["cannot be read as a table"], COUNTS),
+    "rows of unlike length": (table(lambda text: text + "a,b,c,d\n"), ["cannot be read as CSV"], COUNTS),
+    "empty table": (table(lambda text: ""), ["cannot be read as CSV"], COUNTS),
     "another encoding": (
         lambda folder: (folder / COUNTS).write_bytes("case,count,größe\n".encode("latin-1")), ["UTF-8"], COUNTS,
     ),
-    "no table": (lambda folder: (folder / COUNTS).unlink(), ["no such file", "case and count"], COUNTS),
+    "no table": (lambda folder: (folder / COUNTS).unlink(), ["no such file", "columns case, count"], COUNTS),
     "no cases": (lambda folder: [shutil.rmtree(p) for p in folder.glob("sub-*")], ["holds no cases"], ""),
 }  # fmt: skip

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fewscans import data, twins
+from fewscans import twins
+from fewscans.data import registry
 from fewscans.errors import DataError
 from fewscans.groups import Group
 from fewscans.twins import handedness
@@ -15,7 +16,7 @@ SHAPE = handedness.corner(handedness.ARMS, (0, 0, 0))
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     folder = tmp_path_factory.mktemp("twins") / "handedness"
-    return data.read("handedness", twins.write("handedness", folder, twins.spec("handedness", SPEC)))
+    return registry.dataset("handedness").read(twins.write("handedness", folder, twins.spec("handedness", SPEC)))
 
 
 def test_the_rotations_are_those_of_the_cube():
@@ -42,11 +43,11 @@ def test_the_shape_stays_within_the_volume_however_it_is_jittered():
 def test_the_label_is_the_mirror_and_nothing_else(samples):
     """Volumes of either label have the same mean over all rotations and reflections, to first order the same pixels."""
     assert samples.images.shape[1:] == (28, 28, 28) and set(np.unique(samples.images)) == {0, 255}
-    mean = [samples.images[samples.labels == label].mean() for label in (0, 1)]
+    mean = [samples.images[samples.target == label].mean() for label in (0, 1)]
     assert mean[0] == pytest.approx(mean[1], rel=0.02)
-    assert abs(samples.labels.mean() - 0.5) < 0.01
+    assert abs(samples.target.mean() - 0.5) < 0.01
     for split in ("train", "val", "test"):
-        assert set(samples.labels[samples.indices(split)]) == {0, 1}
+        assert set(samples.target[samples.indices(split)]) == {0, 1}
 
 
 def test_averaging_blocks_commutes_with_turning():

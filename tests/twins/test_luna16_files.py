@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fewscans import twins
-from fewscans.data import luna16, mhd
+from fewscans.data.formats import luna16, mhd
 from fewscans.errors import DataError
 from fewscans.stats.auc import auc
 from fewscans.twins.luna16 import draw_case, statistics

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fewscans import data, twins
-from fewscans.data import audit
+from fewscans import twins
+from fewscans.data import audit, registry
 from fewscans.data.luna16_patches import FILE
 from fewscans.errors import DataError
 from fewscans.stats.auc import auc
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def patches(folder):
-    return data.read("luna16-patches", folder)
+    return registry.dataset("luna16-patches").read(folder)
 
 
 def distance_from_centre():
@@ -32,10 +32,10 @@ def distance_from_centre():
 
 def test_the_reader_takes_it_and_finds_both_classes_everywhere(patches):
     assert len(patches) == 80 * 16
-    assert patches.labels.sum() == round(0.3 * 80 * 16)
+    assert patches.target.sum() == round(0.3 * 80 * 16)
     for repository in (False, True):
         for split in ("train", "val", "test"):
-            assert set(patches.labels[patches.indices(split, repository)]) == {0, 1}
+            assert set(patches.target[patches.indices(split, repository)]) == {0, 1}
 
 
 def test_the_readers_blocks_are_its_scans(patches):
@@ -45,7 +45,7 @@ def test_the_readers_blocks_are_its_scans(patches):
 
 
 def test_it_is_found_like_a_users_copy(folder):
-    assert data.find("luna16-patches", folder.parent) == folder / FILE
+    assert registry.find("luna16-patches", folder.parent) == folder / FILE
 
 
 def test_one_spec_gives_the_same_bytes_and_another_seed_others(folder, tmp_path):
@@ -76,7 +76,7 @@ def anisotropy(images):
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_no_orientation_is_special(patches, label):
-    images = patches.images[patches.labels == label]
+    images = patches.images[patches.target == label]
     assert anisotropy(images) < 4
     assert anisotropy(images[:, ::2].repeat(2, axis=1)) > 4  # the check sees scans that are coarser one way
 
@@ -85,7 +85,7 @@ def test_nodules_are_bright_in_the_middle_of_dark_lung(patches):
     """Grey levels near the real set's: positives 180 at the centre and 65 beyond 12 pixels, negatives 123 and 64."""
     radius = distance_from_centre()
     for label, centre in ((1, 180), (0, 123)):
-        mean = patches.images[patches.labels == label].mean(axis=0)
+        mean = patches.images[patches.target == label].mean(axis=0)
         assert mean[radius < 1].mean() == pytest.approx(centre, abs=30)
         assert mean[radius > 12].mean() == pytest.approx(65, abs=15)
 
@@ -93,8 +93,8 @@ def test_nodules_are_bright_in_the_middle_of_dark_lung(patches):
 def test_neither_brightness_nor_histogram_solves_the_task_and_the_centre_helps(patches):
     """On real patches: brightness of the centre 0.85, mean brightness near 0.55."""
     images = patches.images
-    assert 0.65 < auc(patches.labels, images[:, distance_from_centre() < 4].mean(axis=1)) < 0.92
-    assert 0.40 < auc(patches.labels, images.mean(axis=(1, 2))) < 0.70
+    assert 0.65 < auc(patches.target, images[:, distance_from_centre() < 4].mean(axis=1)) < 0.92
+    assert 0.40 < auc(patches.target, images.mean(axis=(1, 2))) < 0.70
 
 
 def test_a_nodule_marked_twice_leaks_through_the_random_split_only(patches):
@@ -104,7 +104,7 @@ def test_a_nodule_marked_twice_leaks_through_the_random_split_only(patches):
 
 
 def test_a_second_mark_shows_the_same_scene_off_centre(patches):
-    positive = np.flatnonzero(patches.labels == 1)
+    positive = np.flatnonzero(patches.target == 1)
     pairs = [(a, b) for a, b in zip(positive[:-1], positive[1:], strict=True) if patches.group[a] == patches.group[b]]
     alike = [audit.nearest(patches.images[[a]], patches.images[[b]])[1][0] for a, b in pairs]
     assert 0.05 < np.mean(np.array(alike) > 0.9) < 0.6

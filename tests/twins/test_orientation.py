@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fewscans import data, twins
+from fewscans import twins
+from fewscans.data import registry
 from fewscans.errors import DataError
 from fewscans.stats.auc import auc
 from fewscans.twins import orientation
@@ -14,7 +15,8 @@ ROTATIONS = [(k, False) for k in range(4)]
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory):
     spec = twins.spec("orientation", {"cases": 1200, "noise": 0.3, "seed": 0})
-    return data.read("orientation", twins.write("orientation", tmp_path_factory.mktemp("twins") / "orientation", spec))
+    folder = twins.write("orientation", tmp_path_factory.mktemp("twins") / "orientation", spec)
+    return registry.dataset("orientation").read(folder)
 
 
 def average(images, elements):
@@ -26,7 +28,7 @@ def linear_auc(features, patches):
     """How well a ridge regression on these features tells the labels of the test split."""
     features = features.reshape(len(features), -1).astype(float)
     train, test = patches.indices("train"), patches.indices("test")
-    mean, labels = features[train].mean(axis=0), patches.labels
+    mean, labels = features[train].mean(axis=0), patches.target
     gram = (features[train] - mean) @ (features[train] - mean).T
     weights = np.linalg.solve(
         gram + 0.1 * np.trace(gram) / len(gram) * np.eye(len(gram)), labels[train] - labels[train].mean()
@@ -50,10 +52,10 @@ def test_turning_commutes_with_the_networks_central_crop():
 
 @pytest.mark.parametrize("reflected", [False, True])
 def test_every_orbit_of_the_rotations_holds_as_many_of_either_label(reflected):
-    assert sorted(orientation.label_of(k) for k in range(4)) == [0, 0, 1, 1]
+    assert sorted(k % 2 for k in range(4)) == [0, 0, 1, 1]
     orbit = [orientation.turned(orientation.shape(), k, reflected) for k in range(4)]
     for label in (0, 1):
-        of_label = [average(orbit[k], ROTATIONS) for k in range(4) if orientation.label_of(k) == label]
+        of_label = [average(orbit[k], ROTATIONS) for k in range(4) if k % 2 == label]
         for image in of_label:
             np.testing.assert_allclose(image, average(orbit[0], ROTATIONS), atol=1e-6)
 
@@ -64,7 +66,7 @@ def test_patches_show_the_shape_turned_as_their_label_says(patches):
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     best = (patches.images.reshape(len(patches), -1).astype(float) @ z.T).argmax(axis=1)
     elements = list(copies)
-    assert [orientation.label_of(elements[b][0]) for b in best] == patches.labels.tolist()
+    assert [elements[b][0] % 2 for b in best] == patches.target.tolist()
     assert np.bincount(best, minlength=8).min() > len(patches) / 8 * 0.7
 
 
@@ -80,7 +82,7 @@ def test_labels_are_not_in_brightness_contrast_or_histogram(patches):
     histogram = np.stack([((images >= 16 * b) & (images < 16 * b + 16)).mean(axis=(1, 2)) for b in range(16)], axis=1)
     chance = 3.5 * 0.289 / np.sqrt(len(patches) / 4)
     for feature in (images.mean(axis=(1, 2)), images.std(axis=(1, 2)), images[:, 20:30, 20:30].mean(axis=(1, 2))):
-        assert abs(auc(patches.labels, feature) - 0.5) < chance
+        assert abs(auc(patches.target, feature) - 0.5) < chance
     assert abs(linear_auc(histogram, patches) - 0.5) < 3.5 * 0.289 / np.sqrt(len(patches.indices("test")) / 4)
 
 

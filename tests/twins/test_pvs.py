@@ -5,8 +5,9 @@ import pytest
 
 from fewscans import twins
 from fewscans.data import pvs as reader
+from fewscans.data.group_splits import nested_by_group
 from fewscans.errors import DataError
-from fewscans.experiments import numbered_trivial
+from fewscans.experiments import baselines
 from fewscans.stats.icc import icc
 from fewscans.twins import pvs
 from fewscans.twins.space import Grid
@@ -24,13 +25,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scans(folder):
-    return reader.numbered(folder, pvs.GRIDS["coarse"].crop)
+    return reader.read(folder, pvs.GRIDS["coarse"].crop)
 
 
 def test_the_label_is_the_number_of_tubes_drawn(folder, scans):
     for number in range(12):
         scan = pvs.draw_scan(COARSE, number)
-        assert scan.tubes.radius.shape == (scans.number[number],)
+        assert scan.tubes.radius.shape == (scans.target[number],)
         image, mask = reader.find_cases(folder).read(number)
         assert np.array_equal(image.array, scan.t2) and np.array_equal(mask.array > 0, scan.mask)
 
@@ -103,7 +104,7 @@ def test_the_crop_shows_the_region_and_is_as_small_as_told(grid, tmp_path):
     resolution = pvs.GRIDS[grid]
     assert np.prod(resolution.crop) <= {"putamen": 3_000, "coarse": 8_000, "medium": 30_000}[grid]
     pvs.write(tmp_path, pvs.PvsSpec(10, grid, "volume", 0))
-    scans = reader.numbered(tmp_path, resolution.crop)
+    scans = reader.read(tmp_path, resolution.crop)
     assert scans.about["inside"].mean() > 0.98 and scans.images.shape == (10, *resolution.crop)
     assert scans.spacing_mm == pytest.approx(np.tile(resolution.spacing_mm, (10, 1)))
 
@@ -128,11 +129,10 @@ def test_neither_brightness_nor_a_histogram_gives_the_count(scans):
     """With 25 scans to learn from, and with all there are; the bound was named before the twin was drawn."""
     test, train = scans.indices("test"), scans.indices("train")
     brightness = scans.intensities(np.arange(len(scans))).reshape(len(scans), -1).mean(axis=1, keepdims=True)
-    found = []
-    for subset in [*(scans.subset(25, seed) for seed in range(5)), train]:
-        of_mean = numbered_trivial.ridge(brightness[subset], scans.number[subset], brightness[test])
-        found.append([icc(np.c_[scans.number[test], p]).value
-                      for p in (of_mean, numbered_trivial.histogram(scans, subset, test))])  # fmt: skip
+    histogram, found = baselines.histogram(scans.images), []
+    for subset in [*(nested_by_group(scans.group, 25, seed, train) for seed in range(5)), train]:
+        ridge = [baselines.ridge(x[subset], scans.target[subset], x[test]) for x in (brightness, histogram)]
+        found.append([icc(np.c_[scans.target[test], p]).value for p in ridge])
     assert np.mean(found[:5], axis=0).max() < 0.6 and max(found[-1]) < 0.6
 
 
@@ -142,8 +142,8 @@ def test_small_bright_spots_do_give_it(scans):
 
     images = scans.intensities(np.arange(len(scans)))
     spots = np.array([np.maximum(x - uniform_filter(x, (1, 3, 3)) - 0.1, 0).sum() for x in images])
-    assert np.corrcoef(spots, scans.number)[0, 1] > 0.55
-    assert abs(np.corrcoef(images.mean(axis=(1, 2, 3)), scans.number)[0, 1]) < 0.4
+    assert np.corrcoef(spots, scans.target)[0, 1] > 0.55
+    assert abs(np.corrcoef(images.mean(axis=(1, 2, 3)), scans.target)[0, 1]) < 0.4
 
 
 def test_equal_settings_give_equal_bytes_and_another_seed_others(tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fewscans import twins
-from fewscans.data import box, nifti, wmh2017
+from fewscans.data import box, wmh2017
+from fewscans.data.formats import nifti
 from fewscans.errors import DataError
 from fewscans.stats.icc import icc
 from fewscans.twins import brain, flair, lesions
@@ -27,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scans(folder):
-    return wmh2017.numbered(folder, twin.SIZES["coarse"])
+    return wmh2017.read(folder, twin.SIZES["coarse"])
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_a_sites_volumes_are_distributed_as_published(site):
 
 def test_few_scans_have_their_sites_median_too(scans):
     for site, s in twin.SITES.items():
-        ml = scans.number[scans.about["site"].to_numpy() == site]
+        ml = scans.target[scans.about["site"].to_numpy() == site]
         assert s.median / 1.8 < np.median(ml) < s.median * 1.8
         assert s.low - 0.3 < ml.min() < ml.max() < s.high + 0.2
 
@@ -155,9 +156,9 @@ def test_other_pathology_is_there_now_and_then_and_never_counted(scans, cases):
     assert 0.1 < (other > 0).mean() < 0.6
     for case in cases.values():
         assert case.ill[case.labels == 2].sum() < 0.1 * max((case.labels == 2).sum(), 1)
-    assert abs(np.corrcoef(other, scans.number)[0, 1]) < 0.6
+    assert abs(np.corrcoef(other, scans.target)[0, 1]) < 0.6
     for name, case in cases.items():
-        number = scans.number[scans.case == name][0]
+        number = scans.target[scans.case == name][0]
         assert number == pytest.approx((case.labels == 1).sum() * voxel_ml(case))
 
 
@@ -165,7 +166,7 @@ def test_neither_mean_intensity_nor_a_histogram_gives_the_volume_away(scans, cas
     """That the check can fail: how much lesion there is, cut off at nothing, gives it away."""
 
     def agreement(features):
-        return icc(np.column_stack([scans.number, box.predicted(features, scans.number, scans.group)])).value
+        return icc(np.column_stack([scans.target, box.predicted(features, scans.target, scans.group)])).value
 
     grey = scans.images.reshape(len(scans), -1) / 255
     histogram = np.stack([np.histogram(one, 16, (0, 1))[0] / one.size for one in grey])
@@ -239,8 +240,8 @@ def test_a_scan_depends_on_its_own_number_only():
 def test_its_statistics_stand_beside_what_is_published(folder, scans):
     table = twin.statistics(folder).set_index(["site", "quantity"])
     assert table.twin["all", "scans"] == 30 and table.wmh2017["all", "scans"] == 60
-    assert table.twin["all", "mean"] == pytest.approx(scans.number.mean())
-    here = scans.number[scans.about["site"].to_numpy() == "Utrecht"]
+    assert table.twin["all", "mean"] == pytest.approx(scans.target.mean())
+    here = scans.target[scans.about["site"].to_numpy() == "Utrecht"]
     assert table.twin["Utrecht", "median"] == pytest.approx(np.median(here))
     assert table.wmh2017["Utrecht", "median"] == 24.13
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewscans.data.luna16_patches import MARGIN_ROWS, Patches
+from fewscans.data.base import Cases
+from fewscans.data.luna16_patches import MARGIN_ROWS
 
 SHIFT = 8  # pixels, about 5 mm: marks inside one nodule lie that far apart
 
@@ -33,17 +34,18 @@ class Matches:
         return len(self.queries)
 
 
-def near_duplicates(patches: Patches, repository: bool = False, shift: int = SHIFT) -> Matches:
+def near_duplicates(patches: Cases, repository: bool = False, shift: int = SHIFT) -> Matches:
     """Find for each positive of the test split the most similar positive of the other two.
 
-    Args:    repository: of the source's own, leaky split instead of the scan-disjoint one.
+    Args:    patches: those of LUNA16.   repository: of the source's own, leaky split instead of the scan-disjoint one.
              shift: how far apart two patches of the same thing may be centred, in pixels either way.
     """
     splits = {name: patches.indices(name, repository) for name in ("train", "val", "test")}
     queries, references = splits["test"], np.concatenate([splits["train"], splits["val"]])
-    queries, references = queries[patches.labels[queries] == 1], references[patches.labels[references] == 1]
+    queries, references = queries[patches.target[queries] == 1], references[patches.target[references] == 1]
     best, correlation = nearest(patches.images[queries], patches.images[references], shift)
-    apart = np.abs(patches.candidate_row[queries] - patches.candidate_row[references[best]])
+    row = patches.about["candidate_row"].to_numpy()
+    apart = np.abs(row[queries] - row[references[best]])
     return Matches(queries, references[best], correlation, apart < MARGIN_ROWS)
 
 

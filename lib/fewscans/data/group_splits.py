@@ -5,15 +5,19 @@ trained, and 25 scans of 13 people pass for 25. A subset is decided by its seed 
 the arm: arms are compared in pairs.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from fewscans.errors import DataError
+from fewscans.data.base import Cases
+from fewscans.data.splits import checked_pool
+from fewscans.errors import DataError, ParamsError
 
-ATTEMPTS = (
-    100  # orders tried until whole groups add up to every size: of groups of one and two, nearly always the first
-)
+# Orders tried until whole groups add up to every size: of groups of one and two, nearly always the first.
+ATTEMPTS = 100
 
 
 def nested_by_group(
@@ -26,8 +30,8 @@ def nested_by_group(
     Args:    groups: (total,) str or int, of the whole data set.   n: one of the grid, if there is a grid.
              candidates: (k,) indices of whole groups to draw from; else all.   grid: all sizes that will be drawn.
     Returns: (n,) indices into `groups`, group by group; the first m of them are the draw of size m of the grid.
-    Raises:  DataError for an n that is not in the grid, below 1 or above what there is, a group of which the candidates
-             are a part, or sizes that whole groups cannot add up to.
+    Raises:  DataError for an n that is not in the grid, below 1 or above what there is, candidates that are part of a
+             group, or sizes that whole groups cannot add up to.
     """
     groups = np.asarray(groups)
     pool = _pool(groups, candidates)
@@ -46,17 +50,17 @@ def nested_by_group(
             return np.concatenate(drawn)[:n]
     kinds = np.unique([len(group) for group in members.values()], return_counts=True)
     counts = ", ".join(f"{count} of {size}" for size, count in zip(*kinds, strict=True))
-    raise DataError(
-        f"subsets of {', '.join(map(str, sizes))} cases are impossible: whole groups ({counts}) do not add up to them"
-    )
+    wanted = ", ".join(map(str, sizes))
+    raise DataError(f"subsets of {wanted} cases are impossible: whole groups ({counts}) do not add up to them")
 
 
 def split_by_group(
-    groups: np.ndarray, held_out: Mapping[str, int], seed: int, strata: np.ndarray | None = None
+    groups: np.ndarray, held_out: Mapping[str, float], seed: int, strata: np.ndarray | None = None
 ) -> np.ndarray:
     """Give each case a split, all of a group the same one.
 
-    Args:    groups: (n,).   held_out: split → how many groups of each stratum; what is left is "train".
+    Args:    groups: (n,).   held_out: split → how many groups of each stratum, or below 1 the share of the stratum that
+             has the fewest, at least one; what is left is "train".
              strata: (n,) such as the scanner, each split to hold as many groups of one as of another; else all are one.
     Returns: (n,) str.
     Raises:  DataError if a stratum has no group left to train on, or a group is in two strata.
@@ -64,9 +68,11 @@ def split_by_group(
     groups = np.asarray(groups)
     strata = np.zeros(len(groups), int) if strata is None else np.asarray(strata)
     split = np.full(len(groups), "train", dtype=f"<U{max(map(len, [*held_out, 'train']))}")
+    members = {stratum: np.unique(groups[strata == stratum]) for stratum in np.unique(strata)}
+    fewest = min(map(len, members.values()), default=0)
+    held_out = {what: max(1, round(n * fewest)) if 0 < n < 1 else int(n) for what, n in held_out.items()}
     seen: dict = {}
-    for number, stratum in enumerate(np.unique(strata)):
-        names = np.unique(groups[strata == stratum])
+    for number, (stratum, names) in enumerate(members.items()):
         for name in names:
             if seen.setdefault(name, stratum) != stratum:
                 raise DataError(f"{name} is both in {seen[name]} and in {stratum}; a group is in one stratum")
@@ -79,6 +85,32 @@ def split_by_group(
             split[np.isin(groups, order[start : start + count]) & (strata == stratum)] = what
             start += count
     return split
+
+
+class Fold(NamedTuple):
+    """Which cases a network is trained, selected and tested on: indices, the first to be drawn from."""
+
+    name: str
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+
+def folds(cases: Cases, left_out: str | None = None) -> list[Fold]:
+    """The splits as they are; or one fold for each value of a column of `about`, tested on it, trained on the others.
+
+    Raises ParamsError if there is no such column, or it has one value only.
+    """
+    train, val, test = (cases.indices(split) for split in ("train", "val", "test"))
+    if left_out is None:
+        return [Fold("", train, val, test)]
+    if left_out not in cases.about or cases.about[left_out].nunique() < 2:
+        raise ParamsError(f"{cases.path}: an arm tested on unseen {left_out}s needs cases of two {left_out}s or more")
+    of = cases.about[left_out].to_numpy(str)
+    return [
+        Fold(name, train[of[train] != name], val[of[val] != name], test[of[test] == name])
+        for name in np.unique(of[test])
+    ]
 
 
 def uniform_by_label(
@@ -115,9 +147,8 @@ def uniform_by_label(
     if groups is not None:
         parted = np.intersect1d(np.asarray(groups)[drawn], np.delete(groups, drawn))
         if parted.size:
-            raise DataError(
-                f"a draw of {n} cases has some cases of {parted[0]}, not all; draw from one case of each person"
-            )
+            fault = f"has some cases of {parted[0]}, not all; draw from one case of each person"
+            raise DataError(f"a draw of {n} cases {fault}")
     return drawn
 
 
@@ -145,11 +176,7 @@ def _pool(groups: np.ndarray, candidates: np.ndarray | None) -> np.ndarray:
         raise DataError(f"groups are {groups.shape}; there is one a case, (n,)")
     if candidates is None:
         return np.arange(len(groups))
-    pool = np.unique(np.asarray(candidates))
-    if pool.size == 0:
-        raise DataError("the pool to draw from is empty; check the split it was taken from")
-    if pool.dtype.kind not in "iu" or len(pool) < len(candidates) or pool[0] < 0 or pool[-1] >= len(groups):
-        raise DataError(f"the pool to draw from must be distinct indices from 0 to {len(groups) - 1}")
+    pool = checked_pool(candidates, len(groups))
     outside = np.setdiff1d(np.arange(len(groups)), pool)
     parted = np.intersect1d(groups[pool], groups[outside])
     if parted.size:

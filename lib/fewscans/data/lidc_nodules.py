@@ -11,21 +11,25 @@ Scans and readings: LIDC-IDRI, Armato et al., Medical Physics 38:915-931 (2011),
 CC BY 3.0.
 """
 
+from __future__ import annotations
+
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fewscans.data import sources
+from fewscans.data.base import Cases, Cut, Dataset, read_table
+from fewscans.data.formats import npz
 from fewscans.errors import DataError
 
 FILE = "lidc_cubes_48mm.npz"
 TABLE = "cubes.csv"
 SIDE = 48  # voxels of 1 mm
-KEYS = ("cubes", "is_nodule", "malignancy_mean", "scan", "patient")
+TEXT = ("scan", "patient")
+KEYS = ("cubes", "is_nodule", "malignancy_mean", *TEXT)
 COLUMNS = ("patient", "series_uid", "kind", "k", "malignancy_mean", "diameter_mm")
 KINDS = {"nodule": 1, "negative": 0}
 UID_END = 12  # the npz names a scan by the last digits of its series UID
@@ -80,20 +84,28 @@ def read(path: Path | str) -> LidcNodules:
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
-    arrays = _load(path)
+    arrays = npz.load(path, KEYS, FILE, f"copy {FILE} again and compare its sha256")
     _check(path, arrays)
     table = _table(path.with_name(TABLE), arrays)
     return LidcNodules(
-        hu=arrays["cubes"],
-        is_nodule=arrays["is_nodule"] == 1,
-        malignancy_mean=arrays["malignancy_mean"],
-        diameter_mm=table["diameter_mm"].to_numpy(np.float64),
-        case=table["case"].to_numpy(str),
-        scan=arrays["scan"],
-        patient=arrays["patient"],
+        hu=arrays["cubes"], is_nodule=arrays["is_nodule"] == 1, malignancy_mean=arrays["malignancy_mean"],
+        diameter_mm=table["diameter_mm"].to_numpy(np.float64), case=table["case"].to_numpy(str),
+        scan=arrays["scan"], patient=arrays["patient"], path=path,
         fingerprint=hashlib.sha256(path.read_bytes() + path.with_name(TABLE).read_bytes()).hexdigest(),
-        path=path,
-    )
+    )  # fmt: skip
+
+
+def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
+    """The cubes cut to size, all of them test cases: they are for looking at.
+
+    Raises:  ParamsError for a cut without a spacing.
+    """
+    cubes = read(path)
+    return Cases(
+        images=cubes.patches(cut.size, cut.spacing_for("lidc-nodules")), target=cubes.is_nodule.astype(np.int64),
+        case=cubes.case, group=cubes.patient, split=np.full(len(cubes), "test"), fingerprint=cubes.fingerprint,
+        path=cubes.path,
+    )  # fmt: skip
 
 
 def _weights(n: int, step_mm: float) -> np.ndarray:
@@ -120,40 +132,16 @@ def _hat_integral(t: np.ndarray) -> np.ndarray:
     return 0.5 + t - 0.5 * t * np.abs(t)
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of the npz, whole: a zip checks its entries only as they are read."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; put {FILE} there, or name the folder that holds it")
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: not an npz, or cut short; copy {FILE} again and compare its sha256")
-    try:
-        with np.load(path, allow_pickle=False) as npz:
-            found = ((" lacks", set(KEYS) - set(npz.files)), (" has unknown", set(npz.files) - set(KEYS)))
-            wrong = [f"{what} {', '.join(sorted(keys))}" for what, keys in found if keys]
-            if wrong:
-                raise DataError(f"{path}:{' and'.join(wrong)}; {FILE} has exactly the keys {', '.join(KEYS)}")
-            return {key: npz[key] for key in KEYS}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError) as error:
-        raise DataError(f"{path}: damaged or cut short ({error}); copy {FILE} again and compare its sha256") from error
-
-
 def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """The arrays have their shapes, types and values."""
     cubes, is_nodule, grade = arrays["cubes"], arrays["is_nodule"], arrays["malignancy_mean"]
     if cubes.dtype != np.int16 or cubes.ndim != 4 or cubes.shape[1:] != (SIDE,) * 3:
         raise DataError(f"{path}: cubes is {cubes.dtype} {cubes.shape}; it must be int16 (n, {SIDE}, {SIDE}, {SIDE})")
-    for key, kind, what in (("is_nodule", "u", "uint8"), ("malignancy_mean", "f", "float32")):
+    kinds = {"is_nodule": ("u", "uint8"), "malignancy_mean": ("f", "float32")} | dict.fromkeys(TEXT, ("U", "text"))
+    for key, (kind, what) in kinds.items():
         if arrays[key].dtype.kind != kind or arrays[key].ndim != 1:
             raise DataError(f"{path}: {key} is {arrays[key].dtype} {arrays[key].shape}; it must be {what} (n,)")
-    for key in ("scan", "patient"):
-        if arrays[key].dtype.kind != "U" or arrays[key].ndim != 1:
-            raise DataError(f"{path}: {key} is {arrays[key].dtype} {arrays[key].shape}; it must be text (n,)")
-    lengths = {key: len(array) for key, array in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{key} {n}" for key, n in lengths.items())
-        raise DataError(f"{path}: arrays of different lengths, {told}; each cube needs one of each")
-    if not len(cubes):
-        raise DataError(f"{path}: cubes is empty; {FILE} holds 160")
+    npz.check_lengths(path, arrays)
     if (is_nodule > 1).any():
         raise DataError(f"{path}: is_nodule holds {is_nodule[is_nodule > 1][0]}; it is 0 or 1")
     nodule = is_nodule == 1
@@ -165,15 +153,10 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _table(path: Path, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
     """cubes.csv with a column `case` added, checked to tell of the same cubes in the same order."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; {FILE} is read with the table {TABLE} beside it")
-    try:
-        table = pd.read_csv(path, dtype={"patient": str, "series_uid": str, "kind": str})
-    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors; UnicodeDecodeError is one too
-        raise DataError(f"{path}: no table of comma-separated values ({error}); copy {TABLE} again") from error
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise DataError(f"{path}: lacks column {', '.join(missing)}; {TABLE} has {', '.join(COLUMNS)}")
+    text = dict.fromkeys(("patient", "series_uid", "kind"), str)
+    table = read_table(
+        path, COLUMNS, f"{FILE} is read with the table {TABLE} beside it: {', '.join(COLUMNS)}", dtype=text
+    )
     if len(table) != len(arrays["cubes"]):
         raise DataError(f"{path}: {len(table)} rows for {len(arrays['cubes'])} cubes; there must be one a cube")
     for column in ("k", "diameter_mm", "malignancy_mean"):
@@ -191,12 +174,27 @@ def _table(path: Path, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
     }
     for column, agrees in same.items():
         for i in np.flatnonzero(~agrees):
-            raise DataError(
-                f"{path}: row {i} has {column} {table[column][i]}, which is not cube {i} of {FILE}; the two must "
-                "be in one order"
-            )
+            fault = f"which is not cube {i} of {FILE}; the two must be in one order"
+            raise DataError(f"{path}: row {i} has {column} {table[column][i]}, {fault}")
     table["case"] = uid_end + ":" + table["kind"] + table["k"].map("{:02d}".format)
     if table["case"].duplicated().any():
         twice = table["case"][table["case"].duplicated()].iloc[0]
         raise DataError(f"{path}: {twice} occurs twice; within a scan each kind is numbered by k")
     return table
+
+
+DATASET = Dataset(
+    name="lidc-nodules", title="LIDC-IDRI cubes", case="cube", group="patient", shows="lung nodules", target="label",
+    read=read, cases=cases, licence="LIDC-IDRI: CC BY 3.0", cite=sources.LIDC,
+    source="four CT series of LIDC-IDRI patients 0001, 0002 and 0132 (cancerimagingarchive.net) and cut cubes from "
+    "them as the docstring of fewscans.data.lidc_nodules describes; they illustrate, nothing is trained on them",
+    attribution=f"""\
+Nodules of LIDC-IDRI (CC BY 3.0), doi 10.7937/K9/TCIA.2015.LO9QL9SX. No image is kept here, only each case's name, its
+label and the networks' predictions. Cite:
+
+{sources.LIDC_IN_FULL}""",
+    people="LIDC-IDRI", file=FILE, size_bytes=22_991_678,
+    sha256="fe37fba2df2c3841f94e3d749e40d8d86906abca05d5e6f81860bb13ea77363e",
+    counts={"all": (160, 16)},
+    labels=lambda copy, split: copy.is_nodule,  # there are no splits
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""LUNA16's candidates as samples: which of them, cut to patches, and what FROC must know of the test scans.
+"""LUNA16's candidates as cases: which of them, cut to patches, and what FROC must know of the test scans.
 
 Training, validation and test are LUNA16's own folds 0-5, 6 and 7-9, so that no scan is in two. Its files name no
 patients: should one of them have two of the 888 scans, they may lie in different folds. All positives are taken;
@@ -9,78 +9,62 @@ alone, and a larger draw holds the smaller ones.
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fewscans.data import cut as cutting
-from fewscans.data import luna16, mhd
-from fewscans.data.cut import axial, cut, to_code, to_unit
-from fewscans.data.luna16 import XYZ, Luna16
+from fewscans.data.base import REFERENCE, Cases, Cut, code_of, digest
+from fewscans.data.formats import cut as cutting
+from fewscans.data.formats import luna16, mhd
+from fewscans.data.formats.cut import axial, cut, to_code, to_unit
+from fewscans.data.formats.luna16 import XYZ, Luna16
 from fewscans.data.patch_cache import opened
-from fewscans.data.samples import Samples
 from fewscans.errors import DataError
 
-__all__ = ["axial", "choose", "cut", "inside", "prepare", "reference", "to_code", "to_unit"]
-
 AT_ONCE = 64  # patches in memory; LUNA16's second list has up to some thousand a scan
-REFERENCE = ["kind", "scan", "nodule", "case", "malignant"]
 
 
-def prepare(
-    folder: Path | str,
-    size: Sequence[int],
-    spacing_mm: Sequence[float],
-    margin: Sequence[int] | int = 1,
-    negatives_per_scan: int | None = None,
-    train_negatives: int | None = None,
-    seed: int = 0,
-    cache: Path | str | None = None,
-) -> Samples:
-    """The candidates of a folder in LUNA16's layout as samples, cut once and kept.
+def prepare(folder: Path | str, wanted: Cut, seed: int = 0, cache: Path | str | None = None) -> Cases:
+    """The candidates of a folder in LUNA16's layout, cut once and kept.
 
-    Args:    size: (D, H, W) at spacing_mm (z, y, x), or (H, W) at (y, x) for one axial cut through the centre.
-             margin: samples more on every side, for augmentation to crop from; per axis, or one number for all.
-             negatives_per_scan: at most so many are drawn of each scan; None: all.
-             train_negatives: at most so many are drawn of all training scans together, instead.
-             cache: the folder of all such patches; None: the project's build/patches.
-    Returns: Samples with images (n, D + 2 margin, H + 2 margin, W + 2 margin), ordered by scan and row; group is the
-             series, case its last twelve characters and the row (from 0) in the candidates' file, reference() for FROC.
-    Raises:  DataError for what `luna16.read` refuses, an impossible argument, or a split without one of the classes.
+    Args:    wanted: a size of (D, H, W) at spacing_mm (z, y, x), or (H, W) at (y, x) for one axial cut through the
+             centre. Of the negatives of each scan at most `negatives_per_scan` are drawn; of all training scans
+             together at most `train_negatives`, instead, if that is a number.   seed: of the draw.
+             cache: the folder of all such patches, which are then a memory map; None: nothing is kept, and the images
+             lie in memory, some GB of them where every candidate of LUNA16 is cut.
+    Returns: images (n, D + 2 margin, H + 2 margin, W + 2 margin), ordered by scan and row; group is the series, case
+             its last twelve characters and the row (from 0) in the candidates' file, reference() is for FROC.
+    Raises:  DataError for what `luna16.read` refuses, or a split without one of the classes; ParamsError for a cut
+             without a spacing.
     """
-    settings = _checked(size, spacing_mm, margin, negatives_per_scan, train_negatives, seed)
+    size, margin = list(wanted.size), list(wanted.margin or (0,) * len(wanted.size))
+    spacing = [float(mm) for mm in wanted.spacing_for("luna16")]
+    drawn = {"negatives_per_scan": wanted.negatives_per_scan, "train_negatives": wanted.train_negatives, "seed": seed}
     data = luna16.read(folder)
-    chosen = choose(data, negatives_per_scan, train_negatives, seed)
+    chosen = choose(data, **drawn)
     for split in ("train", "val", "test"):
         for label in (0, 1):
             if not ((chosen["split"] == split) & (chosen["label"] == label)).any():
-                raise DataError(
-                    f"{data.path}: no candidate of class {label} is in split '{split}'; {data.candidates_file} and the "
-                    "folds 0-5 (train), 6 (val), 7-9 (test) must give each split both"
-                )
-    fingerprint = _digest({"data": data.fingerprint, "split": "folds 0-5, 6, 7-9", **settings})
+                needed = "the folds 0-5 (train), 6 (val), 7-9 (test) must give each split both"
+                fault = f"no candidate of class {label} is in split '{split}'"
+                raise DataError(f"{data.path}: {fault}; {data.candidates_file} and {needed}")
+    settings = {"size": size, "spacing_mm": spacing, "margin": margin, **drawn}
+    fingerprint = digest({"data": data.fingerprint, "split": "folds 0-5, 6, 7-9", **settings})
+    shape = tuple(n + 2 * m for n, m in zip(size, margin, strict=True))
     if cache is None:
-        from fewscans import paths
-
-        cache = paths.build() / "patches"
-    place = Path(cache) / _digest({"fingerprint": fingerprint, "code": _code()})[:32]
-    shape = tuple(n + 2 * m for n, m in zip(settings["size"], settings["margin"], strict=True))
-    images = opened(place, chosen, shape, lambda: _patches(data, chosen, shape, settings["spacing_mm"]))
-    return Samples(
-        images=images,
-        labels=chosen["label"].to_numpy(np.int64),
-        case=chosen["case"].to_numpy(str),
-        group=chosen["series"].to_numpy(str),
-        split=chosen["split"].to_numpy(str),
-        fingerprint=fingerprint,
-        path=data.path,
-        truth=reference(data, chosen),
-    )
+        images = np.concatenate([*_patches(data, chosen, shape, spacing)])
+    else:
+        place = Path(cache) / digest({"fingerprint": fingerprint, "code": _code()})[:32]
+        images = opened(place, chosen, shape, lambda: _patches(data, chosen, shape, spacing))
+    return Cases(
+        images=images, target=chosen["label"].to_numpy(np.int64), case=chosen["case"].to_numpy(str),
+        group=chosen["series"].to_numpy(str), split=chosen["split"].to_numpy(str), fingerprint=fingerprint,
+        path=data.path, truth=reference(data, chosen),
+    )  # fmt: skip
 
 
 def choose(
@@ -98,7 +82,7 @@ def choose(
     nodules, findings = _by_scan(data.annotations), _by_scan(data.excluded)
     for series, rows in table.groupby("series").indices.items():
         points = places[rows]
-        hit, off = (_inside_any(points, found.get(series)) for found in (nodules, findings))
+        hit, off = (_inside(points, found[series]).any(axis=1) for found in (nodules, findings))
         excluded[rows] = off & ~hit
         chance[rows] = [_chance(f"{seed} {series} {x} {y} {z}") for x, y, z in points]
     table = table.assign(split=table["subset"].map(luna16.SPLITS), excluded=excluded, chance=chance)
@@ -136,26 +120,20 @@ def reference(data: Luna16, chosen: pd.DataFrame) -> pd.DataFrame:
     scans = [("scan", series, "", "", np.nan) for series in test]
     named, hits, aside = [], [], []
     for series in test:
-        found = nodules.get(series)
-        names = [] if found is None else [f"{series[-12:]}:nodule{row}" for row in found.index]
-        grades = [] if found is None else found["malignant"].tolist()
-        named += [("nodule", series, name, "", grade) for name, grade in zip(names, grades, strict=True)]
+        names = [f"{series[-12:]}:nodule{row}" for row in nodules[series].index]
+        grades = zip(names, nodules[series]["malignant"].tolist(), strict=True)
+        named += [("nodule", series, name, "", grade) for name, grade in grades]
         if series not in cases:
             continue
         points, case = cases[series][XYZ].to_numpy(), cases[series]["case"].tolist()
-        lies = np.zeros((len(points), 0), bool)
-        if found is not None:
-            lies = inside(points, found[XYZ].to_numpy(), found["diameter_mm"].to_numpy())
+        lies = _inside(points, nodules[series])
         hits += [("hit", series, names[j], case[i], np.nan) for i, j in np.argwhere(lies)]
-        off = _inside_any(points, findings.get(series)) & ~lies.any(axis=1)
+        off = _inside(points, findings[series]).any(axis=1) & ~lies.any(axis=1)
         aside += [("excluded", series, "", case[i], np.nan) for i in np.flatnonzero(off)]
-    frame = pd.DataFrame([*scans, *named, *hits, *aside], columns=REFERENCE)
-    return frame.astype({**dict.fromkeys(REFERENCE[:4], "str"), "malignant": "float64"})
+    return pd.DataFrame([*scans, *named, *hits, *aside], columns=list(REFERENCE)).astype(REFERENCE)
 
 
-def _patches(
-    data: Luna16, chosen: pd.DataFrame, shape: tuple[int, ...], spacing_mm: tuple[float, ...]
-) -> Iterator[np.ndarray]:
+def _patches(data: Luna16, chosen: pd.DataFrame, shape: Sequence[int], spacing_mm: Sequence) -> Iterator[np.ndarray]:
     """(k, *shape) uint8 in the order of `chosen`, one scan open at a time."""
     one = cut if len(shape) == 3 else axial
     paths = dict(zip(data.scans["series"], data.scans["path"], strict=True))
@@ -167,47 +145,16 @@ def _patches(
 
 
 def _by_scan(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {series: rows for series, rows in frame.groupby("seriesuid")}
+    """A scan's rows; none for a scan that the frame does not name."""
+    return defaultdict(lambda: frame[:0], {series: rows for series, rows in frame.groupby("seriesuid")})
 
 
-def _inside_any(points: np.ndarray, found: pd.DataFrame | None) -> np.ndarray:
-    if found is None:
-        return np.zeros(len(points), bool)
-    return inside(points, found[XYZ].to_numpy(), found["diameter_mm"].to_numpy()).any(axis=1)
+def _inside(points: np.ndarray, found: pd.DataFrame) -> np.ndarray:
+    return inside(points, found[XYZ].to_numpy(), found["diameter_mm"].to_numpy())
 
 
 def _first_of_each(ordered: pd.DataFrame, number: int | None) -> pd.DataFrame:
     return ordered if number is None else ordered.groupby("series").head(number)
-
-
-def _checked(size, spacing_mm, margin, negatives_per_scan, train_negatives, seed) -> dict:
-    """The arguments in one spelling, so that equal ones have equal hashes."""
-    size = tuple(size)
-    margin = (margin,) * len(size) if isinstance(margin, int) else tuple(margin)
-    spacing = tuple(float(s) for s in spacing_mm)
-
-    def whole(values, least: int) -> bool:
-        return all(isinstance(v, int | np.integer) and not isinstance(v, bool) and v >= least for v in values)
-
-    if len(size) not in (2, 3) or not whole(size, 1):
-        raise DataError(f"size {size}: it must be whole numbers of samples, (D, H, W) or (H, W)")
-    if len(spacing) != len(size) or not all(np.isfinite(s) and s > 0 for s in spacing):
-        raise DataError(f"spacing_mm {spacing}: it must be {len(size)} numbers above 0, one for each axis of {size}")
-    if len(margin) != len(size) or not whole(margin, 0):
-        raise DataError(f"margin {margin}: it must be whole numbers from 0, one for each axis of {size}")
-    for name, value in (("negatives_per_scan", negatives_per_scan), ("train_negatives", train_negatives)):
-        if value is not None and not whole((value,), 1):
-            raise DataError(f"{name} {value!r}: it must be a whole number above 0, or None")
-    if not whole((seed,), 0):
-        raise DataError(f"seed {seed!r}: it must be a whole number from 0")
-    return {
-        "size": [int(n) for n in size],
-        "spacing_mm": list(spacing),
-        "margin": [int(n) for n in margin],
-        "negatives_per_scan": None if negatives_per_scan is None else int(negatives_per_scan),
-        "train_negatives": None if train_negatives is None else int(train_negatives),
-        "seed": int(seed),
-    }
 
 
 def _chance(text: str) -> float:
@@ -215,12 +162,6 @@ def _chance(text: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()) / 2**56
 
 
-def _digest(content: dict) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _code() -> str:
-    """What cuts the patches, without its comments: patches kept from before a change of it are not taken for new."""
-    sources = [Path(module.__file__).read_text(encoding="utf-8") for module in (mhd, cutting)]
-    sources.append(Path(__file__).read_text(encoding="utf-8"))
-    return "\n".join(ast.unparse(ast.parse(source)) for source in sources)
+def _code() -> list[str]:
+    """What cuts the patches: those kept from before a change of it are not taken for new."""
+    return code_of([mhd.__file__, cutting.__file__, __file__])

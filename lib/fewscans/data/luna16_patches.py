@@ -7,19 +7,21 @@ LIDC-IDRI, Armato et al., Medical Physics 38:915-931 (2011).
 """
 
 import hashlib
-import zipfile
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from fewscans.data import sources
+from fewscans.data.base import Cases, Cut, Dataset
+from fewscans.data.formats import npz
 from fewscans.errors import DataError
 
 FILE = "luna16_patches_50x50.npz"
 SIDE = 50
 REPOSITORY_SPLITS = ("train", "val", "test")
-KEYS = tuple(f"{split}_{part}" for split in REPOSITORY_SPLITS for part in ("images", "labels", "candidate_row"))
+PARTS = ("images", "labels", "candidate_row")
+KEYS = tuple(f"{split}_{part}" for split in REPOSITORY_SPLITS for part in PARTS)
 
 # LUNA16's candidates.csv is grouped by scan, so a cut in its row order is a cut between scans once the rows near the
 # cut are dropped. 1,500 rows are more than any usual scan holds.
@@ -31,46 +33,25 @@ MARGIN_ROWS = 1500
 ROWS_PER_SCAN = 621
 
 
-@dataclass(frozen=True)
-class Patches:
-    """Candidate patches, sorted by their row in LUNA16's candidates.csv."""
-
-    images: np.ndarray  # (n, 50, 50) uint8, lung window, y then x
-    labels: np.ndarray  # (n,) int64, 1 = nodule
-    candidate_row: np.ndarray  # (n,) int64, ascending, unique
-    group: np.ndarray  # (n,) str, stand-in for the scan: the block of 621 candidate rows
-    case: np.ndarray  # (n,) str, "row000123"
-    split: np.ndarray  # (n,) str, "train" | "val" | "test" | "dropped": disjoint in scans
-    repository_split: np.ndarray  # (n,) str, "train" | "val" | "test": the source's own, which leaks
-    fingerprint: str  # sha256 of the file
-    path: Path
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def indices(self, split: str, repository: bool = False) -> np.ndarray:
-        """Where the patches of one split are, (k,) ascending; `repository=True`: of the source's own, leaky split."""
-        return np.flatnonzero((self.repository_split if repository else self.split) == split)
-
-
-def read(path: Path | str) -> Patches:
+def read(path: Path | str) -> Cases:
     """Read and check the patches, and split them by scan.
 
     Args:    path: the npz, or the folder that holds it.
+    Returns: images (n, 50, 50), lung window, y then x, in the order of LUNA16's candidates.csv; label 1: a nodule.
+             group: the block of 621 rows.   split: disjoint in scans, or "dropped".   about: candidate_row (int64,
+             ascending, unique) and repository_split, the source's own, which leaks.
     Raises:  DataError naming the file, the key or value at fault, and the remedy.
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
-    arrays = _load(path)
+    arrays = npz.load(path, KEYS, FILE, f"copy {FILE} again and compare its sha256")
     for name in REPOSITORY_SPLITS:
-        _check(path, name, arrays)
-    images = np.concatenate([arrays[f"{s}_images"] for s in REPOSITORY_SPLITS])
-    labels = np.concatenate([arrays[f"{s}_labels"] for s in REPOSITORY_SPLITS])[:, 0].astype(np.int64)
-    rows = np.concatenate([arrays[f"{s}_candidate_row"] for s in REPOSITORY_SPLITS])
-    origin = np.concatenate([np.full(len(arrays[f"{s}_labels"]), s) for s in REPOSITORY_SPLITS])
+        _check(path, name, *(arrays[f"{name}_{part}"] for part in PARTS))
+    images, labels, rows = (np.concatenate([arrays[f"{s}_{part}"] for s in REPOSITORY_SPLITS]) for part in PARTS)
+    origin = np.repeat(REPOSITORY_SPLITS, [len(arrays[f"{s}_labels"]) for s in REPOSITORY_SPLITS])
 
     order = np.argsort(rows, kind="stable")
-    images, labels, rows, origin = images[order], labels[order], rows[order], origin[order]
+    rows = rows[order]
     repeated = rows[1:][rows[1:] == rows[:-1]]
     if len(repeated):
         raise DataError(f"{path}: candidate_row {repeated[0]} occurs twice; each patch has a row of candidates.csv")
@@ -82,17 +63,18 @@ def read(path: Path | str) -> Patches:
                 f"and {CUTS[1]:.0%} and dropping {MARGIN_ROWS} rows either side of each cut; candidate_row must span "
                 "the whole of candidates.csv"
             )
-    return Patches(
-        images=images,
-        labels=labels,
-        candidate_row=rows,
-        group=np.array([f"block{row // ROWS_PER_SCAN:04d}" for row in rows]),
+    return Cases(
+        images=images[order], target=labels[order, 0].astype(np.int64),
         case=np.array([f"row{row:06d}" for row in rows]),
-        split=split,
-        repository_split=origin,
-        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(),
-        path=path,
-    )
+        group=np.array([f"block{row // ROWS_PER_SCAN:04d}" for row in rows]),
+        split=split, fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(), path=path,
+        about=pd.DataFrame({"candidate_row": rows, "repository_split": origin[order]}),
+    )  # fmt: skip
+
+
+def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
+    """The patches at their published size; networks take the middle, and augmentation the rest."""
+    return read(path)
 
 
 def scan_disjoint(candidate_row: np.ndarray) -> np.ndarray:
@@ -111,46 +93,33 @@ def scan_disjoint(candidate_row: np.ndarray) -> np.ndarray:
     return split
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    """All nine arrays of the npz, whole: a zip checks its entries only as they are read."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; put {FILE} there, or name the folder that holds it")
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: not an npz, or cut short; copy {FILE} again and compare its sha256")
-    try:
-        with np.load(path, allow_pickle=False) as npz:
-            found = ((" lacks", set(KEYS) - set(npz.files)), (" has unknown", set(npz.files) - set(KEYS)))
-            wrong = [f"{what} {', '.join(sorted(keys))}" for what, keys in found if keys]
-            if wrong:
-                raise DataError(f"{path}:{' and'.join(wrong)}; {FILE} has exactly the keys {', '.join(KEYS)}")
-            return {key: npz[key] for key in KEYS}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError) as error:
-        raise DataError(f"{path}: damaged or cut short ({error}); copy {FILE} again and compare its sha256") from error
-
-
-def _check(path: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
+def _check(path: Path, name: str, images: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> None:
     """One split of the repository has the published shapes, types and values."""
-    images, labels, rows = (arrays[f"{name}_{part}"] for part in ("images", "labels", "candidate_row"))
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        bad = int(np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))[0])
-        raise DataError(f"{path}: {name}_images[{bad}] holds NaN or infinity; images are uint8, 0 to 255")
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise DataError(f"{path}: {name}_images is {images.dtype} {images.shape}; it must be uint8 (n, {SIDE}, {SIDE})")
-    if labels.ndim != 2 or labels.shape[1] != 1:
-        raise DataError(f"{path}: {name}_labels has shape {labels.shape}; it must be (n, 1)")
-    wrong = labels[(labels != 0) & (labels != 1)]  # NaN differs from both
-    if len(wrong):
-        raise DataError(f"{path}: {name}_labels holds {wrong[0]}; a label is 0 (no nodule) or 1 (nodule)")
-    if labels.dtype != np.uint8:
-        raise DataError(f"{path}: {name}_labels is {labels.dtype}; it must be uint8")
+    npz.check_images(path, f"{name}_images", images, (SIDE, SIDE))
+    npz.check_labels(path, f"{name}_labels", labels, "0 (no nodule) or 1 (nodule)")
     if rows.dtype != np.int64 or rows.ndim != 1:
         raise DataError(f"{path}: {name}_candidate_row is {rows.dtype} {rows.shape}; it must be int64 (n,)")
-    if not len(images) == len(labels) == len(rows):
-        raise DataError(
-            f"{path}: {name} has {len(images)} images, {len(labels)} labels and {len(rows)} candidate rows; "
-            "each patch needs one of each"
-        )
-    if len(rows) == 0:
-        raise DataError(f"{path}: {name}_images is empty; every split of {FILE} holds patches")
+    npz.check_lengths(
+        path, {f"{name}_{part}": array for part, array in zip(PARTS, (images, labels, rows), strict=True)}
+    )
     if rows.min() < 0:
         raise DataError(f"{path}: {name}_candidate_row holds {rows.min()}; rows of candidates.csv are counted from 0")
+
+
+DATASET = Dataset(
+    name="luna16-patches", title="LUNA16 candidate patches", case="patch", group="scan", shows="lung nodules",
+    target="label", read=read, cases=cases,
+    licence="LUNA16: CC BY 4.0, a subset of LIDC-IDRI: CC BY 3.0; repository that cut the patches: MIT",
+    cite=f"{sources.LUNA16}; {sources.LIDC}",
+    source="github.com/swethasubramanian/LungCancerDetection (commit 36e7980, patches in src/data/) and LUNA16's "
+    "candidates.csv (luna16.grand-challenge.org), which `fewscans data pack luna16-patches` packs as one npz",
+    attribution=f"""\
+Patches cut from LUNA16 (CC BY 4.0), itself a subset of LIDC-IDRI (CC BY 3.0), as collected in
+github.com/swethasubramanian/LungCancerDetection at 36e7980a891089921d18993ea631c89035296e76 (MIT). No image is kept
+here, only each patch's row in LUNA16's candidates.csv, its label and the networks' predictions. Cite:
+
+{sources.LUNA16_IN_FULL}{sources.LIDC_IN_FULL}""",
+    people="LIDC-IDRI", twin="luna16_patches", file=FILE, size_bytes=17_355_522,
+    sha256="7ad1806c3f174bda9418870bb4d2b53508a7ccef21da32079b89075e14c3aeb0",
+    counts={"train": (5236, 928), "val": (1208, 167), "test": (1583, 245)},
+)  # fmt: skip

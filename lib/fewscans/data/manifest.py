@@ -8,11 +8,12 @@ same bytes.
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewscans.data.registry import Dataset, dataset, find
+from fewscans import files
+from fewscans.data.base import Dataset
+from fewscans.data.registry import dataset, find
 from fewscans.errors import DataError
 
 
@@ -52,16 +53,18 @@ def verify(name: str, root: Path | str, manifests: Path | None = None) -> Manife
              says all that differs.
     """
     entry, path = dataset(name), find(name, root)
-    manifest = _of_file(entry, path) if entry.check is None else _of_folder(entry, path)
-    _write(manifest, _folder() if manifests is None else Path(manifests))
+    found = _of_file(entry, path) if entry.check is None else _of_folder(entry, path)
+    manifest = Manifest(name=entry.name, licence=entry.licence, cite=entry.cite, **found)
+    content = json.dumps(dataclasses.asdict(manifest), indent=2) + "\n"
+    files.write((_folder() if manifests is None else Path(manifests)) / f"{name}.json", content)
     return manifest
 
 
-def _of_file(entry: Dataset, path: Path) -> Manifest:
+def _of_file(entry: Dataset, path: Path) -> dict:
     """A file has the published number of cases in every split; whether its bytes are the published ones is noted."""
     content = path.read_bytes()
     sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content, usedforsecurity=False).hexdigest()
-    copy = entry.reader(path)
+    copy = entry.read(path)
     labels = {split: entry.labels(copy, split) for split in entry.counts}
     cases = {split: len(of_split) for split, of_split in labels.items()}
     positives = {split: int(of_split.sum()) for split, of_split in labels.items()}
@@ -73,52 +76,29 @@ def _of_file(entry: Dataset, path: Path) -> Manifest:
     ]
     if wrong:
         size = "" if entry.size_bytes is None else f", the published copy {entry.size_bytes:,}"
-        raise DataError(
-            f"{path} is not the whole of '{entry.name}': {'; '.join(wrong)}. It has {len(content):,} bytes{size}. "
-            f"Get {entry.source}"
-        )
+        size = f"It has {len(content):,} bytes{size}"
+        raise DataError(f"{path} is not the whole of '{entry.name}': {'; '.join(wrong)}. {size}. Get {entry.source}")
     named = [known == of_copy for known, of_copy in ((entry.sha256, sha256), (entry.md5, md5)) if known is not None]
-    return Manifest(
-        name=entry.name,
-        file=path.name,
-        size_bytes=len(content),
-        sha256=sha256,
-        as_published=all(named) if named else None,
-        cases=cases,
-        positives=positives,
-        licence=entry.licence,
-        cite=entry.cite,
-    )
+    return {
+        "file": path.name, "size_bytes": len(content), "sha256": sha256, "as_published": all(named) if named else None,
+        "cases": cases, "positives": positives,
+    }  # fmt: skip
 
 
-def _of_folder(entry: Dataset, path: Path) -> Manifest:
+def _of_folder(entry: Dataset, path: Path) -> dict:
     """A folder lacks nothing of what its reader looks for; too large to be hashed, it is known by a fingerprint."""
     report = entry.check(path)
     if not report["complete"]:
         lacks = " ".join(f"({i}) {sentence.rstrip('.')}." for i, sentence in enumerate(report["lacks"], 1))
         raise DataError(f"{path} is not the whole of '{entry.name}': {lacks} Get {entry.source}")
-    return Manifest(
-        name=entry.name,
-        file="",
-        size_bytes=None,
-        sha256=report["fingerprint"],
-        as_published=None if entry.sha256 is None else report["fingerprint"] == entry.sha256,
-        cases=dict(report["counts"]),
-        positives={},
-        licence=entry.licence,
-        cite=entry.cite,
-    )
+    mark = report["fingerprint"]
+    return {
+        "file": "", "size_bytes": None, "sha256": mark, "as_published": entry.sha256 and mark == entry.sha256,
+        "cases": dict(report["counts"]), "positives": {},
+    }  # fmt: skip
 
 
 def _folder() -> Path:
     from fewscans import paths
 
     return paths.root() / "data" / "manifests"
-
-
-def _write(manifest: Manifest, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{manifest.name}.json"
-    partial = target.with_suffix(".part")
-    partial.write_text(json.dumps(dataclasses.asdict(manifest), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, target)

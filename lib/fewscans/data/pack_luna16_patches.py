@@ -6,9 +6,7 @@ candidates.csv (Setio et al., Medical Image Analysis 42:1-13, 2017) from 0. Labe
 keeps its own as pickles, and opening a stranger's pickle runs a stranger's code.
 """
 
-import csv
 import io
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -16,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fewscans import files
+from fewscans.data.base import read_table
 from fewscans.data.luna16_patches import FILE, REPOSITORY_SPLITS, SIDE
 from fewscans.errors import DataError
 
@@ -74,34 +74,16 @@ def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
 
 def _labels(path: Path, rows: int) -> np.ndarray:
     """The class of each candidate, (rows,) uint8."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; {GET_CANDIDATES}")
-    labels = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.reader(file, strict=True)
-            header = next(table, [])
-            missing = [column for column in COLUMNS if column not in header]
-            if missing:
-                raise DataError(
-                    f"{path}: column '{missing[0]}' is missing; the list has {', '.join(COLUMNS)}: {GET_CANDIDATES}"
-                )
-            column = header.index("class")
-            for line in table:
-                if not line:
-                    continue
-                value = line[column] if column < len(line) else ""
-                if value not in ("0", "1"):
-                    raise DataError(
-                        f"{path}: class '{value}' in line {table.line_num}; it is 0 (no nodule) or 1 (nodule): "
-                        f"{GET_CANDIDATES}"
-                    )
-                labels.append(value == "1")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a table ({error}); {GET_CANDIDATES}") from error
-    if len(labels) != rows:
-        raise DataError(f"{path}: {len(labels):,} candidates, where there must be {rows:,}; {GET_CANDIDATES}")
-    return np.array(labels, np.uint8)
+    hint = f"the list has {', '.join(COLUMNS)}: {GET_CANDIDATES}"
+    value = read_table(path, COLUMNS, hint, dtype=str, keep_default_na=False)["class"]
+    value = value.fillna("")  # of a line that is cut short
+    wrong = value[~value.isin(("0", "1"))]
+    if len(wrong):
+        fault = f"class '{wrong.iloc[0]}' in line {wrong.index[0] + 2}; it is 0 (no nodule) or 1 (nodule)"
+        raise DataError(f"{path}: {fault}: {GET_CANDIDATES}")
+    if len(value) != rows:
+        raise DataError(f"{path}: {len(value):,} candidates, where there must be {rows:,}; {GET_CANDIDATES}")
+    return value.eq("1").to_numpy(np.uint8)
 
 
 def _files(folder: Path, candidates: Path, labels: np.ndarray) -> dict[int, Path]:
@@ -121,10 +103,8 @@ def _files(folder: Path, candidates: Path, labels: np.ndarray) -> dict[int, Path
             raise DataError(f"{file}: {candidates} has no row {row:,}, only {len(labels):,} from 0; {GET_CANDIDATES}")
         if copy and labels[original] != 1:
             # Only nodules were copied, so the list is not the one that the patches were cut by, or in another order.
-            raise DataError(
-                f"{file}: a rotated copy of a nodule, but row {original:,} of {candidates} has class 0; the list is "
-                f"in another order or another one: {GET_CANDIDATES}"
-            )
+            fault = f"a rotated copy of a nodule, but row {original:,} of {candidates} has class 0"
+            raise DataError(f"{file}: {fault}; the list is in another order or another one: {GET_CANDIDATES}")
         if not copy and row not in CUT_BY_BORDER:
             files[row] = file
     if not files:
@@ -148,19 +128,13 @@ def _pixels(file: Path) -> np.ndarray:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    """Put the file there whole or not at all, and never over another copy."""
-    partial = path.with_suffix(".part")
+    """Put the file there, and never over another copy."""
     try:
         if path.exists():
             if path.read_bytes() != content:
                 raise DataError(f"{path}: another copy is there already; move it away, or name a folder with --out")
             return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        files.write(path, content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}); name another folder with --out") from error
     return path

@@ -1,7 +1,7 @@
 """Patches cut once and kept: many workers share them as a memory map, and a kill leaves nothing half.
 
 A folder holds images.npy and meta.parquet (one row a case, with a checksum of its image). It appears whole or not at
-all; whoever comes first makes it under a lock, the others wait. It may be removed at any time and is made again.
+all; the first process makes it under a lock, the others wait. It may be removed at any time and is made again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from fewscans.data.base import first_line
 from fewscans.errors import DataError
 
 IMAGES, META = "images.npy", "meta.parquet"
@@ -44,16 +45,15 @@ def opened(
                     _write(folder, meta, shape, make())
                     images = _found(folder, meta, shape)
         except OSError as error:
-            raise DataError(
-                f"{folder} cannot be written ({error.strerror or error}); make room there, or make its folder writable"
-            ) from error
+            remedy = "make room there, or make its folder writable"
+            raise DataError(f"{folder} cannot be written ({error.strerror or error}); {remedy}") from error
     if images is None:
         raise DataError(f"{folder} was written and reads back otherwise; is its disk sound?")
     return images
 
 
 def _found(folder: Path, meta: pd.DataFrame, shape: Sequence[int]) -> np.ndarray | None:
-    """The images, if they are there, whole, and of these cases; a damaged folder is told of."""
+    """The images, if they are there, whole, and of these cases; of a damaged folder a warning."""
     if not folder.is_dir():
         return None
     try:
@@ -67,8 +67,7 @@ def _found(folder: Path, meta: pd.DataFrame, shape: Sequence[int]) -> np.ndarray
             if zlib.crc32(images[row]) != kept["crc32"].iloc[row]:
                 raise ValueError(f"image {row} was altered")
     except Exception as error:  # pyarrow and numpy raise many kinds for a damaged file
-        cause = str(error).strip().partition("\n")[0] or type(error).__name__
-        warnings.warn(f"{folder}: damaged patches ({cause}); they are cut again", stacklevel=4)
+        warnings.warn(f"{folder}: damaged patches ({first_line(error)}); they are cut again", stacklevel=4)
         return None
     return images
 

@@ -19,19 +19,19 @@ in one person and plain grey matter in another.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fewscans.data import group_splits, nifti
+from fewscans.data import group_splits
+from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, kept, quantised, read_table
+from fewscans.data.formats import nifti
 from fewscans.data.group_splits import split_by_group
-from fewscans.data.numbered import NumberedScans, digest, kept, quantised
 from fewscans.errors import DataError
 
 COUNTS, IMAGE, MASK = "counts.csv", "T2.nii.gz", "basal_ganglia.nii.gz"
@@ -55,17 +55,14 @@ class Counted:
     def read(self, row: int) -> tuple[nifti.Volume, nifti.Volume]:
         """Image and mask (int16) of one case.
 
-        Raises:  DataError naming the file: whatever fewscans.data.nifti refuses (such as four axes, or NaN), image and
-                 mask on different grids, a mask without a voxel.
+        Raises:  DataError naming the file: whatever `nifti` refuses (such as four axes, or NaN), image and mask on
+                 different grids, a mask without a voxel.
         """
-        image, mask = (read(self.cases[what].iloc[row]) for read, what in READERS)
+        image, mask = nifti.read(self.cases["image"].iloc[row]), nifti.read_mask(self.cases["mask"].iloc[row])
         nifti.same_grid(image, mask)
         if not mask.array.any():
             raise DataError(f"{mask.path}: is 0 everywhere; it must mark the basal ganglia, so segment the case again")
         return image, mask
-
-
-READERS = ((nifti.read, "image"), (nifti.read_mask, "mask"))
 
 
 def find_cases(folder: Path | str) -> Counted:
@@ -87,25 +84,20 @@ def find_cases(folder: Path | str) -> Counted:
     ):
         alone = sorted(set(names) - others)
         if alone:
-            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-            raise DataError(f"{folder / alone[0]}: {what}{more}")
+            raise DataError(f"{folder / alone[0]}: {what}{and_more(alone)}")
     for name in (IMAGE, MASK):
         absent = [case for case, path in there.items() if not (path / name).is_file()]
         if absent:
             raise DataError(f"{there[absent[0]] / name}: no such file; a case has {IMAGE} and {MASK}, copy it again")
     table = table.sort_values("case", ignore_index=True)
-    table["image"] = [there[case] / IMAGE for case in table["case"]]
-    table["mask"] = [there[case] / MASK for case in table["case"]]
-    return Counted(folder, table)
+    files = {what: [there[case] / name for case in table["case"]] for what, name in (("image", IMAGE), ("mask", MASK))}
+    return Counted(folder, table.assign(**files))
 
 
-def numbered(
-    folder: Path | str,
-    size: tuple[int, int, int] = SIZE,
-    sigma: float | None = None,
-    held_out: Mapping[str, float] = HELD_OUT,
-    cache: Path | str | None = None,
-) -> NumberedScans:
+def read(
+    folder: Path | str, size: tuple[int, int, int] = SIZE, sigma: float | None = None,
+    held_out: Mapping[str, float] = HELD_OUT, cache: Path | str | None = None,
+) -> Cases:  # fmt: skip
     """Images of the basal ganglia alone, cut about the middle of their mask, in [0, 1], with the count.
 
     Args:    size: (D, H, W) voxels; beyond the image is its lowest intensity.
@@ -123,11 +115,15 @@ def numbered(
     found = find_cases(folder)
     files = [*found.cases["image"], *found.cases["mask"], found.path / COUNTS]
     settings = {"size": size, "sigma": sigma, "held_out": dict(held_out), "seed": SPLIT_SEED}
-    settings["data"] = digest(files, found.path, {})
-    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    split = _split(found.cases["group"].to_numpy(str), held_out)
+    settings["data"] = digest({}, files, found.path)
+    split = split_by_group(found.cases["group"].to_numpy(str), held_out, SPLIT_SEED)
     code = (nifti.__file__, group_splits.__file__, __file__)
-    return kept(cache, fingerprint, found.path, code, lambda: _cut(found, size, sigma, split, fingerprint))
+    return kept(cache, settings, found.path, code, lambda: _cut(found, size, sigma, split))
+
+
+def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
+    """The images cut to the window and averaged to the size of the cut."""
+    return nifti.averaged(read(path, cut.window, cache=cache and cache / "scans"), cut.downsample)
 
 
 def region(image: np.ndarray, mask: np.ndarray, size: tuple[int, int, int], sigma: float) -> np.ndarray:
@@ -146,9 +142,7 @@ def region(image: np.ndarray, mask: np.ndarray, size: tuple[int, int, int], sigm
     return nifti.unit(nifti.crop(image, centre, size, outside=image.min())) * soft[inner]
 
 
-def _cut(
-    found: Counted, size: tuple[int, int, int], sigma: float | None, split: np.ndarray, fingerprint: str
-) -> NumberedScans:
+def _cut(found: Counted, size: tuple[int, int, int], sigma: float | None, split: np.ndarray) -> dict[str, Any]:
     images, spacing, rows = [], [], []
     for row in range(len(found.cases)):
         image, mask = found.read(row)
@@ -161,38 +155,17 @@ def _cut(
         spacing.append(image.spacing_mm)
         inside = nifti.crop(seen, np.argwhere(seen).mean(axis=0), size).sum() / seen.sum()
         rows.append({"region_ml": seen.sum() * mask.voxel_ml, "inside": inside})
-    return NumberedScans(
-        images=np.stack(images),
-        number=found.cases["count"].to_numpy(np.float64),
-        unit="count",
-        spacing_mm=np.array(spacing),
-        case=found.cases["case"].to_numpy(str),
-        group=found.cases["group"].to_numpy(str),
-        split=split,
-        about=pd.DataFrame(rows),
-        fingerprint=fingerprint,
-        path=found.path,
-    )
-
-
-def _split(group: np.ndarray, held_out: Mapping[str, float]) -> np.ndarray:
-    people = len(np.unique(group))
-    wanted = {split: max(1, round(n * people)) if n < 1 else int(n) for split, n in held_out.items()}
-    return split_by_group(group, wanted, SPLIT_SEED)
+    return {
+        "images": np.stack(images), "target": found.cases["count"].to_numpy(np.float64), "unit": "count",
+        "spacing_mm": np.array(spacing), "case": found.cases["case"].to_numpy(str),
+        "group": found.cases["group"].to_numpy(str), "split": split, "about": pd.DataFrame(rows),
+    }  # fmt: skip
 
 
 def _counts(file: Path) -> pd.DataFrame:
     """The table, checked: case (str), count (int64), group (str; the case itself where the table has none)."""
-    if not file.is_file():
-        raise DataError(f"{file}: no such file; it is a table with the columns case and count")
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:  # pandas' errors of parsing, and of decoding, are ValueErrors
-        cause = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise DataError(f"{file}: cannot be read as a table ({cause}); save it as CSV in UTF-8") from error
-    absent = [name for name in ("case", "count") if name not in table]
-    if absent:
-        raise DataError(f"{file}: column '{absent[0]}' is missing; it has case, count and, if need be, group")
+    hint = "it is a table in UTF-8 with the columns case, count and, if need be, group"
+    table = read_table(file, ("case", "count"), hint, dtype=str, keep_default_na=False)
     table = table[["case", "count", "group"] if "group" in table else ["case", "count"]].map(str.strip)
     twice = table["case"][table["case"].duplicated()]
     if len(twice):
@@ -200,10 +173,18 @@ def _counts(file: Path) -> pd.DataFrame:
     wrong = table[~table["count"].str.fullmatch("[0-9]{1,6}")]
     if len(wrong):
         case, count = wrong.iloc[0][["case", "count"]]
-        told = f"the count of {case} is {count!r}" if count else f"{case} has no count"
-        raise DataError(f"{file}: {told}; it must be a whole number from 0 on")
+        fault = f"the count of {case} is {count!r}" if count else f"{case} has no count"
+        raise DataError(f"{file}: {fault}; it must be a whole number from 0 on")
     if "group" in table and not table["group"].all():
-        raise DataError(f"{file}: {table['case'][table['group'] == ''].iloc[0]} has no group; name the person, or drop "
-                        "the column if every scan is of another")  # fmt: skip
+        case = table["case"][table["group"] == ""].iloc[0]
+        raise DataError(f"{file}: {case} has no group; name the person, or drop the column if every scan is of another")
     table["count"] = table["count"].astype(np.int64)
     return table if "group" in table else table.assign(group=table["case"])
+
+
+DATASET = Dataset(
+    name="pvs", title="perivascular-space counts", case="scan", group="person", shows="perivascular spaces",
+    target="number", read=read, cases=cases, twin="pvs",
+    control=True,  # the scans are private
+    score="icc",
+)  # fmt: skip

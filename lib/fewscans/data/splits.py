@@ -24,17 +24,10 @@ def nested_balanced(labels: np.ndarray, candidates: np.ndarray, n: int, seed: in
     if n < 2 or n % 2:
         raise DataError(f"a balanced subset of {n} cases is impossible: n must be even and at least 2")
     if n > largest:
-        raise DataError(
-            f"a balanced subset of {n} cases is impossible: the pool has {len(by_class[0])} negatives and "
-            f"{len(by_class[1])} positives, so the largest balanced n is {largest}"
-        )
+        pool = f"the pool has {len(by_class[0])} negatives and {len(by_class[1])} positives"
+        raise DataError(f"a balanced subset of {n} cases is impossible: {pool}, so the largest balanced n is {largest}")
     drawn = [_shuffled(indices, seed, label) for label, indices in enumerate(by_class)]
     return np.stack([indices[: n // 2] for indices in drawn], axis=1).reshape(n)  # (n/2, 2) → (n,)
-
-
-def largest_balanced(labels: np.ndarray, candidates: np.ndarray) -> int:
-    """The largest n that `nested_balanced` can draw from the pool."""
-    return 2 * min(len(indices) for indices in _pool(labels, candidates))
 
 
 def small_validation(labels: np.ndarray, candidates: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -53,9 +46,8 @@ def small_validation(labels: np.ndarray, candidates: np.ndarray, n: int, seed: i
     if n < 2:
         raise DataError(f"a validation set of {n} cases is impossible: it needs at least 2, one of each class")
     if not len(negatives) or not len(positives):
-        raise DataError(
-            f"the pool has {len(negatives)} negatives and {len(positives)} positives; validation needs both classes"
-        )
+        pool = f"{len(negatives)} negatives and {len(positives)} positives"
+        raise DataError(f"the pool has {pool}; validation needs both classes")
     total = len(negatives) + len(positives)
     n = min(n, total)
     n_positive = min(max(round(n * len(positives) / total), 1), n - 1)
@@ -63,22 +55,28 @@ def small_validation(labels: np.ndarray, candidates: np.ndarray, n: int, seed: i
     return np.sort(np.concatenate(drawn))
 
 
-def _pool(labels: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending indices of the pool's negatives and positives."""
-    labels, candidates = np.asarray(labels), np.asarray(candidates)
+def checked_pool(candidates: np.ndarray, total: int) -> np.ndarray:
+    """The candidates in ascending order. Raises DataError unless they are distinct indices into `total` cases."""
+    candidates = np.asarray(candidates)
     if candidates.size == 0:
         raise DataError("the pool to draw from is empty; check the split it was taken from")
     if candidates.ndim != 1 or candidates.dtype.kind not in "iu":
-        raise DataError(
-            f"the pool to draw from is {candidates.dtype} {candidates.shape}; it must be integer indices (k,)"
-        )
-    if candidates.min() < 0 or candidates.max() >= len(labels):
-        wrong = candidates[(candidates < 0) | (candidates >= len(labels))][0]
-        raise DataError(f"the pool to draw from holds index {wrong}; there are {len(labels)} labels")
+        kind = f"{candidates.dtype} {candidates.shape}"
+        raise DataError(f"the pool to draw from is {kind}; it must be integer indices (k,)")
+    wrong = candidates[(candidates < 0) | (candidates >= total)]
+    if len(wrong):
+        raise DataError(f"the pool to draw from holds index {wrong[0]}; there are {total} labels")
     pool = np.unique(candidates)
     if len(pool) < len(candidates):
         repeats = len(candidates) - len(pool)
         raise DataError(f"the pool to draw from names {repeats} cases twice; each case may be drawn once")
+    return pool
+
+
+def _pool(labels: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending indices of the pool's negatives and positives."""
+    labels = np.asarray(labels)
+    pool = checked_pool(candidates, len(labels))
     wrong = labels[pool][~np.isin(labels[pool], (0, 1))]
     if len(wrong):
         raise DataError(f"label {wrong[0]} in the pool; a label is 0 or 1")

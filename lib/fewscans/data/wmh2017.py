@@ -13,8 +13,6 @@ Kuijf et al., IEEE TMI 38:2556-2568 (2019), arXiv 1904.00682; data doi 10.34894/
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +21,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fewscans.data import group_splits, nifti
+from fewscans.data import group_splits
+from fewscans.data.base import Cases, Cut, Dataset, digest, kept, quantised, report
+from fewscans.data.formats import nifti
 from fewscans.data.group_splits import split_by_group
-from fewscans.data.numbered import NumberedScans, digest, kept, quantised
 from fewscans.errors import DataError
 
 REFERENCE, OBSERVED = "wmh.nii.gz", "result.nii.gz"
 # What a folder's name must contain, and the site that it then is. Amsterdam's name alone says no scanner.
 SITES = {
-    "utrecht": "Utrecht",
-    "singapore": "Singapore",
-    "ge3t": "Amsterdam GE3T",
-    "ge1t5": "Amsterdam GE1T5",
+    "utrecht": "Utrecht", "singapore": "Singapore", "ge3t": "Amsterdam GE3T", "ge1t5": "Amsterdam GE1T5",
     "philips": "Amsterdam Philips",
-}
+}  # fmt: skip
 TRAINING_SITES = ("Utrecht", "Singapore", "Amsterdam GE3T")
 ROOTS = (".", "public", "training", "dataverse_files/training")  # where the sites lie in what people unpack
 PUBLISHED_PER_SITE = 20
@@ -75,8 +71,8 @@ class Challenge:
     def read(self, row: int) -> Scan:
         """Image and labels of one case.
 
-        Raises:  DataError naming the file: whatever fewscans.data.nifti refuses, image and mask on different grids, a
-                 label that is not 0, 1 or 2, no voxel of label 1.
+        Raises:  DataError naming the file: whatever `nifti` refuses, image and mask on different grids, a label that is
+                 not 0, 1 or 2, no voxel of label 1.
         """
         flair = nifti.read(self.cases["flair"].iloc[row])
         mask = _labels(self.cases["wmh"].iloc[row], flair)
@@ -129,15 +125,10 @@ def centre_of_mass(array: np.ndarray) -> np.ndarray:
     return np.array([np.arange(len(along)) @ along / total for along in sums])
 
 
-def numbered(
-    folder: Path | str,
-    size: tuple[int, int, int] = SIZE,
-    unit: str = "ml",
-    stage: str = "pre",
-    official_test: bool = False,
-    held_out: Mapping[str, float] = HELD_OUT,
-    cache: Path | str | None = None,
-) -> NumberedScans:
+def read(
+    folder: Path | str, size: tuple[int, int, int] = SIZE, unit: str = "ml", stage: str = "pre",
+    official_test: bool = False, held_out: Mapping[str, float] = HELD_OUT, cache: Path | str | None = None,
+) -> Cases:  # fmt: skip
     """FLAIR images cut about their centre of mass, in [0, 1], with the volume or the number of WMH voxels.
 
     Voxels keep their size: nothing is resampled. Of the paper's preprocessing the crop and the scale to [0, 1] are
@@ -154,24 +145,27 @@ def numbered(
     if unit not in ("ml", "voxels") or min(size) < 1:
         raise ValueError(f"unit {unit!r} and size {size}: 'ml' or 'voxels', and three sides of at least 1")
     found = find_cases(folder, stage)
-    cases = found.cases if official_test else found.cases[found.cases["part"] == "training"]
+    table = found.cases if official_test else found.cases[found.cases["part"] == "training"]
     for part in ("training", "test") if official_test else ("training",):
-        if not (cases["part"] == part).any():
+        if not (table["part"] == part).any():
             raise DataError(f"{folder}: has no {part} cases; the release of 2022 has both, doi.org/10.34894/AECRSD")
     observed = [file for files in found.observers.values() for file in files.values()]
     settings = {"size": size, "unit": unit, "official": official_test, "held_out": dict(held_out), "seed": SPLIT_SEED}
-    settings["data"] = digest([*cases["flair"], *cases["wmh"], *observed], found.path, {})
-    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    split = _split(cases, official_test, held_out)
+    settings["data"] = digest({}, [*table["flair"], *table["wmh"], *observed], found.path)
+    split = _split(table, official_test, held_out)
     code = (nifti.__file__, group_splits.__file__, __file__)
-    return kept(cache, fingerprint, found.path, code, lambda: _cut(found, cases, size, unit, split, fingerprint))
+    return kept(cache, settings, found.path, code, lambda: _cut(found, table, size, unit, split))
 
 
-def _cut(
-    found: Challenge, cases: pd.DataFrame, size: tuple[int, int, int], unit: str, split: np.ndarray, fingerprint: str
-) -> NumberedScans:
+def cases(path: Path | str, cut: Cut, cache: Path | None = None, held_out: Mapping[str, float] = HELD_OUT) -> Cases:
+    """The images cut to the window and averaged to the size of the cut, with the number in its unit, or else in ml."""
+    scans = read(path, cut.window, cut.unit or "ml", held_out=held_out, cache=cache and cache / "scans")
+    return nifti.averaged(scans, cut.downsample)
+
+
+def _cut(found: Challenge, table: pd.DataFrame, size: tuple, unit: str, split: np.ndarray) -> dict[str, Any]:
     images, spacing, rows = [], [], []
-    for row, case in zip(cases.index, cases["case"], strict=True):
+    for row, case in zip(table.index, table["case"], strict=True):
         scan = found.read(row)
         array = scan.flair.array
         if not array.max() > 0:
@@ -182,42 +176,31 @@ def _cut(
         inside = nifti.crop(scan.wmh, centre, size).sum() / scan.voxels
         other_ml = int(scan.other.sum()) * scan.flair.voxel_ml
         seen = {f"{name}_ml": found.observed_ml(name, case, scan.flair) for name in found.observers}
-        rows.append({"voxels": scan.voxels, "ml": scan.volume_ml, "other_ml": other_ml, "inside": inside, **seen})
+        measured = {"voxels": scan.voxels, "ml": scan.volume_ml, "other_ml": other_ml, "inside": inside}
+        rows.append({"site": table["site"][row], "part": table["part"][row], **measured, **seen})
     about = pd.DataFrame(rows)
-    about.insert(0, "site", cases["site"].tolist())
-    about.insert(1, "part", cases["part"].tolist())
-    return NumberedScans(
-        images=np.stack(images),
-        number=about[unit].to_numpy(np.float64),
-        unit=unit,
-        spacing_mm=np.array(spacing),
-        case=cases["case"].to_numpy(str),
-        group=cases["case"].to_numpy(str),  # every scan is of another person
-        split=split,
-        about=about,
-        fingerprint=fingerprint,
-        path=found.path,
-    )
+    case = table["case"].to_numpy(str)  # and the group: every scan is of another person
+    return {
+        "images": np.stack(images), "target": about[unit].to_numpy(np.float64), "unit": unit,
+        "spacing_mm": np.array(spacing), "case": case, "group": case.copy(), "split": split, "about": about,
+    }  # fmt: skip
 
 
 def check_copy(folder: Path | str) -> dict[str, Any]:
-    """What a copy lacks of the 60 training cases, as fewscans.data.luna16.check_copy tells it."""
+    """What a copy holds, and what it lacks of the 60 training cases; see `base.report`."""
     try:
         found = find_cases(folder)
-        lacks = []
         for row in range(len(found.cases)):
             found.read(row)
     except DataError as error:
-        return {"complete": False, "lacks": [str(error)], "counts": {}, "fingerprint": ""}
+        return report([str(error)])
     training = found.cases[found.cases["part"] == "training"]
     counts = {f"training {site}": int((training["site"] == site).sum()) for site in TRAINING_SITES}
-    for what, n in counts.items():
-        if n != PUBLISHED_PER_SITE:
-            lacks.append(f"{what} has {n} cases, published are {PUBLISHED_PER_SITE}")
+    wrong = {what: n for what, n in counts.items() if n != PUBLISHED_PER_SITE}
+    lacks = [f"{what} has {n} cases, published are {PUBLISHED_PER_SITE}" for what, n in wrong.items()]
     counts["test"] = len(found.cases) - len(training)
     counts |= {f"observer {name}": len(files) for name, files in found.observers.items()}
-    fingerprint = digest([*found.cases["flair"], *found.cases["wmh"]], found.path, {})
-    return {"complete": not lacks, "lacks": lacks, "counts": counts, "fingerprint": fingerprint}
+    return report(lacks, counts, digest({}, [*found.cases["flair"], *found.cases["wmh"]], found.path))
 
 
 def _labels(file: Path, flair: nifti.Volume) -> nifti.Volume:
@@ -228,13 +211,12 @@ def _labels(file: Path, flair: nifti.Volume) -> nifti.Volume:
     return mask
 
 
-def _split(cases: pd.DataFrame, official_test: bool, held_out: Mapping[str, float]) -> np.ndarray:
-    """By site, as many cases of each: whole numbers of the site that has the fewest."""
-    training = (cases["part"] == "training").to_numpy()
-    site, case = cases["site"].to_numpy(str)[training], cases["case"].to_numpy(str)[training]
-    fewest = np.unique(site, return_counts=True)[1].min()
-    wanted = {k: max(1, round(share * fewest)) for k, share in held_out.items() if not (official_test and k == "test")}
-    split = np.full(len(cases), "test", dtype="<U8")
+def _split(table: pd.DataFrame, official_test: bool, held_out: Mapping[str, float]) -> np.ndarray:
+    """By site, as many training cases of each; official test cases are all to test."""
+    training = (table["part"] == "training").to_numpy()
+    site, case = table["site"].to_numpy(str)[training], table["case"].to_numpy(str)[training]
+    wanted = {name: share for name, share in held_out.items() if not (official_test and name == "test")}
+    split = np.full(len(table), "test", dtype="<U8")
     split[training] = split_by_group(case, wanted, SPLIT_SEED, site)
     return split
 
@@ -264,3 +246,23 @@ def _observers(folder: Path, cases: set[str]) -> dict[str, dict[str, Path]]:
         if case in cases:
             found.setdefault(names[-1].lower().removeprefix("observer_"), {})[case] = file
     return {name: found[name] for name in sorted(found)}
+
+
+DATASET = Dataset(
+    name="wmh2017", title="white-matter lesion volumes", case="scan", group="person", shows="white-matter lesions",
+    target="number", read=read, cases=cases, licence="CC BY-NC 4.0",
+    cite="Kuijf et al., IEEE TMI 38:2556-2568 (2019), doi 10.1109/TMI.2019.2905770; data doi 10.34894/AECRSD",
+    source="the WMH Segmentation Challenge's data (doi.org/10.34894/AECRSD): its folder training, or that of the "
+    "2017 release with Utrecht, Singapore and GE3T",
+    attribution="""\
+Scans of the WMH Segmentation Challenge of MICCAI 2017, doi 10.34894/AECRSD (CC BY-NC 4.0 as others quote its page: not
+for commercial use). No image is kept here, only each scan's name, a number computed from its mask, and predictions.
+Cite:
+
+- Kuijf H. J. et al., Standardized assessment of automatic segmentation of white matter hyperintensities and results of
+  the WMH segmentation challenge, IEEE Transactions on Medical Imaging (2019), arXiv 1904.00682.
+""",
+    people="the WMH Segmentation Challenge of 2017", unit="ml", twin="wmh2017", score="icc",
+    marks=tuple(tuple(str(Path(above, site)) for above in ROOTS) for site in ("Utrecht", "Singapore")),
+    check=check_copy,
+)  # fmt: skip

@@ -98,14 +98,12 @@ def chest_wall(canvas: Canvas, patch, angle, distance, edge, rng: np.random.Gene
     patch, angle, edge, k = patch[ribbed], angle[ribbed], edge[ribbed], int(ribbed.sum())
     depth, shift, half = distance[ribbed] + rng.uniform(5, 9, k), rng.normal(0, 9, k), rng.uniform(4, 18, k)
     y, x = depth * np.sin(angle) + shift * np.cos(angle), depth * np.cos(angle) - shift * np.sin(angle)
-    where = dict(
-        y=y, x=x, angle=angle + np.pi / 2 + rng.normal(0, 0.25, k), start=-half, end=half, bend=rng.normal(0, 0.006, k)
-    )
+    angle, bend = angle + np.pi / 2 + rng.normal(0, 0.25, k), rng.normal(0, 0.006, k)
+    where = dict(y=y, x=x, angle=angle, start=-half, end=half, bend=bend, edge=edge)
     radius = rng.uniform(3, 5.5, k)
-    canvas.add(tube, patch, 1.0, to="bone", radius=radius, edge=edge, **where)
-    canvas.add(
-        tube, patch, rng.uniform(0.1, 0.8, k), to="marrow", radius=radius - rng.uniform(1.4, 2.6, k), edge=edge, **where
-    )
+    canvas.add(tube, patch, 1.0, to="bone", radius=radius, **where)
+    density, inner = rng.uniform(0.1, 0.8, k), radius - rng.uniform(1.4, 2.6, k)
+    canvas.add(tube, patch, density, to="marrow", radius=inner, **where)
 
 
 def any_angle(n: int, rng: np.random.Generator) -> np.ndarray:

@@ -46,15 +46,3 @@ def draw_cases(n: int, scans: int, positive_fraction: float, rng: np.random.Gene
     repository[order[: counts[0]]] = "train"
     repository[order[counts[0] : counts[1]]] = "val"
     return Cases(labels, scan, rows, repository)
-
-
-def check_whole(name: str, value: object, low: int, high: int) -> None:
-    """Raises DataError unless a setting is a whole number from low to high."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise DataError(f"twin: {name} is {value!r}; it must be a whole number from {low} to {high}")
-
-
-def check_between(name: str, value: object, low: float, high: float) -> None:
-    """Raises DataError unless a setting is a number strictly between low and high."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
-        raise DataError(f"twin: {name} is {value!r}; it must be a number between {low} and {high}")

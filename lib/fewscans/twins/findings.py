@@ -73,12 +73,8 @@ def draw_nodule(centre: np.ndarray, diameter: float, place: str, rng: np.random.
         density, soft = rng.uniform(230, 420), 1.2
     if kind == PART_SOLID:
         density, soft = rng.uniform(260, 480), 0.8
-        core = Outline(
-            diameter / 2 * rng.uniform(0.35, 0.6),
-            rotation(rng),
-            _stretch(rng.normal(0, 0.15, 3)),
-            *_no_bulges(),
-        )
+        radius = diameter / 2 * rng.uniform(0.35, 0.6)
+        core = Outline(radius, rotation(rng), _stretch(rng.normal(0, 0.15, 3)), *_no_bulges())
     malignant = float(rng.random() < malignant_share(diameter, kind, surface, rng.normal(0, 1)))
     if rng.random() < 0.1:
         malignant = float("nan")
@@ -116,13 +112,9 @@ def draw_look_alike(centre: np.ndarray, volume_diameter: float, rng: np.random.G
     stretch = np.exp((long if rng.random() < 0.5 else flat) + rng.normal(0, 0.06, 3))
     many = int(rng.integers(0, 5))
     outline = Outline(
-        volume_diameter / 2,
-        rotation(rng),
-        stretch / np.cbrt(stretch.prod()),
-        directions(many, rng),
-        0.15 * rng.uniform(0.4, 1.2, many),
-        float(rng.uniform(3, 6)),
-    )
+        volume_diameter / 2, rotation(rng), stretch / np.cbrt(stretch.prod()), directions(many, rng),
+        0.15 * rng.uniform(0.4, 1.2, many), float(rng.uniform(3, 6)),
+    )  # fmt: skip
     faint = rng.random() < 0.2
     density = rng.uniform(260, 480) if faint else rng.uniform(830, 940)
     return _plain(centre, GROUND_GLASS if faint else SOLID, density, outline, soft=1.0 if faint else 0.0)
@@ -146,15 +138,8 @@ def render(layer: np.ndarray, grain: np.ndarray, grid: Grid, finding: Finding) -
         reach = finding.diameter / 2 * np.linspace(1.3, 2.1, len(finding.spicules)) + 1
         root = 0.4 + 0.03 * finding.diameter
         start = np.broadcast_to(finding.centre, finding.spicules.shape)
-        tubes(
-            layer,
-            grid,
-            start,
-            start + reach[:, None] * finding.spicules,
-            np.full(len(reach), 2.4 * root),
-            np.full(len(reach), 0.3),
-            min(finding.density, 800.0),
-        )
+        end, widths = start + reach[:, None] * finding.spicules, (np.full(len(reach), w) for w in (2.4 * root, 0.3))
+        tubes(layer, grid, start, end, *widths, min(finding.density, 800.0))
 
 
 def _plain(centre, kind: str, density: float, outline: Outline, soft: float = 0.0, place: str = FREE) -> Finding:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fewscans.data.medmnist3d import SPLITS, file_name
+from fewscans.data.formats.medmnist3d import SPLITS, file_name
 from fewscans.errors import DataError
 from fewscans.twins import npz
-from fewscans.twins.cases import check_between, check_whole
+from fewscans.twins.base import Spec, Twin, between, seed, whole
 
 SIDE = 28
 ARMS = (13, 9, 5)  # voxels, from the corner outwards, each give or take one
@@ -42,17 +42,12 @@ ROTATIONS = _rotations()
 
 
 @dataclass(frozen=True)
-class HandednessSpec:
+class HandednessSpec(Spec):
     """The control's size. noise: the share of voxels that are flipped, inside to outside and outside to inside."""
 
-    cases: int
-    noise: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_whole("cases", self.cases, 100, 100_000)
-        check_between("noise", self.noise, -1e-9, 0.3)
-        check_whole("seed", self.seed, 0, 2**63)
+    cases: int = whole(100, 100_000)
+    noise: float = between(-1e-9, 0.3)
+    seed: int = seed()
 
 
 def corner(lengths: tuple[int, int, int], shift: tuple[int, int, int]) -> np.ndarray:
@@ -91,3 +86,6 @@ def write(folder: Path, spec: HandednessSpec) -> Path:
             images[i] = 255 * (shape ^ (rng.random(shape.shape) < spec.noise))
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = images, labels[:, None].astype(np.uint8)
     return npz.write_arrays(Path(folder) / file_name("adrenalmnist3d"), arrays)
+
+
+TWIN = Twin(write, HandednessSpec, "adrenalmnist3d")

@@ -34,22 +34,14 @@ def _across(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random
     angle, r = any_angle(paired.sum(), rng), radius[paired]
     lumen = r * rng.uniform(0.7, 1.3, len(r))
     apart = r + lumen + 0.8
-    _ring(
-        canvas, patch[paired], scanner, rng, y[paired] + apart * np.sin(angle), x[paired] + apart * np.cos(angle), lumen
-    )
+    y, x = y[paired] + apart * np.sin(angle), x[paired] + apart * np.cos(angle)
+    _ring(canvas, patch[paired], scanner, rng, y, x, lumen)
 
 
 def _along(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.Generator) -> None:
     """A vessel that runs in the slice."""
-    _vessel(
-        canvas,
-        patch,
-        scanner,
-        rng,
-        _calibre(patch, scanner, rng),
-        *_near(patch, rng),
-        half=rng.uniform(6, 30, len(patch)),
-    )
+    radius, (y, x) = _calibre(patch, scanner, rng), _near(patch, rng)
+    _vessel(canvas, patch, scanner, rng, radius, y, x, half=rng.uniform(6, 30, len(patch)))
 
 
 def _branching(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.Generator) -> None:
@@ -73,16 +65,8 @@ def _bend(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.G
     """A vessel that turns at the centre, where more of it lies in the slice."""
     k = len(patch)
     bend = rng.uniform(0.03, 0.12, k)
-    _vessel(
-        canvas,
-        patch,
-        scanner,
-        rng,
-        _calibre(patch, scanner, rng),
-        *_near(patch, rng),
-        half=rng.uniform(4, 14, k),
-        bend=bend,
-    )
+    radius, (y, x) = _calibre(patch, scanner, rng), _near(patch, rng)
+    _vessel(canvas, patch, scanner, rng, radius, y, x, half=rng.uniform(4, 14, k), bend=bend)
 
 
 def _on_pleura(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.Generator) -> None:
@@ -92,18 +76,10 @@ def _on_pleura(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.ran
     chest_wall(canvas, patch, angle, distance, scanner.edge[patch], rng)
     bumped = rng.random(k) < 0.6
     a, d = angle[bumped], distance[bumped]
+    where = dict(y=d * np.sin(a), x=d * np.cos(a), edge=scanner.edge[patch[bumped]])
     radius = rng.uniform(1.5, 4.5, len(a))
     flat = dict(aspect=rng.uniform(1.5, 3.5, len(a)), angle=a + np.pi / 2 + rng.normal(0, 0.2, len(a)))
-    canvas.add(
-        blob,
-        patch[bumped],
-        0.95,
-        y=d * np.sin(a),
-        x=d * np.cos(a),
-        radius=radius,
-        edge=scanner.edge[patch[bumped]],
-        **flat,
-    )
+    canvas.add(blob, patch[bumped], 0.95, radius=radius, **flat, **where)
 
 
 def _airway(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.Generator) -> None:
@@ -120,38 +96,24 @@ def _hilum(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.
         radius = rng.uniform(1.8, 5.5, k) / scanner.spacing_mm[patch] * (0.75 if slot else 1)
         _vessel(canvas, patch, scanner, rng, radius, y, x, half=_pierced(radius, rng))
     _ring(canvas, patch, scanner, rng, *rng.normal(0, 10, (2, k)), lumen=rng.uniform(2, 5, k))
-    beside = rng.random(k) < 0.5
-    chest_wall(
-        canvas,
-        patch[beside],
-        any_angle(beside.sum(), rng),
-        rng.uniform(2, 18, beside.sum()),
-        scanner.edge[patch[beside]],
-        rng,
-    )
+    patch = patch[rng.random(k) < 0.5]
+    chest_wall(canvas, patch, any_angle(len(patch), rng), rng.uniform(2, 18, len(patch)), scanner.edge[patch], rng)
 
 
 def _parenchyma(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.Generator) -> None:
     """Nothing but what surrounds it."""
 
 
-LOOK_ALIKES = (  # share of the negatives, how it is drawn
-    (0.22, _across),
-    (0.17, _along),
-    (0.15, _branching),
-    (0.07, _crossing),
-    (0.05, _bend),
-    (0.13, _on_pleura),
-    (0.05, _airway),
-    (0.11, _hilum),
-    (0.05, _parenchyma),
-)
+LOOK_ALIKES = {  # how it is drawn: share of the negatives
+    _across: 0.22, _along: 0.17, _branching: 0.15, _crossing: 0.07, _bend: 0.05, _on_pleura: 0.13, _airway: 0.05,
+    _hilum: 0.11, _parenchyma: 0.05,
+}  # fmt: skip
 
 
 def draw_look_alikes(canvas: Canvas, patch: np.ndarray, scanner: Scanners, rng: np.random.Generator) -> None:
     """Draw one look-alike near the centre of each of the patches named."""
-    kind = rng.choice(len(LOOK_ALIKES), len(patch), p=[share for share, _ in LOOK_ALIKES])
-    for index, (_, drawer) in enumerate(LOOK_ALIKES):
+    kind = rng.choice(len(LOOK_ALIKES), len(patch), p=list(LOOK_ALIKES.values()))
+    for index, drawer in enumerate(LOOK_ALIKES):
         drawer(canvas, patch[kind == index], scanner, rng)
 
 

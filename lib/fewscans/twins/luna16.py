@@ -5,19 +5,15 @@ in marks.py. What is set by hand follows the look of real CT (Hounsfield units, 
 LUNA16's published counts, never a score. Two things are ours: malignancy.csv, and scans that show less than a chest.
 """
 
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from fewscans.data import mhd
-from fewscans.errors import DataError
-from fewscans.twins.cases import check_between, check_whole
+from fewscans.data.formats import mhd
+from fewscans.twins.base import Spec, Twin, between, in_processes, one_of, seed, whole
 from fewscans.twins.ct import SPACINGS
 from fewscans.twins.marks import Marks, draw_marks
 from fewscans.twins.scene import Scene, draw_scene
@@ -37,7 +33,7 @@ TABLES = {
 
 
 @dataclass(frozen=True)
-class Luna16Spec:
+class Luna16Spec(Spec):
     """How many scans of what size, and how much is in them.
 
     nodules_per_scan, negatives_per_scan: means over scans with nodules, and over all scans.
@@ -45,21 +41,12 @@ class Luna16Spec:
     spacing: "published", voxels as LUNA16's scans have them, or "coarse", about 2 × 1.5 × 1.5 mm.
     """
 
-    scans: int
-    nodules_per_scan: float
-    negatives_per_scan: float
-    field_of_view_mm: float
-    spacing: str
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_whole("scans", self.scans, SUBSETS, 100_000)
-        check_between("nodules_per_scan", self.nodules_per_scan, 0.5, 40)
-        check_between("negatives_per_scan", self.negatives_per_scan, 0.5, 400)
-        check_between("field_of_view_mm", self.field_of_view_mm, 79, 501)
-        if self.spacing not in SPACINGS:
-            raise DataError(f"twin: spacing is {self.spacing!r}; it must be one of {', '.join(SPACINGS)}")
-        check_whole("seed", self.seed, 0, 2**63)
+    scans: int = whole(SUBSETS, 100_000)
+    nodules_per_scan: float = between(0.5, 40)
+    negatives_per_scan: float = between(0.5, 400)
+    field_of_view_mm: float = between(79, 501)
+    spacing: str = one_of(SPACINGS)
+    seed: int = seed()
 
 
 class Case(NamedTuple):
@@ -99,14 +86,8 @@ def write(folder: Path, spec: Luna16Spec, processes: int | None = None) -> Path:
     folder = Path(folder)
     for subset in range(SUBSETS):
         (folder / f"subset{subset}").mkdir()
-    most = processes or os.cpu_count() or 1
-    workers = min(most, max(1, spec.scans // WORTH_A_PROCESS))
     jobs = [(folder, spec, number) for number in range(spec.scans)]
-    if workers == 1:
-        rows = [_write_case(job) for job in jobs]
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            rows = list(pool.map(_write_case, jobs))
+    rows = in_processes(_write_case, jobs, WORTH_A_PROCESS, processes)
     for name, header in TABLES.items():
         lines = [header, *(line for tables in rows for line in tables[name])]
         (folder / name).write_text("\n".join(lines) + "\n", encoding="ascii")
@@ -185,7 +166,12 @@ def _write_case(job: tuple[Path, Luna16Spec, int]) -> dict:
     nodules = [n.centre for n in scene.nodules]
     excluded = [f.centre for f in scene.excluded]
     graded = [n for n in scene.nodules if np.isfinite(n.malignant)]
-    line = _Lines(case)
+
+    def line(points, values: list[str]) -> list[str]:
+        """Lines of a table: the series, the place in the world as x, y, z, and a value."""
+        world = (np.asarray(points, float).reshape(-1, 3) + case.shift)[:, ::-1]
+        return [f"{case.uid},{x:.4f},{y:.4f},{z:.4f},{value}" for (x, y, z), value in zip(world, values, strict=True)]
+
     return {
         "uid": case.uid,
         "annotations.csv": line(nodules, [f"{n.diameter:.4f}" for n in scene.nodules]),
@@ -195,14 +181,4 @@ def _write_case(job: tuple[Path, Luna16Spec, int]) -> dict:
     }
 
 
-class _Lines:
-    """Makes lines of a table: the series, the place in the world as x, y, z, and a value."""
-
-    def __init__(self, case: Case) -> None:
-        self.case = case
-
-    def __call__(self, points, values: list[str]) -> list[str]:
-        world = (np.asarray(points, float).reshape(-1, 3) + self.case.shift)[:, ::-1]
-        return [
-            f"{self.case.uid},{x:.4f},{y:.4f},{z:.4f},{value}" for (x, y, z), value in zip(world, values, strict=True)
-        ]
+TWIN = Twin(write, Luna16Spec, "luna16")

@@ -14,7 +14,8 @@ import numpy as np
 from fewscans.data.luna16_patches import FILE, ROWS_PER_SCAN
 from fewscans.twins import npz
 from fewscans.twins.anatomy import Canvas
-from fewscans.twins.cases import check_between, check_whole, draw_cases
+from fewscans.twins.base import Spec, Twin, between, seed, whole
+from fewscans.twins.cases import draw_cases
 from fewscans.twins.lookalikes import draw_look_alikes, draw_surroundings
 from fewscans.twins.nodules import draw_diameters_mm, draw_nodules
 from fewscans.twins.scanner import draw_scanners, expose
@@ -25,19 +26,13 @@ SECOND_MARKS = 0.17
 
 
 @dataclass(frozen=True)
-class PatchesSpec:
+class PatchesSpec(Spec):
     """The twin's size. Of 160 scans 62 % train, 13 % validate, 18 % test; the rest, at the cuts, are dropped."""
 
-    scans: int
-    candidates_per_scan: int
-    positive_fraction: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_whole("scans", self.scans, 1, 10_000)
-        check_whole("candidates_per_scan", self.candidates_per_scan, 1, ROWS_PER_SCAN)
-        check_between("positive_fraction", self.positive_fraction, 0, 1)
-        check_whole("seed", self.seed, 0, 2**63)
+    scans: int = whole(1, 10_000)
+    candidates_per_scan: int = whole(1, ROWS_PER_SCAN)
+    positive_fraction: float = between(0, 1)
+    seed: int = seed()
 
 
 def write(folder: Path, spec: PatchesSpec) -> Path:
@@ -85,3 +80,6 @@ def _mark_again(canvas: Canvas, positive: np.ndarray, scan: np.ndarray, diameter
         away, angle = min(0.4 * diameter[first], 8) * np.sqrt(rng.random()), rng.uniform(-np.pi, np.pi)
         canvas.again[first] = second
         canvas.offset[second] = away * np.sin(angle), away * np.cos(angle)
+
+
+TWIN = Twin(write, PatchesSpec, "luna16-patches")

@@ -1,6 +1,6 @@
 """Cross-sections of lung nodules, 3-30 mm: solid, part-solid, ground-glass, calcified; smooth, lobulated, spiculated.
 
-One in five lies on the pleura, one in three hangs on a vessel.
+One in five lies on the pleura, one in three touches a vessel.
 """
 
 from typing import NamedTuple
@@ -42,9 +42,8 @@ def draw_nodules(
     kind[(kind == CALCIFIED) & (diameter_mm > 12)] = SOLID  # granulomas, which calcify, are small
     surface = rng.choice(3, k, p=[0.35, 0.35, 0.30])
     surface[(surface == SPICULATED) & (diameter_mm < 6)] = LOBULATED
-    filled = 1 - np.exp(
-        -diameter_mm / (0.9 * scanner.slice_mm[patch])
-    )  # a thick slice holds lung beside a small nodule
+    # A thick slice holds lung beside a small nodule.
+    filled = 1 - np.exp(-diameter_mm / (0.9 * scanner.slice_mm[patch]))
     density = np.choose(kind, [rng.uniform(0.9, 1.05, k), rng.uniform(0.35, 0.65, k), rng.uniform(0.25, 0.55, k), 1.5])
     edge = scanner.edge[patch] * np.where(kind == GROUND_GLASS, 2.5, 1)
     nodules = Nodules(patch, y, x, radius, filled * density, edge)
@@ -72,18 +71,8 @@ def _cores(canvas: Canvas, n: Nodules, rng: np.random.Generator) -> None:
     """The solid part of a part-solid nodule."""
     k = len(n.patch)
     y, x = np.stack([n.y, n.x]) + 0.25 * n.radius * rng.normal(0, 1, (2, k))
-    radius = n.radius * rng.uniform(0.3, 0.65, k)
-    canvas.add(
-        blob,
-        n.patch,
-        0.95,
-        y=y,
-        x=x,
-        radius=radius,
-        edge=n.edge,
-        aspect=rng.uniform(1, 1.6, k),
-        angle=any_angle(k, rng),
-    )
+    where = dict(y=y, x=x, radius=n.radius * rng.uniform(0.3, 0.65, k), edge=n.edge)
+    canvas.add(blob, n.patch, 0.95, aspect=rng.uniform(1, 1.6, k), angle=any_angle(k, rng), **where)
 
 
 def _spicule(canvas: Canvas, n: Nodules, rng: np.random.Generator) -> None:
@@ -98,12 +87,9 @@ def _spicule(canvas: Canvas, n: Nodules, rng: np.random.Generator) -> None:
 def _feeding_vessel(canvas: Canvas, n: Nodules, scanner: Scanners, rng: np.random.Generator) -> None:
     k = len(n.patch)
     radius = rng.uniform(0.5, 1.3, k) / scanner.spacing_mm[n.patch]
-    where = dict(
-        y=n.y, x=n.x, angle=any_angle(k, rng), start=0, end=rng.uniform(8, 40, k), bend=rng.normal(0, 0.012, k)
-    )
-    canvas.add(
-        tube, n.patch, scanner.contrast[n.patch], radius=radius, taper=rng.uniform(0, 0.6, k), edge=n.edge, **where
-    )
+    where = dict(y=n.y, x=n.x, angle=any_angle(k, rng), start=0, end=rng.uniform(8, 40, k), edge=n.edge)
+    bend, taper = rng.normal(0, 0.012, k), rng.uniform(0, 0.6, k)
+    canvas.add(tube, n.patch, scanner.contrast[n.patch], radius=radius, bend=bend, taper=taper, **where)
 
 
 def _pleura(canvas: Canvas, n: Nodules, scanner: Scanners, rng: np.random.Generator) -> None:

@@ -18,29 +18,20 @@ import numpy as np
 from fewscans.data.luna16_patches import FILE
 from fewscans.twins import npz
 from fewscans.twins.anatomy import X, Y, blob, tube
-from fewscans.twins.cases import check_between, check_whole, draw_cases
+from fewscans.twins.base import Spec, Twin, between, seed, whole
+from fewscans.twins.cases import draw_cases
 
 ELEMENTS = tuple((quarter_turns, reflected) for reflected in (False, True) for quarter_turns in range(4))
 LUNG, TISSUE = 30, 150  # grey levels of ground and shape
 
 
 @dataclass(frozen=True)
-class OrientationSpec:
+class OrientationSpec(Spec):
     """The control's size. noise: its standard deviation, as a share of the shape's contrast."""
 
-    cases: int
-    noise: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_whole("cases", self.cases, 100, 100_000)
-        check_between("noise", self.noise, 0, 2)
-        check_whole("seed", self.seed, 0, 2**63)
-
-
-def label_of(quarter_turns: int) -> int:
-    """1 for a quarter or a three-quarter turn, 0 for none or a half turn, whatever the reflection."""
-    return quarter_turns % 2
+    cases: int = whole(100, 100_000)
+    noise: float = between(0, 2)
+    seed: int = seed()
 
 
 def shape() -> np.ndarray:
@@ -73,3 +64,6 @@ def write(folder: Path, spec: OrientationSpec) -> Path:
     grey = LUNG + brightness[:, None, None] + (TISSUE - LUNG) * contrast[:, None, None] * density
     grey += spec.noise * (TISSUE - LUNG) * rng.standard_normal(grey.shape, dtype=np.float32)
     return npz.write(Path(folder) / FILE, np.clip(np.rint(grey), 0, 255).astype(np.uint8), cases)
+
+
+TWIN = Twin(write, OrientationSpec, "luna16-patches")

@@ -24,8 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fewscans.data.pvs import COUNTS, IMAGE, MASK
-from fewscans.errors import DataError
-from fewscans.twins.cases import check_whole
+from fewscans.twins.base import Spec, Twin, one_of, seed, whole
 from fewscans.twins.space import Grid, Outline, blob, directions, rotation, smooth_noise, tubes
 
 
@@ -69,24 +68,17 @@ INSULA_MM = 13.5  # its furrows lie further to the side than this
 
 
 @dataclass(frozen=True)
-class PvsSpec:
+class PvsSpec(Spec):
     """How many scans, each of another person.
 
     grid: one of GRIDS.   count: "volume", all tubes, or "slice", those that cross the middle slice, as the paper's
     expert counted in one slice; far fewer, and known to nobody who cannot tell which slice it was.
     """
 
-    scans: int
-    grid: str
-    count: str
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_whole("scans", self.scans, 10, 9_999)
-        for name, known in (("grid", GRIDS), ("count", COUNT)):
-            if getattr(self, name) not in known:
-                raise DataError(f"twin: {name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
-        check_whole("seed", self.seed, 0, 2**63)
+    scans: int = whole(10, 9_999)
+    grid: str = one_of(GRIDS)
+    count: str = one_of(COUNT)
+    seed: int = seed()
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,3 +302,6 @@ def _save(file: Path, array: np.ndarray, grid: Grid) -> None:
     affine[:3, 3] = grid.origin[::-1]
     image = nibabel.Nifti1Image(np.ascontiguousarray(array.T), affine)
     file.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+
+
+TWIN = Twin(write, PvsSpec, "pvs")

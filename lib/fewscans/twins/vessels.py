@@ -76,17 +76,10 @@ def grow(root: np.ndarray, heading: np.ndarray, targets: np.ndarray, trunk: floa
     line, radius, bend = np.concatenate(lines), np.concatenate(radii), np.concatenate(curved)
     bent = bend > 0.1
     return Tree(
-        line[:, :-1].reshape(-1, 3),
-        line[:, 1:].reshape(-1, 3),
-        radius[:, :-1].reshape(-1),
-        radius[:, 1:].reshape(-1),
-        np.concatenate(ends[:-1]),
-        np.concatenate(end_radii[:-1]),
-        line[bent, PIECES // 2],
-        radius[bent, PIECES // 2],
-        ends[-1],
-        end_radii[-1],
-    )
+        line[:, :-1].reshape(-1, 3), line[:, 1:].reshape(-1, 3), radius[:, :-1].reshape(-1), radius[:, 1:].reshape(-1),
+        np.concatenate(ends[:-1]), np.concatenate(end_radii[:-1]), line[bent, PIECES // 2], radius[bent, PIECES // 2],
+        ends[-1], end_radii[-1],
+    )  # fmt: skip
 
 
 def _halves(points: np.ndarray, groups: np.ndarray, rng) -> np.ndarray:
@@ -121,15 +114,8 @@ def beside(tree: Tree, thinnest: float, rng: np.random.Generator) -> Tree:
     lumen = rng.uniform(0.5, 0.75)
     apart = 1.0 + lumen + 0.35
     none = np.empty((0, 3)), np.empty(0)
-    return Tree(
-        start + before * (radius * apart)[:, None],
-        end + aside * (far * apart)[:, None],
-        radius * lumen,
-        far * lumen,
-        *none,
-        *none,
-        *none,
-    )
+    start, end = start + before * (radius * apart)[:, None], end + aside * (far * apart)[:, None]
+    return Tree(start, end, radius * lumen, far * lumen, *none, *none, *none)
 
 
 def crossings(tree: Tree, rng: np.random.Generator, most: int) -> tuple[np.ndarray, np.ndarray]:

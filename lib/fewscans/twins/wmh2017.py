@@ -14,10 +14,7 @@ coarse ones that rule would miss a quarter to most of what the image shows.
 """
 
 import gzip
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +22,8 @@ import numpy as np
 import pandas as pd
 
 from fewscans.data import wmh2017
-from fewscans.errors import DataError
 from fewscans.twins import brain, flair, lesions
-from fewscans.twins.cases import check_whole
+from fewscans.twins.base import Spec, Twin, in_processes, one_of, seed, whole
 from fewscans.twins.space import Grid
 
 # How many voxels of the published grid are one of the twin's (z, y, x), by site; in how many parts each one is drawn
@@ -76,21 +72,15 @@ SITES = {
 
 
 @dataclass(frozen=True)
-class WmhSpec:
+class WmhSpec(Spec):
     """How many scans of each of the three sites, and in what voxels.
 
     grid: "published", the sites' own; "medium", about 6 x 5 x 5 mm; "coarse", about 6 x 8 x 8 mm.
     """
 
-    scans_per_site: int
-    grid: str
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_whole("scans_per_site", self.scans_per_site, 4, 10_000)
-        if not isinstance(self.grid, str) or self.grid not in GRIDS:
-            raise DataError(f"twin: grid is {self.grid!r}; it must be one of {', '.join(GRIDS)}")
-        check_whole("seed", self.seed, 0, 2**63)
+    scans_per_site: int = whole(4, 10_000)
+    grid: str = one_of(GRIDS)
+    seed: int = seed()
 
 
 class Case(NamedTuple):
@@ -160,14 +150,7 @@ def write(folder: Path, spec: WmhSpec, processes: int | None = None) -> Path:
     Args:    processes: how many scans are drawn at a time; None: one a core. The files do not depend on it.
     """
     jobs = [(Path(folder), spec, site, number) for site in SITES for number in range(spec.scans_per_site)]
-    enough = 2 if spec.grid == "published" else WORTH_A_PROCESS
-    workers = min(processes or os.cpu_count() or 1, max(1, len(jobs) // enough))
-    if workers == 1:
-        for job in jobs:
-            _write_case(job)
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            list(pool.map(_write_case, jobs))
+    in_processes(_write_case, jobs, 2 if spec.grid == "published" else WORTH_A_PROCESS, processes)
     return Path(folder)
 
 
@@ -237,3 +220,6 @@ def _save(file: Path, array: np.ndarray, case: Case) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream, gzip.GzipFile("", "wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
         packed.write(image.to_bytes())
+
+
+TWIN = Twin(write, WmhSpec, "wmh2017")

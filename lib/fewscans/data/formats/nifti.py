@@ -10,7 +10,9 @@ Where a file has both of NIfTI's transforms the sform is taken, as nibabel does;
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+import hashlib
 import io
 import zlib
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from typing import IO
 
 import numpy as np
 
+from fewscans.data.base import Cases, first_line, quantised
 from fewscans.errors import DataError
 
 MAX_BYTES = 1 << 31  # of one volume as stored; a whole head at 0.5 mm in float32 is half of it
@@ -73,18 +76,14 @@ def same_grid(image: Volume, mask: Volume) -> None:
     Raises:  DataError if their shapes differ, or a corner of one lies elsewhere in the other.
     """
     if image.array.shape != mask.array.shape:
-        raise DataError(
-            f"{mask.path}: its shape (z y x) is {mask.array.shape}, that of {image.path} is {image.array.shape}; "
-            "a mask has its image's"
-        )
+        theirs = f"that of {image.path} is {image.array.shape}; a mask has its image's"
+        raise DataError(f"{mask.path}: its shape (z y x) is {mask.array.shape}, {theirs}")
     last = np.array(image.array.shape[::-1]) - 1
     corners = np.array([[*(np.array(bits) * last), 1] for bits in np.ndindex(2, 2, 2)], float)  # (8, 4)
     apart = np.linalg.norm((corners @ (image.affine - mask.affine).T)[:, :3], axis=1).max()
     if apart > SAME_PLACE_VOXELS * min(image.spacing_mm):
-        raise DataError(
-            f"{mask.path}: its affine puts a corner {apart:.3g} mm from where that of {image.path} does; "
-            "a mask lies on its image's grid"
-        )
+        theirs = f"from where that of {image.path} does; a mask lies on its image's grid"
+        raise DataError(f"{mask.path}: its affine puts a corner {apart:.3g} mm {theirs}")
 
 
 def crop(array: np.ndarray, centre: np.ndarray, size: tuple[int, int, int], outside: float = 0) -> np.ndarray:
@@ -123,6 +122,15 @@ def block_mean(array: np.ndarray, factor: int) -> np.ndarray:
     return array.reshape(d, factor, h, factor, w, factor).mean(axis=(1, 3, 5))
 
 
+def averaged(cases: Cases, factor: int) -> Cases:
+    """Cases whose images are means over blocks of factor³ voxels, of images in space."""
+    if factor == 1:
+        return cases
+    images = [quantised(block_mean(image / np.float32(255), factor)) for image in cases.images]
+    mark = hashlib.sha256(f"{cases.fingerprint} / {factor}".encode()).hexdigest()
+    return dataclasses.replace(cases, images=np.stack(images), spacing_mm=cases.spacing_mm * factor, fingerprint=mark)
+
+
 def _open(path: Path):
     """The file's image, its voxels all in memory, and as many as its header says."""
     import nibabel
@@ -138,12 +146,12 @@ def _open(path: Path):
     except EOFError:
         raise DataError(f"{path}: cut short; copy it again") from None
     except (OSError, zlib.error) as error:  # gzip's checksum, a disk that fails
-        raise DataError(f"{path}: damaged, or cannot be read ({_first_line(error)}); copy it again") from error
+        raise DataError(f"{path}: damaged, or cannot be read ({first_line(error)}); copy it again") from error
     except (
         nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError,
         nibabel.wrapstruct.WrapStructError, KeyError, ValueError,
     ) as error:  # fmt: skip
-        raise DataError(f"{path}: its header makes no sense ({_first_line(error)}); copy it again") from error
+        raise DataError(f"{path}: its header makes no sense ({first_line(error)}); copy it again") from error
 
 
 def _content(path: Path, file: IO[bytes]) -> tuple[str, bytes]:
@@ -198,14 +206,11 @@ def _turned(path: Path, image, array: np.ndarray) -> Volume:
 
     affine, header = image.affine, image.header
     if not (int(header["sform_code"]) or int(header["qform_code"])):
-        raise DataError(
-            f"{path}: its header does not say how it lies (sform_code and qform_code are 0), so left and right would "
-            "be guessed; write an affine into it"
-        )
-    if header.get_xyzt_units()[0] not in ("mm", "unknown"):
-        raise DataError(
-            f"{path}: its voxels are measured in {header.get_xyzt_units()[0]}; write it anew in mm (xyzt_units 2)"
-        )
+        fault = "does not say how it lies (sform_code and qform_code are 0), so left and right would be guessed"
+        raise DataError(f"{path}: its header {fault}; write an affine into it")
+    unit = header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise DataError(f"{path}: its voxels are measured in {unit}; write it anew in mm (xyzt_units 2)")
     if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-9:
         rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in affine[:3])
         raise DataError(f"{path}: its affine is singular or not finite ({rows}), so voxels have no place")
@@ -216,7 +221,3 @@ def _turned(path: Path, image, array: np.ndarray) -> Volume:
         affine=closest.affine,
         path=path,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

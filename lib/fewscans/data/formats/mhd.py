@@ -93,10 +93,12 @@ def read_header(path: Path | str) -> Header:
     path = Path(path)
     keys, end = _keys(path)
 
-    def numbers(names: tuple[str, ...], count: int, kind: type = float) -> list | None:
-        name = next((name for name in names if name in keys), None)
-        if name is None:
-            return None
+    def numbers(names: str, count: int, kind: type = float, absent: list | None = None) -> list:
+        name = next((name for name in names.split() if name in keys), "")
+        if not name:
+            if absent is None:
+                raise DataError(f"{path}: the key {names.split()[0]} is missing; a LUNA16 header has it")
+            return absent
         try:
             values = [kind(text) for text in keys[name].split()]
         except ValueError:
@@ -111,31 +113,25 @@ def read_header(path: Path | str) -> Header:
             raise DataError(f"{path}: {names[0]} = {text!r}; it must be True or False")
         return text.lower() in ("true", "1")
 
-    def needed(value: list | None, name: str) -> list:
-        if value is None:
-            raise DataError(f"{path}: the key {name} is missing; a LUNA16 header has it")
-        return value
-
-    dimensions = needed(numbers(("NDims",), 1, int), "NDims")[0]
+    dimensions = numbers("NDims", 1, int)[0]
     if dimensions != 3:
         raise DataError(f"{path}: NDims = {dimensions}; a scan has 3")
-    size = needed(numbers(("DimSize",), 3, int), "DimSize")
+    size = numbers("DimSize", 3, int)
     if min(size) < 1:
         raise DataError(f"{path}: DimSize = {keys['DimSize']!r}; each must be at least 1")
-    spacing = needed(numbers(("ElementSpacing", "ElementSize"), 3), "ElementSpacing")
-    offset = needed(numbers(("Offset", "Position", "Origin"), 3), "Offset")
-    axes = numbers(("TransformMatrix", "Orientation", "Rotation"), 9)  # absent: the identity, as MetaImage defines
-    spacing, offset, direction = _geometry(path, spacing, offset, np.eye(3) if axes is None else _columns(axes))
+    spacing, offset = numbers("ElementSpacing ElementSize", 3), numbers("Offset Position Origin", 3)
+    axes = numbers("TransformMatrix Orientation Rotation", 9, absent=[1, 0, 0, 0, 1, 0, 0, 0, 1])  # axis after axis
+    spacing, offset, direction = _geometry(path, spacing, offset, np.reshape(axes, (3, 3)).T)
     if "BinaryData" in keys and not flag("BinaryData"):
         raise DataError(f"{path}: BinaryData = {keys['BinaryData']}; voxels written as text are not read")
-    channels = numbers(("ElementNumberOfChannels",), 1, int)
-    if channels not in (None, [1]):
-        raise DataError(f"{path}: ElementNumberOfChannels = {channels[0]}; a CT has 1")
+    channels = numbers("ElementNumberOfChannels", 1, int, absent=[1])[0]
+    if channels != 1:
+        raise DataError(f"{path}: ElementNumberOfChannels = {channels}; a CT has 1")
     kind = keys.get("ElementType", "")
     if kind not in ELEMENT_TYPES:
         said = f"ElementType = {kind}" if kind else "the key ElementType is missing"
         raise DataError(f"{path}: {said}; one of {', '.join(ELEMENT_TYPES)} can be read")
-    skipped = (numbers(("HeaderSize",), 1, int) or [0])[0]
+    skipped = numbers("HeaderSize", 1, int, absent=[0])[0]
     if skipped < -1:
         raise DataError(f"{path}: HeaderSize = {skipped}; it is a number of bytes, or -1 for all before the voxels")
     local = keys["ElementDataFile"].upper() == LOCAL
@@ -184,28 +180,20 @@ def check_size(header: Header) -> int:
         packed = found - header.header_size
         # zlib packs at most 1,032 to 1: a header that asks for more is wrong, and is not believed with memory.
         if header.bytes > min(LARGEST_UNPACKED, 1032 * max(packed, 0) + 1024):
-            raise DataError(
-                f"{said} takes {header.bytes:,} bytes, which {packed:,} packed bytes in {header.data_file.name} cannot "
-                f"hold (limit: {LARGEST_UNPACKED:,}); header and data file are not of one scan"
-            )
+            fault = f"{packed:,} packed bytes in {header.data_file.name} cannot hold (limit: {LARGEST_UNPACKED:,})"
+            raise DataError(f"{said} takes {header.bytes:,} bytes, which {fault}; the two are not of one scan")
         return found
     expected = header.header_size + header.bytes
     if found != expected:
-        fault = "cut short" if found < expected else "too long"
-        raise DataError(
-            f"{said} takes {expected:,} bytes, but {header.data_file.name} has {found:,}: it is {fault}, or the header "
-            "is of another scan; copy both again"
-        )
+        fault = f"{'cut short' if found < expected else 'too long'}, or the header is of another scan; copy both again"
+        raise DataError(f"{said} takes {expected:,} bytes, but {header.data_file.name} has {found:,}: it is {fault}")
     return found
 
 
 def write(
-    path: Path | str,
-    array_zyx: np.ndarray,
-    spacing_mm_xyz: np.ndarray,
-    offset_mm: np.ndarray,
+    path: Path | str, array_zyx: np.ndarray, spacing_mm_xyz: np.ndarray, offset_mm: np.ndarray,
     direction: np.ndarray | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write PATH (.mhd) and the .raw beside it, as LUNA16's scans are; the same values give the same bytes.
 
     Args:    array_zyx: (z, y, x) int16.   spacing_mm_xyz, offset_mm: (3,) x y z.
@@ -216,26 +204,16 @@ def write(
     array = np.asarray(array_zyx)
     if path.suffix != ".mhd" or array.dtype != np.int16 or array.ndim != 3 or not array.size:
         raise DataError(f"{path}: {array.dtype} {array.shape} to be written; a .mhd is written from int16 (z, y, x)")
-    spacing, offset, direction = _geometry(
-        path, spacing_mm_xyz, offset_mm, np.eye(3) if direction is None else direction
-    )
+    axes = np.eye(3) if direction is None else direction
+    spacing, offset, direction = _geometry(path, spacing_mm_xyz, offset_mm, axes)
     raw = path.with_name(path.name.removesuffix(".mhd") + ".raw")  # a series' name has dots
     array.astype("<i2", order="C", copy=False).tofile(raw)
     lines = {
-        "ObjectType": "Image",
-        "NDims": 3,
-        "BinaryData": True,
-        "BinaryDataByteOrderMSB": False,
-        "CompressedData": False,
-        "TransformMatrix": _written(direction.T),
-        "Offset": _written(offset),
-        "CenterOfRotation": "0 0 0",
-        "AnatomicalOrientation": _anatomical(direction),
-        "ElementSpacing": _written(spacing),
-        "DimSize": " ".join(str(n) for n in array.shape[::-1]),
-        "ElementType": "MET_SHORT",
-        "ElementDataFile": raw.name,
-    }
+        "ObjectType": "Image", "NDims": 3, "BinaryData": True, "BinaryDataByteOrderMSB": False, "CompressedData": False,
+        "TransformMatrix": _written(direction.T), "Offset": _written(offset), "CenterOfRotation": "0 0 0",
+        "AnatomicalOrientation": _anatomical(direction), "ElementSpacing": _written(spacing),
+        "DimSize": " ".join(str(n) for n in array.shape[::-1]), "ElementType": "MET_SHORT", "ElementDataFile": raw.name,
+    }  # fmt: skip
     path.write_bytes("".join(f"{key} = {value}\n" for key, value in lines.items()).encode("ascii"))
 
 
@@ -245,9 +223,7 @@ def _keys(path: Path) -> tuple[dict[str, str], int]:
         with path.open("rb") as file:
             start = file.read(LONGEST_HEADER)
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}); LUNA16 keeps each scan as UID.mhd and UID.raw"
-        ) from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); a scan is kept as UID.mhd and UID.raw") from error
     keys: dict[str, str] = {}
     end = 0
     while end < len(start):
@@ -258,9 +234,7 @@ def _keys(path: Path) -> tuple[dict[str, str], int]:
             continue
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key:
-            raise DataError(
-                f"{path}: {text[:40]!r} is not 'Key = value'; this is no MetaImage header, or a damaged one"
-            )
+            raise DataError(f"{path}: {text[:40]!r} is not 'Key = value'; is it a MetaImage header, and whole?")
         if key in keys:
             raise DataError(f"{path}: the key {key} stands twice; remove the wrong one")
         keys[key] = value
@@ -275,9 +249,7 @@ def _data_file(path: Path, name: str) -> Path:
     if not name or os.path.isabs(inside) or inside.split("/")[0] == ".." or inside[1:2] == ":":
         raise DataError(f"{path}: ElementDataFile = {name!r} leads out of the header's folder; it must lie beside it")
     if "%" in name or name.upper().split()[0] == "LIST":
-        raise DataError(
-            f"{path}: ElementDataFile = {name!r} is one file a slice, which is not read; it must be one file"
-        )
+        raise DataError(f"{path}: ElementDataFile = {name!r} is one file a slice; what is read is one file a scan")
     file = path.parent / inside
     if not file.is_file():
         raise DataError(f"{path}: its data file {name} is absent; copy it beside the header")
@@ -293,16 +265,9 @@ def _geometry(path: Path, spacing_mm, offset_mm, direction) -> tuple[np.ndarray,
         raise DataError(f"{path}: Offset is {_written(offset)} mm; it must be three finite numbers")
     square = direction.shape == (3, 3) and np.isfinite(direction).all()
     if not square or np.abs(direction.T @ direction - np.eye(3)).max() > ORTHONORMAL:
-        raise DataError(
-            f"{path}: TransformMatrix {_written(direction.T)} is not orthonormal: its three axes must be at right "
-            "angles and of length 1"
-        )
+        wanted = "is not orthonormal: its three axes must be at right angles and of length 1"
+        raise DataError(f"{path}: TransformMatrix {_written(direction.T)} {wanted}")
     return spacing, offset, direction
-
-
-def _columns(axes: list[float]) -> np.ndarray:
-    """TransformMatrix gives one axis after the other."""
-    return np.array(axes).reshape(3, 3).T
 
 
 def _unpacked(header: Header) -> bytes:
@@ -317,10 +282,8 @@ def _unpacked(header: Header) -> bytes:
         raise DataError(f"{header.data_file}: cannot be unpacked ({error}); copy it again") from error
     if len(content) != header.bytes or not inflate.eof:  # without its end, nothing says that it is sound
         found = "more" if len(content) > header.bytes else f"{len(content):,}, cut short"
-        raise DataError(
-            f"{header.path}: the header says {header.bytes:,} bytes and {header.data_file.name} unpacks to {found}; "
-            "it is damaged, or the header is of another scan"
-        )
+        fault = f"{header.data_file.name} unpacks to {found}; it is damaged, or the header is of another scan"
+        raise DataError(f"{header.path}: the header says {header.bytes:,} bytes and {fault}")
     return content
 
 

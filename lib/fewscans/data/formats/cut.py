@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fewscans.data import mhd
+from fewscans.data.formats import mhd
 from fewscans.errors import DataError
 
 AIR_HU = -1000.0
@@ -40,9 +40,7 @@ def cut(volume: mhd.Volume, centres_mm: np.ndarray, size: Sequence[int], spacing
     outside = np.flatnonzero(((centres < -0.5) | (centres > np.array(volume.array.shape) - 0.5)).any(axis=1))
     if len(outside):
         place = " ".join(f"{v:g}" for v in centres_mm[outside[0]])
-        raise DataError(
-            f"{volume.header.path}: {place} mm (x y z) is outside the scan; a patch's centre must be inside"
-        )
+        raise DataError(f"{volume.header.path}: {place} mm (x y z) is outside the scan; a centre must be inside")
     steps = _voxels_per_mm(volume.header)  # (3, 3): voxel (z, y, x) of a world step along z, y, x
     offsets = []  # for each world axis: (samples, sub-samples) mm from the centre
     for axis in range(3):
@@ -70,7 +68,7 @@ def to_unit(hu: np.ndarray) -> np.ndarray:
 
 
 def to_code(unit: np.ndarray) -> np.ndarray:
-    """[-1, 1] to uint8, as `Samples` keeps it: 5.1 HU a step, well under the noise of a CT (20 HU and more)."""
+    """[-1, 1] to uint8, as `Cases` keeps it: 5.1 HU a step, well under the noise of a CT (20 HU and more)."""
     return np.rint((unit + 1) * 127.5).astype(np.uint8)
 
 

@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewscans.data import msd, nifti, wmh2017
-from fewscans.data.numbered import digest, quantised
-from fewscans.errors import DataError
+from fewscans.data import msd_hippocampus, wmh2017
+from fewscans.data.base import Cut, and_more, digest, quantised, read_table
+from fewscans.data.formats import nifti
+from fewscans.errors import DataError, ParamsError
 
 from .conftest import load_builders
 
 SETS = {
-    "msd": lambda folder, cache, **changes: msd.hippocampus(folder, **changes, cache=cache),
-    "wmh2017": lambda folder, cache, **changes: wmh2017.numbered(folder, (6, 14, 10), **changes, cache=cache),
+    "msd_hippocampus": lambda folder, cache, **changes: msd_hippocampus.read(folder, **changes, cache=cache),
+    "wmh2017": lambda folder, cache, **changes: wmh2017.read(folder, (6, 14, 10), **changes, cache=cache),
 }
-CHANGED = {"msd": {"factor": 2}, "wmh2017": {"unit": "voxels"}}
+CHANGED = {"msd_hippocampus": {"factor": 2}, "wmh2017": {"unit": "voxels"}}
 
 
 @pytest.fixture(scope="module", params=SETS)
@@ -105,7 +106,40 @@ def test_a_digest_is_of_names_and_bytes_wherever_they_lie(tmp_path):
         (tmp_path / root / "x").write_bytes(b"1")
         (tmp_path / root / "y").write_bytes(b"2")
     a, b = ([tmp_path / root / name for name in "xy"] for root in "ab")
-    assert digest(a, tmp_path / "a", {}) == digest(b[::-1], tmp_path / "b", {})
-    assert digest(a, tmp_path / "a", {"size": 1}) != digest(a, tmp_path / "a", {})
+    assert digest({}, a, tmp_path / "a") == digest({}, b[::-1], tmp_path / "b")
+    assert digest({"size": 1}, a, tmp_path / "a") != digest({}, a, tmp_path / "a")
     b[1].write_bytes(b"3")
-    assert digest(a, tmp_path / "a", {}) != digest(b, tmp_path / "b", {})
+    assert digest({}, a, tmp_path / "a") != digest({}, b, tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"size": (4, 8)}, "spacing_mm"), ({"size": (4,)}, "size"), ({"size": (4, 0, 8)}, "size"),
+     ({"size": (4, 8.5, 8)}, "size"), ({"spacing_mm": (2, 1, 0)}, "spacing_mm"), ({"margin": (-1, 0, 0)}, "margin"),
+     ({"margin": (1, 1)}, "margin"), ({"negatives_per_scan": 0}, "negatives_per_scan"), ({"downsample": 0}, "size"),
+     ({"train_negatives": 2.5}, "train_negatives"), ({"spacing_mm": (2, np.nan, 1)}, "spacing_mm")],
+)  # fmt: skip
+def test_a_cut_that_makes_no_image_is_refused(wrong, words):
+    good = {"size": (4, 8, 10), "spacing_mm": (2.0, 1.2, 1.2), "margin": (1, 1, 1), "negatives_per_scan": 3}
+    assert Cut(**good, downsample=2).window == (8, 16, 20)
+    with pytest.raises(ParamsError, match=words):
+        Cut(**good | wrong)
+
+
+def test_a_table_that_is_none_is_one_line_with_the_hint(tmp_path):
+    file = tmp_path / "t.csv"
+    contents = {None: "no such file", b"": "cannot be read as CSV", b"a,b\n1,2,3\n": "cannot be read as CSV",
+                b"\xff\xfe\x00": "cannot be read as CSV", b"a,c\n1,2\n": "column 'b' is missing"}  # fmt: skip
+    for content, words in contents.items():
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(DataError, match=words) as error:
+            read_table(file, ("a", "b"), "it has a and b")
+        assert str(error.value).startswith(f"{file}: ") and str(error.value).endswith("; it has a and b")
+        assert "\n" not in str(error.value)
+    file.write_bytes("\ufeffb,a\n1,2\n".encode())
+    assert read_table(file, ("a", "b"), "").to_dict("list") == {"b": [1], "a": [2]}
+
+
+def test_of_many_names_the_first_is_given_and_the_others_counted():
+    assert [and_more(names) for names in (["x"], ["x", "y"])] == ["", " (and 1 more)"]

@@ -6,13 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
-from fewscans import data, paths
-from fewscans.data import box, msd, nifti
+from fewscans import paths
+from fewscans.data import box, manifest, registry
+from fewscans.data import msd_hippocampus as msd
+from fewscans.data.formats import nifti
+from fewscans.data.group_splits import nested_by_group
 from fewscans.errors import DataError, FewscansError
 
 from .conftest import load_builders
 
-BUILD = load_builders("msd")
+BUILD = load_builders("msd_hippocampus")
 SIZES = ["shape_z", "shape_y", "shape_x"]
 
 
@@ -28,21 +31,21 @@ def good(pristine, tmp_path):
 
 @pytest.fixture(scope="module")
 def scans(pristine):
-    return msd.hippocampus(pristine)
+    return msd.read(pristine)
 
 
 @pytest.fixture(scope="module")
 def folder():
     """The user's own copy, or a skip that says what is missing."""
     try:
-        return data.find("msd-hippocampus", paths.data_root())
+        return registry.find("msd-hippocampus", paths.data_root())
     except FewscansError:
         pytest.skip("no copy of msd-hippocampus under FEWSCANS_DATA_ROOT or params.yaml's data_root")
 
 
 @pytest.fixture(scope="module")
 def real(folder):
-    return msd.hippocampus(folder)
+    return msd.read(folder)
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
@@ -56,7 +59,7 @@ def agreement(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def from_padding(images, scans) -> float:
-    return agreement(box.predicted(box.padding(images), scans.number, scans.group), scans.number)
+    return agreement(box.predicted(box.padding(images), scans.target, scans.group), scans.target)
 
 
 def in_full(folder, scans, mode: str, size=(48, 60, 44)) -> np.ndarray:
@@ -71,7 +74,7 @@ def in_full(folder, scans, mode: str, size=(48, 60, 44)) -> np.ndarray:
 
 def test_the_number_is_the_volume_of_what_is_labelled_in_ml(scans):
     for case, number, (anterior, posterior) in zip(
-        scans.case, scans.number, scans.about[["anterior_ml", "posterior_ml"]].to_numpy(), strict=True
+        scans.case, scans.target, scans.about[["anterior_ml", "posterior_ml"]].to_numpy(), strict=True
     ):
         labels = BUILD.ball(int(case[-3:]))
         assert number == pytest.approx((labels > 0).sum() / 1000) == pytest.approx(anterior + posterior)
@@ -103,13 +106,13 @@ def test_both_sides_of_a_person_are_one_group_in_one_split(scans):
         assert group == f"person{(int(case[-3:]) + 1) // 2:03d}"
     assert all(len(set(scans.split[scans.group == person])) == 1 for person in scans.group)
     assert set(scans.split) == {"train", "val", "test"}
-    assert scans.reference() is None
+    assert scans.reference().empty
     with pytest.raises(ValueError, match="no second split"):
         scans.indices("train", repository=True)
 
 
 def test_a_persons_split_does_not_depend_on_the_window(pristine, scans):
-    other = msd.hippocampus(pristine, window=(24, 40, 30), shift=0)
+    other = msd.read(pristine, window=(24, 40, 30), shift=0)
     split = dict(zip(other.case, other.split, strict=True))
     assert len(other) == len(scans) + 1 and [split[case] for case in scans.case] == scans.split.tolist()
     assert other.fingerprint != scans.fingerprint
@@ -126,17 +129,17 @@ def test_the_shift_is_drawn_about_the_middle_evenly_and_never_beyond():
 
 
 def test_half_the_resolution_is_the_mean_of_blocks(pristine, scans):
-    half = msd.hippocampus(pristine, factor=2)
+    half = msd.read(pristine, factor=2)
     assert half.images.shape[1:] == (12, 20, 15) and (half.spacing_mm == 2).all() and (scans.spacing_mm == 1).all()
     mean = nifti.block_mean(scans.images[5].astype(float), 2)
     assert np.abs(half.images[5] - mean).max() <= 1
-    assert np.array_equal(half.number, scans.number) and half.fingerprint != scans.fingerprint
+    assert np.array_equal(half.target, scans.target) and half.fingerprint != scans.fingerprint
 
 
 def test_the_box_of_the_cut_images_tells_nothing_and_that_of_padded_ones_all(pristine, scans):
     """Sizes of the twin's published images go with the volume entirely; a reading that found nothing would be blind."""
     sizes = scans.about[SIZES].to_numpy(float)
-    assert agreement(box.predicted(sizes, scans.number, scans.group), scans.number) > 0.9
+    assert agreement(box.predicted(sizes, scans.target, scans.group), scans.target) > 0.9
     assert not box.padding(scans.images).any()
     assert from_padding(scans.images, scans) < 0.1
     for mode in ("constant", "edge", "symmetric"):
@@ -163,7 +166,7 @@ def test_what_is_wrong_is_named_with_file_and_value(good, name):
     change, words, file = BUILD.CASES[name]
     change(good)
     with pytest.raises(DataError) as error:
-        msd.hippocampus(good)
+        msd.read(good)
     message = str(error.value)
     assert message.startswith(str(good)) and file in message.split(": ")[0] and "\n" not in message
     for word in words:
@@ -173,10 +176,10 @@ def test_what_is_wrong_is_named_with_file_and_value(good, name):
 
 def test_windows_that_cannot_be_are_refused(pristine):
     with pytest.raises(DataError, match=r"no image holds a window of \(24, 70, 30\)"):
-        msd.hippocampus(pristine, window=(24, 70, 30))
+        msd.read(pristine, window=(24, 70, 30))
     for wrong in ({"factor": 4}, {"shift": -1}, {"window": (0, 40, 30)}, {"factor": 0}):
         with pytest.raises(ValueError, match="whole blocks"):
-            msd.hippocampus(pristine, **wrong)
+            msd.read(pristine, **wrong)
 
 
 def test_a_copy_of_other_size_is_not_complete(pristine):
@@ -202,7 +205,7 @@ def test_the_real_box_tells_the_volume_and_the_cut_images_box_does_not(folder, r
     """The docstring's second trap, with its numbers."""
     assert (len(real), len(set(real.group)), len(real.left_out)) == (254, 167, 6)
     sizes = real.about[SIZES].to_numpy(float)
-    assert agreement(box.predicted(sizes, real.number, real.group), real.number) == pytest.approx(0.55, abs=0.02)
+    assert agreement(box.predicted(sizes, real.target, real.group), real.target) == pytest.approx(0.55, abs=0.02)
     assert from_padding(in_full(folder, real, "edge"), real) > 0.4
     assert not box.padding(real.images).any()
     assert abs(from_padding(real.images, real)) < 0.05
@@ -211,7 +214,7 @@ def test_the_real_box_tells_the_volume_and_the_cut_images_box_does_not(folder, r
 def test_real_training_subsets_reach_150_scans(real):
     grid = (12, 25, 50, 100, 150)
     for seed in range(20):
-        draws = [real.subset(n, seed, grid) for n in grid]
+        draws = [nested_by_group(real.group, n, seed, real.indices("train"), grid) for n in grid]
         assert [len(set(draw)) for draw in draws] == list(grid)
         assert all(set(small) <= set(large) for small, large in zip(draws, draws[1:], strict=False))
     assert {split: len(real.indices(split)) for split in ("train", "val", "test")} == {
@@ -220,5 +223,5 @@ def test_real_training_subsets_reach_150_scans(real):
 
 
 def test_the_real_copy_is_the_one_behind_our_results(folder, tmp_path):
-    manifest = data.verify("msd-hippocampus", folder.parent, tmp_path)
-    assert manifest.as_published and manifest.cases == {"cases": 260, "persons": 170}
+    found = manifest.verify("msd-hippocampus", folder.parent, tmp_path)
+    assert found.as_published and found.cases == {"cases": 260, "persons": 170}
