@@ -31,13 +31,13 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
-from fewscans import rigid
+from fewscans.experiments import rigid
 from fewscans.nn.hydra import Hydra, streamed_step
 from fewscans.nn.regressor import BaseRegressor
 
 PARTS = ("updates", "augmentation", "memory")
 SIZES = [(44, 56, 40), (48, 64, 64)]  # a hippocampus' box; a brain's of 48x128x128, halved in the plane
-# As the published and the quick runs train: lesions, hippocampi, one nucleus; what batching saves hangs on the size.
+# As the published and the quick runs train: lesions, hippocampi, one nucleus; what batching saves depends on the size.
 TRAINED_SIZES = [(10, 12, 10), (12, 20, 15), (12, 24, 10)]
 MEMORY_SIZE = (32, 96, 96)
 MEMORY_SETS = {"streamed": (4, 8, 32), "branched": (1, 4, 8)}

@@ -146,9 +146,9 @@ def wait_until(condition: Callable[[], object], seconds: float = 120, every: flo
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """Hashes of the run's tables; the records beside them hold seconds, which differ."""
-    names = (f"{RUN}.parquet", f"{RUN}.history.parquet")
-    return {name: hashlib.sha256((folder / "runs" / name).read_bytes()).hexdigest() for name in names}
+    """Hashes of the run's files, but for the one that holds seconds."""
+    files = {path.name: path for path in (folder / "runs").glob(f"{RUN}.*") if path.name != f"{RUN}.costs.json"}
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
 
 
 def results(store: Path) -> dict[str, tuple]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewscans import cli, engine
+from fewscans import cli
 from fewscans.data.luna16_patches import FILE
+from fewscans.sweep import engine
 
 from . import kill_sweep
 from .malformed import luna16_patches as malformed
@@ -211,13 +212,23 @@ def test_an_unknown_twin_or_profile_is_one_line(project, call):
 
 
 def test_a_failed_run_is_listed_and_the_exit_code_says_so(project, call, monkeypatch):
-    from fewscans.experiments import Run
+    from fewscans.experiments.base import Run
 
     bad = Run(1, 10, "histogram", 0.0)
     monkeypatch.setattr(engine, "LocalEngine", lambda slots: Inline(fail=[bad]))
     code, out, err = call("train", RUN)
     assert code == 1 and out == "" and f"1 of 6 runs of {RUN} failed" in err and str(bad) in err
     assert "the same command tries the failed ones again" in err
+
+
+def test_a_network_is_asked_about_what_it_was_not_trained_on_only_with_yes(project, call):
+    """With it the command goes on, and finds that the file is none."""
+    assert call("train", RUN)[0] == 0
+    (project / "data" / "adrenalmnist3d").mkdir(parents=True)
+    (project / "data" / "adrenalmnist3d" / "adrenalmnist3d.npz").write_text("no volumes")
+    found = mistake(call("predict", RUN, "adrenalmnist3d"))
+    assert "trained on lung nodules, and adrenalmnist3d shows adrenal glands" in found and "add --yes" in found
+    assert "not an npz" in mistake(call("predict", RUN, "adrenalmnist3d", "--yes"))
 
 
 def test_the_real_command_leaves_with_1_and_one_line(project):

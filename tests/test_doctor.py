@@ -3,6 +3,7 @@
 import pytest
 
 from fewscans import doctor
+from fewscans.data import registry
 from fewscans.doctor import Check
 
 
@@ -31,7 +32,7 @@ def test_a_check_that_falls_over_is_a_finding_not_a_traceback(monkeypatch):
     monkeypatch.setitem(doctor._LOOKS, "disk", broken)
     found = {check.name: check for check in doctor.checks()}
     assert found["disk"].ok is False and "the disk is on fire" in found["disk"].found
-    assert "to mend: disk" in doctor.render(list(found.values()))
+    assert "to fix: disk" in doctor.render(list(found.values()))
 
 
 def test_outside_a_project_it_still_answers(monkeypatch, tmp_path):
@@ -45,7 +46,7 @@ def test_too_little_disk_and_an_old_python_are_named_with_their_remedy(monkeypat
     monkeypatch.setattr(doctor, "PYTHON", (99, 0))
     text = doctor.render(doctor.checks())
     assert "GB: free some" in text and "install Python 99.0 or newer" in text
-    assert text.splitlines()[-1] == "to mend: Python, disk"
+    assert text.splitlines()[-1] == "to fix: Python, disk"
 
 
 def test_rendering_marks_each_state_and_shows_remedies_only_where_needed():
@@ -60,20 +61,19 @@ def test_rendering_marks_each_state_and_shows_remedies_only_where_needed():
         "        → get it",
         "!!  c   broken",
         "        → mend",
-        "to mend: c",
+        "to fix: c",
     ]
     assert doctor.render(found[:2]).endswith("ready")
 
 
 def test_data_sets_are_optional_and_each_absent_one_says_where_to_put_it(monkeypatch, tmp_path):
-    from fewscans import data
-
     (tmp_path / "luna16" / "subset0").mkdir(parents=True)
     monkeypatch.setenv("FEWSCANS_DATA_ROOT", str(tmp_path))
     found = {check.name: check for check in doctor._data()}
-    assert set(found) == {"data sets"} | {f"data {name}" for name in data.DATASETS}
+    names = [entry.name for entry in registry.public()]
+    assert set(found) == {"data sets"} | {f"data {name}" for name in names}
     assert doctor.ready(list(found.values()))
-    assert found["data sets"].found.startswith(f"1 of {len(data.DATASETS)} under {tmp_path}")
+    assert found["data sets"].found.startswith(f"1 of {len(names)} under {tmp_path}")
     assert found["data luna16"].ok is True
     absent = found["data adrenalmnist3d"]
     assert absent.ok is None and str(tmp_path / "adrenalmnist3d" / "adrenalmnist3d.npz") in absent.remedy

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from fewscans import engine
-from fewscans.engine import LocalEngine, Outcome, Slot
 from fewscans.errors import RunError
-from fewscans.experiments import Run
+from fewscans.experiments.base import Run
 from fewscans.experiments.gcnn import Grid
-from fewscans.onerun import Context, Setting, find_device, train_one
 from fewscans.store import Store
+from fewscans.sweep import engine
+from fewscans.sweep.engine import LocalEngine, Outcome, Slot
+from fewscans.sweep.onerun import Context, Setting, find_device, train_one
 
 from . import kill_sweep
 
@@ -165,9 +165,9 @@ def test_the_device_is_found_or_said_to_be_absent(monkeypatch):
 
 
 def test_a_worker_looks_after_its_parent_before_it_imports_anything_slow():
-    code = "import sys, fewscans.worker; print(sorted({'torch', 'numpy', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    code = "import sys, fewscans.sweep.worker; print({'torch', 'numpy', 'pandas', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | PATH)
-    assert done.stdout == "[]\n", done.stderr
+    assert done.stdout == "set()\n", done.stderr
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks here")

@@ -1,7 +1,10 @@
 """params.yaml: what is wrong in it is one sentence that names file, key and remedy."""
 
 import copy
-import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -63,7 +66,8 @@ def test_a_good_file_comes_typed(write):
     loaded = params.load(write(GOOD))
     assert loaded.runs[RUN] == RunSpec("gcnn", "luna16-patches", True, "build/twins/x")
     assert loaded.notebooks["01"] == NotebookSpec("01_gcnn", {"twin": RUN}) and loaded.notebooks["00"].runs == {}
-    assert loaded.grid(RUN) == gcnn.Grid({"Z2": (30, 100), "p4m": (30,)}, 3, 4, 2, (1e-3,))
+    sizes = {"Z2": (30, 100), "p4m": (30,)}
+    assert loaded.grid(RUN) == gcnn.Grid(arms=sizes, seeds=3, steps=4, eval_every=2, learning_rates=(1e-3,))
     assert loaded.grid(RUN, "paper").seeds == 10
 
 
@@ -133,7 +137,7 @@ WRONG = {
     "size alone": (f"{GRID_AT}/arms", {"Z2": 30}, ["arms.Z2 must be a list, got 30"]),
     "odd size": (f"{GRID_AT}/arms", {"Z2": [31]}, ["arms.Z2: sizes must be even"]),
     "more trials than seeds": (f"{GRID_AT}/tuning_seeds", 4, ["tuning_seeds (4) exceeds seeds (3)"]),
-    "unknown twin": ("twins/brain", {"smoke": {}}, ["twins.brain.smoke: unknown twin 'brain'; known: luna16-patches"]),
+    "unknown twin": ("twins/brain", {"smoke": {}}, ["twins.brain.smoke: unknown twin 'brain'; known: handedness, "]),
     "unknown setting": ("twins/orientation/smoke/color", 1, ["twins.orientation.smoke: ", "unknown setting color"]),
     "missing setting": ("twins/orientation/smoke/noise", ABSENT, ["twins.orientation.smoke: ", "has no noise"]),
     "impossible setting": ("twins/orientation/smoke/noise", -1, ["twins.orientation.smoke: noise", "-1"]),
@@ -156,7 +160,7 @@ def test_what_is_wrong_is_named_in_one_sentence(write, case):
     [
         ("profile: smoke\nprofile: paper\n", ["line 2", "'profile' occurs twice"]),
         ("grids: {a: {smoke: {seeds: 1, seeds: 2}}}\n", ["line 1", "'seeds' occurs twice"]),
-        ("profile: [smoke\n", ["line 2", "mend that line"]),
+        ("profile: [smoke\n", ["line 2", "correct that line"]),
         ("profile:\n\tsmoke\n", ["line 2"]),
         ("", ["the file must be a mapping"]),
         ("- smoke\n", ["the file must be a mapping"]),
@@ -184,13 +188,15 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
 def test_whole_numbers_pass_as_fractions_and_nothing_else_bends(write):
     loaded = params.load(write(changed("twins/orientation/smoke/noise", 1)))
     assert loaded.twins["orientation"]["smoke"]["noise"] == 1
-    assert isinstance(params._typed(1, float, "x"), float)
+    assert isinstance(params.typed(1, float, "x"), float)
     for value, kind in ((True, float), ("1", int), (1.0, int), (0, bool), (None, str), (1, str)):
         with pytest.raises(ParamsError, match=f"x must be {kind.__name__}, got"):
-            params._typed(value, kind, "x")
+            params.typed(value, kind, "x")
 
 
 def test_importing_params_costs_no_torch():
     """Commands that only look up names stay quick; a grid is checked by its experiment, which needs torch."""
-    source = importlib.util.find_spec("fewscans.params").loader.get_source("fewscans.params")
-    assert "import torch" not in source and "\nfrom fewscans import twins" not in source
+    code = "import sys, fewscans.params; print('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(Path(params.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "False\n", done.stderr

@@ -1,10 +1,7 @@
 """The run store: an entry is whole or absent, and its key is all that decides a run."""
 
-import importlib
 import json
 import os
-import sys
-import textwrap
 import warnings
 
 import filelock
@@ -18,13 +15,14 @@ from hypothesis import strategies as st
 
 from fewscans import store
 from fewscans.errors import RunError
-from fewscans.store import Entry, Store
+from fewscans.experiments.base import Entry
+from fewscans.store import Store
 
 
 def predictions(seed=0, rows=40):
-    random = np.random.default_rng(seed)
-    names = [f"row{i:03d}" for i in range(rows)]
-    return store.predictions_table("Z2", 30, seed, "test", names, "block0", np.arange(rows) % 2, random.random(rows))
+    cell = {"arm": "Z2", "n_train": 30, "seed": seed, "split": "test", "case": [f"row{i:03d}" for i in range(rows)]}
+    random = np.random.default_rng(seed).random(rows)
+    return pd.DataFrame(cell | {"group": "block0", "target": 1.0 * (np.arange(rows) % 2), "prediction": random})
 
 
 def entry(seed=0, rows=40) -> Entry:
@@ -195,97 +193,3 @@ def test_a_key_depends_on_content_and_not_on_order():
     assert store.key({"a": 1, "b": [1, 2]}) == store.key({"b": [1, 2], "a": 1})
     assert store.key({"a": 1}) != store.key({"a": 2}) != store.key({"a": 1.0, "b": None})
     assert store.key({"a": 1}) == store.key(json.loads(json.dumps({"a": 1})))
-
-
-SOURCE = '''
-"""What it is for."""
-
-def f(x, size: int = 3):
-    """Doubles."""
-    # twice
-    return 2 * x
-'''
-
-
-@pytest.fixture
-def fingerprint(tmp_path, monkeypatch):
-    """source → the fingerprint of a module that holds it."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def of(source: str) -> str:
-        (tmp_path / "decides.py").write_text(textwrap.dedent(source))
-        importlib.invalidate_caches()
-        store._code_digest.cache_clear()
-        return store.code_fingerprint(["decides"])
-
-    yield of
-    store._code_digest.cache_clear()
-    sys.modules.pop("decides", None)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("# twice", "# two times, as the paper has it"),
-        ("    # twice\n", ""),
-        ("Doubles.", "Doubles.\n\n    At length.\n    "),
-        ('    """Doubles."""\n', ""),
-        ('"""What it is for."""', '"""What else it is for."""'),
-        ("return 2 * x", "return (\n        2 * x\n    )"),
-        ("def f(x, size: int = 3)", "def f(x,   size:int=3)"),
-        ("\n\ndef", "\n\n\n\ndef"),
-    ],
-)
-def test_rewording_retrains_nothing(fingerprint, old, new):
-    assert old in SOURCE
-    assert fingerprint(SOURCE.replace(old, new)) == fingerprint(SOURCE)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("2 * x", "3 * x"),
-        ("2 * x", "x * 2"),
-        ("2 * x", "2.0 * x"),
-        ("size: int = 3", "size: int = 5"),
-        ("def f", "def g"),
-        ("return", "x = x + 0\n    return"),
-        ("    # twice\n", '    "twice"\n    x += 1\n'),
-        ('"""Doubles."""', 'print("Doubles.")'),
-    ],
-)
-def test_a_change_of_code_retrains(fingerprint, old, new):
-    assert old in SOURCE
-    assert fingerprint(SOURCE.replace(old, new)) != fingerprint(SOURCE)
-
-
-def test_a_module_that_decides_must_exist():
-    with pytest.raises(RunError, match="module fewscans.nowhere decides runs but cannot be found"):
-        store.code_fingerprint(["fewscans.nowhere"])
-
-
-def test_everything_an_experiment_trains_with_is_in_its_fingerprint():
-    """Modules of the library that the experiment reaches, but those that only carry or store results."""
-    from fewscans import experiments
-
-    carriers = {"fewscans", "fewscans.errors", "fewscans.store", "fewscans.experiments", "fewscans.nn", "fewscans.data"}
-    carriers |= {"fewscans.data.registry", "fewscans.data.manifest", "fewscans.data.audit", "fewscans.paths"}
-    carriers |= {"fewscans.data.samples"}  # holds arrays and computes nothing
-    for name in experiments.EXPERIMENTS:
-        module = experiments.get(name)
-        reached, waiting = set(), [module.__name__]
-        while waiting:
-            current = importlib.import_module(waiting.pop())
-            reached.add(current.__name__)
-            if current.__name__ in carriers:
-                continue
-            held = vars(current).values()
-            used = {value.__name__ if type(value) is type(sys) else getattr(value, "__module__", "") for value in held}
-            waiting += [u for u in used if str(u).startswith("fewscans") and u not in reached]
-        cases = module.numbered_cases if name == "hydranet" else module.cases
-        for dataset, readers in cases.READERS.items():
-            named = set(module.code(dataset))
-            assert reached - carriers <= named and set(readers) <= named, f"{name}, {dataset}"
-            # tables, which leave no trace of their modules
-            constants = {"fewscans.experiments.arms", "fewscans.experiments.numbered_arms"}
-            assert set(module.SHARED_CODE) - constants <= reached, f"{name}: SHARED_CODE names what is not used"

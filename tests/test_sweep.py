@@ -4,18 +4,20 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from fewscans import onerun, params, store, sweep
-from fewscans.engine import LocalEngine, Outcome, Slot
+from fewscans import closure, params, store
 from fewscans.errors import DataError, ParamsError, RunError
-from fewscans.experiments import Run
-from fewscans.onerun import Context, Setting
+from fewscans.experiments.base import Run
 from fewscans.store import Store
+from fewscans.sweep import sweep
+from fewscans.sweep.engine import LocalEngine, Outcome, Slot
+from fewscans.sweep.onerun import Context, Setting
 
 from . import kill_sweep, toy
 from .toy import Inline
@@ -45,8 +47,8 @@ def test_a_sweep_trains_everything_once_and_writes_one_table(tmp_path):
     assert len(set(engine.trained)) == 12
     cells = table[["arm", "n_train", "seed"]].drop_duplicates()
     assert len(cells) == 9 and cells["arm"].tolist() == ["a"] * 6 + ["b"] * 3
-    names = ["toy-x.history.parquet", "toy-x.parquet", "toy-x.records.json", "toy-x.reference.parquet"]
-    assert sorted(os.listdir(tmp_path / "runs")) == names
+    ends = ("about.json", "costs.json", "history.parquet", "parquet", "records.json", "reference.parquet")
+    assert sorted(os.listdir(tmp_path / "runs")) == [f"toy-x.{end}" for end in ends]
     records = json.loads((tmp_path / "runs" / "toy-x.records.json").read_text())
     assert len(records) == 9 and {record["learning_rate"] for record in records} == {0.2}
     assert {"arm", "n_train", "seed", "key", "code", "data", "device", "threads", "torch", "run"} <= set(records[0])
@@ -54,25 +56,44 @@ def test_a_sweep_trains_everything_once_and_writes_one_table(tmp_path):
     assert history[["arm", "n_train", "seed"]].drop_duplicates().shape[0] == 9
 
 
+def test_what_decided_the_runs_lies_beside_the_table(tmp_path):
+    setting = toy.setting(tmp_path)
+    swept(tmp_path)
+    about = json.loads((tmp_path / "runs" / "toy-x.about.json").read_text())
+    assert about["run"] == "toy-x" and about["profile"] == "quick" and about["partial"] is False
+    assert about["grid"] == json.loads(json.dumps(vars(setting.grid)))
+    assert about["code"] == Context(setting).code and about["data"] == "data"
+
+
+def test_seconds_change_no_file_but_the_one_of_costs(tmp_path, monkeypatch):
+    swept(tmp_path, name="one")
+    slow, train = toy.setting(tmp_path, store_folder="slow"), toy.Toy.train_network
+
+    def slower(self, *args):
+        entry, weights = train(self, *args)
+        entry.record.update(seconds_wall=99.0, memory_peak_gb=3)
+        return entry, weights
+
+    monkeypatch.setattr(toy.Toy, "train_network", slower)
+    swept(tmp_path, setting=slow, name="two")
+    one, two = written(tmp_path / "one"), written(tmp_path / "two")
+    assert {name for name in one if one[name] != two[name]} == {"toy-x.costs.json"}
+    cost = {"arm": "a", "n_train": 2, "seed": 0, "seconds_wall": 99.0, "memory_peak_gb": 3}
+    assert json.loads(two["toy-x.costs.json"])[0] == cost
+
+
 def test_what_detection_is_scored_against_lies_beside_the_table_and_is_empty_without_nodules(tmp_path, monkeypatch):
     frame = pd.DataFrame({"kind": ["scan", "nodule"], "scan": "g", "nodule": ["", "n"], "case": "", "malignant": 1.0})
-    read = sys.modules["toy_experiment"].read
-
-    def with_nodules(dataset, path, grid):
-        data = read(dataset, path, grid)
-        data.reference = lambda: frame
-        return data
-
-    monkeypatch.setattr(sys.modules["toy_experiment"], "read", with_nodules)
+    kept, read = tmp_path / "runs" / "toy-x.reference.parquet", toy.Toy.read
+    monkeypatch.setattr(toy.Toy, "read", lambda self, *args: replace(read(self, *args), truth=frame))
     swept(tmp_path)
-    kept = tmp_path / "runs" / "toy-x.reference.parquet"
     pd.testing.assert_frame_equal(pd.read_parquet(kept), frame)
     first = kept.read_bytes()
     swept(tmp_path)
     assert kept.read_bytes() == first
-    frame_of_nodules, frame = frame, None  # the data set has none any more
+    monkeypatch.setattr(toy.Toy, "read", read)  # the data set has none any more
     swept(tmp_path)
-    assert pd.read_parquet(kept).empty and list(pd.read_parquet(kept)) == list(frame_of_nodules)
+    assert pd.read_parquet(kept).empty and list(pd.read_parquet(kept)) == list(frame)
 
 
 def test_the_second_call_trains_nothing_and_writes_the_same_bytes(tmp_path):
@@ -195,7 +216,7 @@ def test_data_that_change_meanwhile_end_the_sweep(tmp_path):
 
 
 def test_code_that_changes_meanwhile_ends_the_sweep(tmp_path, monkeypatch):
-    engine = Inline(before=lambda *_: monkeypatch.setattr(onerun.store, "code_fingerprint", lambda modules: "other"))
+    engine = Inline(before=lambda *_: monkeypatch.setattr(closure, "fingerprint", lambda modules: "other"))
     with pytest.raises(RunError, match=r"the code of toy changed while toy-x was running; start it again"):
         swept(tmp_path, engine)
     assert len(engine.calls) == 1 and engine.trained == []
@@ -301,7 +322,7 @@ def test_a_grid_that_the_data_cannot_carry_is_an_error_before_anything_is_traine
 # What decides a run
 
 
-def test_device_threads_data_and_code_decide_a_run_and_its_place_and_name_do_not(tmp_path):
+def test_device_threads_data_and_code_decide_a_run_and_its_place_name_and_profile_do_not(tmp_path, monkeypatch):
     base, run = toy.setting(tmp_path), Run(0, 2, "a", 0.1)
 
     def key(change=None, **changes):
@@ -309,12 +330,14 @@ def test_device_threads_data_and_code_decide_a_run_and_its_place_and_name_do_not
 
     first = key()
     assert key(device="cuda") != first != key(threads=2)
-    assert key(name="toy-y") == first == key(store_folder=tmp_path / "elsewhere")
+    assert key(name="toy-y") == first == key(store_folder=tmp_path / "elsewhere") == key(profile="long")
     copy = tmp_path / "copy.txt"
     copy.write_text("data")
     assert key(data_path=copy) == first
     copy.write_text("dato")
     assert key(data_path=copy) != first
+    monkeypatch.setattr(closure, "fingerprint", lambda modules: "other")
+    assert key() != first
 
 
 # Real training, in processes of their own
@@ -326,7 +349,7 @@ SMALL = """{arms: {Z2: [10], p4m: [10], histogram: [10]}, seeds: 2, steps: 90, e
 def setting_of(folder, store_folder) -> Setting:
     grid = params.load(folder / "params.yaml").grid(kill_sweep.RUN)
     data = folder / "build/twins/luna16-patches"
-    return Setting(kill_sweep.RUN, "gcnn", "luna16-patches", grid, data, store_folder, "cpu")
+    return Setting(kill_sweep.RUN, "gcnn", "luna16-patches", grid, data, store_folder, "cpu", profile="smoke")
 
 
 @pytest.fixture(scope="module")

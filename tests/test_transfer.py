@@ -1,37 +1,64 @@
 """A finished run's networks answer for other cases what they answer for their own."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fewscans import params, paths, store, sweep, transfer
+from fewscans import params, paths, store, transfer
+from fewscans.data import registry
 from fewscans.errors import ParamsError, RunError
 from fewscans.experiments import gcnn
-from fewscans.onerun import Setting
 from fewscans.params import RunSpec
+from fewscans.results import read_run
+from fewscans.sweep import sweep
+from fewscans.sweep.onerun import Setting
 
 from .experiments.conftest import make_patches
 from .toy import Inline
 
 GRID = gcnn.Grid(
-    {"Z2": (10,), "p4m": (10,), "histogram": (10,)}, seeds=2, steps=2, eval_every=1, learning_rates=(1e-2,), width=4,
-    patch=(24, 24),
+    arms={"Z2": (10,), "p4m": (10,), "histogram": (10,)}, seeds=2, steps=2, eval_every=1, learning_rates=(1e-2,),
+    width=4, patch=(24, 24),
 )  # fmt: skip
+GLANDS = "adrenalmnist3d"
+
+
+def made_up(patch) -> None:
+    """`own` and `same` are one set of patches, `other` and the glands are others; all are of nobody's patients."""
+    sets = {"own": make_patches(), "same": make_patches(), "other": make_patches(seed=1), GLANDS: make_patches(seed=2)}
+    nodules, real = registry.dataset("luna16-patches"), registry.dataset
+
+    def dataset(name):
+        if name not in sets:
+            return real(name)
+        like = real(name) if name == GLANDS else replace(nodules, name=name, people="")
+        return replace(like, cases=lambda path, cut, cache: sets[name])
+
+    patch.setattr(registry, "dataset", dataset)
+    patch.setattr(gcnn.Gcnn, "code", lambda self, dataset: [])
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        made_up(patch)
+        setting = Setting("gcnn-own", "gcnn", "own", GRID, folder, folder / "store", "cpu", profile="quick")
+        sweep.sweep(setting, engine=Inline(), out=folder / "runs", show=False)
+    return folder
 
 
 @pytest.fixture
-def finished(tmp_path, monkeypatch):
-    """A run trained on one set of patches; reading `other` gives another."""
-    sets = {"own": make_patches(), "same": make_patches(), "other": make_patches(seed=1)}
-    monkeypatch.setattr(gcnn, "read", lambda dataset, path, grid: sets[dataset])
-    monkeypatch.setattr(gcnn, "code", lambda dataset: ())
+def finished(trained_once, tmp_path, monkeypatch):
+    """A run trained on `own`."""
+    made_up(monkeypatch)
     monkeypatch.setattr(paths, "runs", lambda: tmp_path / "runs")
     monkeypatch.setattr(paths, "store", lambda: tmp_path / "store")
-    setting = Setting("gcnn-own", "gcnn", "own", GRID, tmp_path, tmp_path / "store", "cpu")
-    sweep.sweep(setting, engine=Inline(), out=tmp_path / "runs", show=False)
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -57,7 +84,8 @@ def test_the_tables_of_a_run_are_never_written_over_and_what_was_asked_may_be_as
     assert asked(finished, "own").equals(first)
     assert (finished / "runs" / "gcnn-own.parquet").read_bytes() == before
     assert sorted(path.name for path in (finished / "runs").glob("gcnn-own-on-own.*")) == [
-        f"gcnn-own-on-own.{end}" for end in ("history.parquet", "parquet", "records.json", "reference.parquet")
+        f"gcnn-own-on-own.{end}"
+        for end in ("about.json", "costs.json", "history.parquet", "parquet", "records.json", "reference.parquet")
     ]
 
 
@@ -76,6 +104,14 @@ def test_cases_of_patients_that_a_run_may_have_been_trained_on_are_refused(finis
         transfer.predict("gcnn-own", spec(trained, twin=False), GRID, dataset, finished)
 
 
+def test_a_network_of_nodules_is_asked_about_adrenal_glands_only_where_that_is_meant(finished):
+    with pytest.raises(RunError, match="trained on lung nodules, and adrenalmnist3d shows adrenal glands.*add --yes"):
+        asked(finished, GLANDS)
+    assert not list((finished / "runs").glob("gcnn-own-on*"))
+    made = transfer.predict("gcnn-own", spec(), GRID, GLANDS, finished, other_kind=True)
+    assert len(pd.read_parquet(made))
+
+
 def test_answers_are_a_run_of_their_own_name_and_never_that_of_the_other_data_set(finished):
     named = params.load().run("gcnn-luna16-twin-on-lidc-nodules")
     assert (named.experiment, named.dataset, named.twin) == ("gcnn", "luna16-twin-on-lidc-nodules", False)
@@ -92,6 +128,9 @@ def test_other_cases_get_predictions_of_every_network_and_records_say_what_it_wa
     assert {record["trained_on"] for record in records} == {"gcnn-own"}
     assert {record["data"] for record in records} == {other.fingerprint}
     assert np.isfinite(table["prediction"]).all()
+    made = read_run("gcnn-own-on-other")
+    assert made.about["trained_on"] == "gcnn-own" and made.about["data"] == other.fingerprint
+    assert made.profile == "quick" and made.about["grid"]["steps"] == 2, "as it was trained"
 
 
 def test_without_weights_nothing_is_written_and_the_run_to_repeat_is_named(finished):
@@ -119,7 +158,7 @@ def test_an_arm_of_several_networks_is_left_out_with_a_warning(finished):
     listing = finished / "runs" / "gcnn-own.records.json"
     records = json.loads(listing.read_text())
     listing.write_text(json.dumps([record | {"networks": 3 if record["arm"] == "Z2" else 1} for record in records]))
-    with pytest.warns(UserWarning, match="gcnn-own: Z2 left out, being a network for each site"):
+    with pytest.warns(UserWarning, match="gcnn-own: Z2 left out: a network for each site"):
         table = asked(finished, "other")
     assert set(table["arm"]) == {"p4m"}
 

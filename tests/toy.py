@@ -8,76 +8,80 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewscans import store
-from fewscans.engine import Outcome
-from fewscans.errors import DataError, ParamsError
-from fewscans.experiments import EXPERIMENTS, Run
-from fewscans.onerun import Context, Setting, train_one
+from fewscans import experiments
+from fewscans.data.base import Cases
+from fewscans.errors import DataError
+from fewscans.experiments import base
+from fewscans.experiments.base import Entry, Run, rows
+from fewscans.sweep.engine import Outcome
+from fewscans.sweep.onerun import Context, Setting, train_one
 
 RATES = (0.1, 0.2)
-KNOWN = ("a", "b", "c")
+ARMS = {name: base.Arm(label=name) for name in "abc"}
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Arms with their sizes, and so many seeds; two rates are tried on seed 0, and 0.2 wins."""
+@dataclass(frozen=True, kw_only=True)
+class Grid(base.Grid):
+    """Two rates are tried on seed 0, and 0.2 wins."""
 
-    arms: dict[str, tuple[int, ...]]
+    ARMS = ARMS
+
     seeds: int = 3
-
-    def __post_init__(self):
-        for arm in self.arms:
-            if arm not in KNOWN:
-                raise ParamsError(f"unknown arm {arm!r}; known arms: {', '.join(KNOWN)}")
+    steps: int = 1
+    eval_every: int = 1
+    learning_rates: tuple[float, ...] = RATES
 
 
-def _read(dataset, path, grid):
-    text = Path(path).read_text()
-    return types.SimpleNamespace(fingerprint=text, size=len(text))
+class Toy(base.Experiment):
+    """Predicts by chance; six cases, read from a file whose text is their fingerprint."""
 
+    name = "toy"
+    target = "label"
+    ARMS = ARMS
+    Grid = Grid
+    cut = baseline = predict = None  # which no test asks for
 
-def _trials(grid):
-    return [Run(0, n, arm, rate) for arm, sizes in grid.arms.items() for n in sizes for rate in RATES]
+    def read(self, dataset, path, grid, cache=None):
+        blank, names, test = np.zeros((6, 2, 2), np.uint8), np.array(list("uvwxyz")), np.full(6, "test")
+        return Cases(blank, np.arange(6) % 2, names, np.full(6, "g"), test, Path(path).read_text(), path)
 
+    def code(self, dataset):
+        return []
 
-def _final(grid, losses):
-    cells = [(arm, n) for arm, sizes in grid.arms.items() for n in sizes]
-    ready = [(arm, n) for arm, n in cells if all(Run(0, n, arm, rate) in losses for rate in RATES)]
-    best = {cell: min(RATES, key=lambda rate: losses[Run(0, cell[1], cell[0], rate)]) for cell in ready}
-    return [Run(seed, n, arm, best[arm, n]) for arm, n in ready for seed in range(grid.seeds)]
+    def check(self, grid, cases):
+        if max(n for sizes in grid.arms.values() for n in sizes) > 100:
+            raise DataError("100 cases at most")
 
+    def decides(self, run, grid):
+        return {"run": [run.seed, run.n_train, run.arm, run.learning_rate]}
 
-def _train_run(run, grid, data, device, checkpoint, on_step):
-    random = np.random.default_rng([run.seed, run.n_train, ord(run.arm)])
-    rows = (list("uvwxyz"), "g", np.arange(6) % 2, random.random(6))
-    table = store.predictions_table(run.arm, run.n_train, run.seed, "test", *rows)
-    on_step(1)
-    return store.Entry(table, [{"step": 1, "val_loss": 0.5}], {"best_val_loss": 1 - run.learning_rate}), {}
+    def updates(self, run, grid):
+        return 1
 
+    def multiply_adds(self, run, grid):
+        return 1.0
 
-def _check(grid, data):
-    if max(n for sizes in grid.arms.values() for n in sizes) > 100:
-        raise DataError("100 cases at most")
+    def train_network(self, run, grid, cases, device, checkpoint, on_step):
+        prediction = np.random.default_rng([run.seed, run.n_train, ord(run.arm)]).random(6)
+        on_step(1)
+        record = {"best_val_loss": 1 - run.learning_rate, "seconds_wall": 0.25}
+        table = rows(run, run.arm, "test", cases, cases.indices("test"), prediction)
+        return Entry(table, [{"step": 1, "val_loss": 0.5}], record), {}
 
 
 def register(monkeypatch) -> None:
     """`toy`, for the time of a test."""
-    module = types.ModuleType("toy_experiment")
-    vars(module).update(
-        Grid=Grid, code=lambda dataset: (), read=_read, final=_final, check=_check, train_run=_train_run,
-        plan=lambda grid, losses: list(dict.fromkeys(sorted(_trials(grid)) + sorted(_final(grid, losses)))),
-        decides=lambda run, grid: {"run": [run.seed, run.n_train, run.arm, run.learning_rate]},
-        arm_names=lambda grid: list(grid.arms), work=lambda run, grid: 1.0, steps=lambda run, grid: 1,
-    )  # fmt: skip
-    monkeypatch.setitem(sys.modules, "toy_experiment", module)
-    monkeypatch.setitem(EXPERIMENTS, "toy", "toy_experiment")
+    module, known = types.ModuleType("toy"), experiments.names()
+    module.EXPERIMENT = Toy()
+    monkeypatch.setitem(sys.modules, "fewscans.experiments.toy", module)
+    monkeypatch.setattr(experiments, "names", lambda: (*known, "toy"))
 
 
 def setting(folder: Path, arms=None, seeds: int = 3, store_folder: str = "store") -> Setting:
     """A sweep of the toy over a file of a few letters."""
     (folder / "data.txt").write_text("data")
-    grid = Grid({"a": (2, 4), "b": (2,)} if arms is None else arms, seeds)
-    return Setting("toy-x", "toy", "x", grid, folder / "data.txt", folder / store_folder, "cpu")
+    grid = Grid(arms={"a": (2, 4), "b": (2,)} if arms is None else arms, seeds=seeds)
+    return Setting("toy-x", "toy", "x", grid, folder / "data.txt", folder / store_folder, "cpu", profile="quick")
 
 
 class Inline:

@@ -2,48 +2,32 @@
 
 One Parquet file a run holds its predictions, with its history and record in the schema's metadata, so a run is there
 whole or not at all; weights lie beside it as safetensors. A lock per run, which the system frees when its holder dies,
-lets any number of sweeps share a store. The hash covers parameters, data and the code that matters without its comments
-and docstrings.
+lets any number of sweeps share a store. The hash covers parameters, data and the code that decides (`closure`).
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from fewscans import files
 from fewscans.errors import RunError
+from fewscans.experiments.base import Entry
 
 COLUMNS = {
     "arm": "str", "n_train": "int64", "seed": "int64", "split": "str",
     "case": "str", "group": "str", "target": "float64", "prediction": "float64",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One finished run.
-
-    predictions: tidy rows, `COLUMNS`.   history: one row per validation.   record: what it was and what it cost.
-    """
-
-    predictions: pd.DataFrame
-    history: list[dict[str, float]]
-    record: dict
 
 
 class Store:
@@ -133,7 +117,7 @@ class Store:
         return json.loads(pq.read_schema(path).metadata[b"fewscans"])["record"]
 
     def tidy(self, key: str) -> None:
-        """Removes half-written files that a killed process left of a run; for whoever holds its lock."""
+        """Removes half-written files that a killed process left of a run; for the process that holds its lock."""
         for partial in self.folder.glob(f"{key}.*.part"):
             partial.unlink(missing_ok=True)
 
@@ -143,9 +127,8 @@ class Store:
         if weights:
             from safetensors.torch import save
 
-            partial = self.weights_path(key).with_suffix(f".{os.getpid()}.part")
-            partial.write_bytes(save({k: v.contiguous() for k, v in weights.items()}))  # save_file: for its owner alone
-            os.replace(partial, self.weights_path(key))
+            # not save_file, which makes files that their owner alone can read
+            files.write(self.weights_path(key), save({k: v.contiguous() for k, v in weights.items()}))
         notes = {"rows": len(entry.predictions), "history": entry.history, "record": entry.record}
         write_table(entry.predictions, self.path(key), notes)
         self.checkpoint_path(key).unlink(missing_ok=True)
@@ -162,44 +145,6 @@ def write_table(table: pd.DataFrame, path: Path, notes: dict | None = None) -> N
     os.replace(partial, path)
 
 
-def predictions_table(arm: str, n_train: int, seed: int, split: str, case, group, target, prediction) -> pd.DataFrame:
-    """Tidy rows for one arm and split; `prediction` must be finite."""
-    prediction = np.asarray(prediction, dtype=np.float64)
-    if not np.isfinite(prediction).all():
-        raise RunError(
-            f"arm {arm}, N = {n_train}, seed {seed}: {np.sum(~np.isfinite(prediction))} predictions are not finite"
-        )
-    table = pd.DataFrame(
-        {"arm": arm, "n_train": n_train, "seed": seed, "split": split, "case": case, "group": group,
-         "target": np.asarray(target, dtype=np.float64), "prediction": prediction}
-    )  # fmt: skip
-    return table.astype({"n_train": "int64", "seed": "int64"})
-
-
 def key(decides: Mapping) -> str:
     """The hash of all that decides a run; `decides` must be plain JSON."""
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:24]
-
-
-@lru_cache
-def _code_digest(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise RunError(f"module {module} decides runs but cannot be found")
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-def code_fingerprint(modules: Iterable[str]) -> str:
-    """A hash of those modules' code without comments and docstrings: rewording never retrains."""
-    digests = {module: _code_digest(module) for module in modules}
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,24 +7,17 @@ a run's tables, so that statistics, figures and `publish` need to know nothing o
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import warnings
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from fewscans import experiments, paths, store
-from fewscans.data.samples import reference_of
+from fewscans import experiments, files, paths, store
+from fewscans.data import registry
 from fewscans.errors import RunError
-from fewscans.experiments import Run
-
-# Data sets that show the same people: all cut from LIDC-IDRI, or one copy that is asked two questions.
-SAME_PATIENTS = (
-    {"luna16", "luna16-patches", "nodulemnist3d", "lidc-nodules"},
-    {"msd-hippocampus", "msd-hippocampus-fraction"},
-    {"wmh2017", "wmh2017-40-20"},
-)
+from fewscans.experiments.base import Run
 
 
 def name_of(run: str, dataset: str) -> str:
@@ -32,26 +25,34 @@ def name_of(run: str, dataset: str) -> str:
     return f"{run}-on-{dataset}"
 
 
-def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "cpu") -> Path:
-    """Writes runs/<run>-on-<dataset>.parquet, .history.parquet (the run's own), .records.json and .reference.parquet.
+def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "cpu", other_kind: bool = False) -> Path:
+    """Writes runs/<run>-on-<dataset>.parquet and the files beside it, as a sweep does.
 
     run: a run whose tables are in runs/; spec: what it was trained on, a `params.RunSpec`; grid: as it was trained.
-    dataset, data_path: the cases to ask about.   Arms without weights (trivial baselines) are left out, and with a
-    warning those of several networks, a site each (`networks` in the records), none of which stands for the arm.
+    dataset, data_path: the cases to ask about.   other_kind: ask even if they show something else than the training
+    cases did.   Arms without weights (trivial baselines) are left out, and with a warning those of several networks,
+    one a site (`networks` in the records), none of which stands for the arm.
     Raises RunError if the run is not there, its weights are gone from the store or do not fit the grid, or the data set
-    may hold the patients that the run was trained on.
+    may hold the patients that the run was trained on, or shows something else.
     """
-    listing = paths.runs() / f"{run}.records.json"
-    if not listing.exists():
-        raise RunError(f"runs/{listing.name} does not exist; `fewscans train {run}` makes it")
-    if not spec.twin and any({spec.dataset, dataset} <= family for family in SAME_PATIENTS):
+    listing, told = (paths.runs() / f"{run}.{end}.json" for end in ("records", "about"))
+    for path in (listing, told):
+        if not path.exists():
+            raise RunError(f"runs/{path.name} does not exist; `fewscans train {run}` makes it")
+    trained_on, asked = registry.dataset(spec.dataset), registry.dataset(dataset)
+    if not spec.twin and registry.share_patients(spec.dataset, dataset):
         raise RunError(
             f"{run} was trained on {spec.dataset}, and {dataset} may show the same patients: both show people of "
-            "one study. Ask a run that was trained on other patients, or on a twin"
+            f"{asked.people}. Ask a run that was trained on other patients, or on a twin"
+        )
+    if asked.shows != trained_on.shows and not other_kind:
+        raise RunError(
+            f"{run} was trained on {trained_on.shows}, and {dataset} shows {asked.shows}: its answers would mean "
+            "nothing there. Ask a run that was trained on such images; if you want the answers all the same, add --yes"
         )
     name, out = name_of(run, dataset), paths.runs()
-    module = experiments.get(spec.experiment)
-    data = module.read(dataset, data_path, grid)
+    experiment = experiments.get(spec.experiment)
+    cases = experiment.read(dataset, data_path, grid, paths.build())
     folder = store.Store(paths.store())
     tables, records, several = [], [], set()
     for record in json.loads(listing.read_text(encoding="utf-8")):
@@ -67,23 +68,23 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
                 "its entry is removed from there"
             )
         try:
-            tables.append(module.predict(made, grid, weights, data, torch.device(device)))
+            tables.append(experiment.predict(made, grid, weights, cases, torch.device(device)))
         except RuntimeError as error:  # torch's, for weights of another shape
             raise RunError(
                 f"{run}, {made}: its weights do not fit the grid, so it was trained with another profile; name that "
                 f"with --profile ({str(error).strip().splitlines()[-1].strip()})"
             ) from error
-        records.append(record | {"data": data.fingerprint, "trained_on": run, "trained_on_data": record["data"]})
+        records.append(record | {"data": cases.fingerprint, "trained_on": run, "trained_on_data": record["data"]})
     if not tables:
         raise RunError(f"{run} has no network to ask: all its arms are trivial baselines, or several networks")
     if several:
-        warnings.warn(f"{run}: {', '.join(sorted(several))} left out, being a network for each site", stacklevel=2)
-    history = pd.read_parquet(out / f"{run}.history.parquet")
-    store.write_table(history, out / f"{name}.history.parquet")
-    partial = out / f"{name}.records.json.{os.getpid()}.part"
-    partial.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(partial, out / f"{name}.records.json")
-    store.write_table(reference_of(data), out / f"{name}.reference.parquet")
-    table = pd.concat(tables, ignore_index=True)
-    store.write_table(table, out / f"{name}.parquet")
+        warnings.warn(f"{run}: {', '.join(sorted(several))} left out: a network for each site", stacklevel=2)
+    about = json.loads(told.read_text(encoding="utf-8"))
+    shutil.copyfile(out / f"{run}.history.parquet", out / f"{name}.history.parquet")
+    if (out / f"{run}.costs.json").exists():  # no out of the pipeline
+        shutil.copyfile(out / f"{run}.costs.json", out / f"{name}.costs.json")
+    files.write_json(out / f"{name}.records.json", records)
+    files.write_json(out / f"{name}.about.json", about | {"run": name, "data": cases.fingerprint, "trained_on": run})
+    store.write_table(cases.reference(), out / f"{name}.reference.parquet")
+    store.write_table(pd.concat(tables, ignore_index=True), out / f"{name}.parquet")
     return out / f"{name}.parquet"

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from fewscans import store, train
 from fewscans.data import splits
 from fewscans.errors import DataError, ParamsError, RunError
-from fewscans.experiments import Run, gcnn
-from fewscans.experiments.arms import ARMS, PLANE, Arm
-from fewscans.experiments.gcnn import Grid
+from fewscans.experiments import base, gcnn
+from fewscans.experiments.base import Run
+from fewscans.experiments.gcnn import EXPERIMENT, Grid
+from fewscans.experiments.gcnn.arms import ARMS, Arm
 from fewscans.groups import Group
 from fewscans.nn.gcnn import NoduleNet
 from fewscans.nn.gconv import act_on_image
@@ -25,7 +26,7 @@ TUNED = replace(GRID, arms={"Z2": (10, 20), "p4m": (10,), "histogram": (10,)}, l
 
 
 def trained(run: Run, patches, grid: Grid = GRID, **options):
-    entry, weights = gcnn.train_run(run, grid, patches, CPU, **options)
+    entry, weights = EXPERIMENT.train_run(run, grid, patches, CPU, **options)
     return entry.predictions, entry, weights
 
 
@@ -40,12 +41,12 @@ def losses_of(runs) -> dict[Run, float]:
 
 def test_without_a_choice_of_rates_the_plan_is_the_table():
     grid = replace(TUNED, learning_rates=(1e-3,))
-    assert set(gcnn.plan(grid, {})) == set(gcnn.final(grid, {}))
-    assert len(gcnn.final(grid, {})) == (2 + 1 + 1) * 3
+    assert set(EXPERIMENT.plan(grid, {})) == set(EXPERIMENT.final(grid, {}))
+    assert len(EXPERIMENT.final(grid, {})) == (2 + 1 + 1) * 3
 
 
 def test_every_arm_and_size_tries_the_same_rates_on_the_same_seeds():
-    trials = [run for run in gcnn.plan(TUNED, {}) if ARMS[run.arm].trivial is None]
+    trials = [run for run in EXPERIMENT.plan(TUNED, {}) if ARMS[run.arm].trivial is None]
     tried = {(run.arm, run.n_train): set() for run in trials}
     for run in trials:
         tried[run.arm, run.n_train].add((run.seed, run.learning_rate))
@@ -54,52 +55,53 @@ def test_every_arm_and_size_tries_the_same_rates_on_the_same_seeds():
 
 
 def test_no_run_of_the_table_is_planned_before_all_trials_of_its_rate_are_in():
-    trials = gcnn.plan(TUNED, {})
+    trials = EXPERIMENT.plan(TUNED, {})
     z2 = [run for run in trials if run.arm == "Z2" and run.n_train == 10]
-    assert gcnn.chosen_rate(TUNED, losses_of(z2[:-1]), "Z2", 10) is None
-    assert {run.arm for run in gcnn.final(TUNED, losses_of(z2[:-1]))} == {"histogram"}
-    done = gcnn.final(TUNED, losses_of(z2))
+    assert EXPERIMENT.chosen_rate(TUNED, losses_of(z2[:-1]), "Z2", 10) is None
+    assert {run.arm for run in EXPERIMENT.final(TUNED, losses_of(z2[:-1]))} == {"histogram"}
+    done = EXPERIMENT.final(TUNED, losses_of(z2))
     assert {(r.arm, r.n_train) for r in done if r.arm != "histogram"} == {("Z2", 10)}
 
 
 def test_the_rate_with_the_lowest_mean_validation_loss_is_chosen_and_its_trials_are_reused():
-    trials = gcnn.plan(TUNED, {})
+    trials = EXPERIMENT.plan(TUNED, {})
     losses = losses_of(trials)
-    assert gcnn.chosen_rate(TUNED, losses, "Z2", 20) == 1e-3 and gcnn.chosen_rate(TUNED, losses, "p4m", 10) == 3e-3
-    final = gcnn.final(TUNED, losses)
+    chosen = [EXPERIMENT.chosen_rate(TUNED, losses, arm, n) for arm, n in (("Z2", 20), ("p4m", 10))]
+    assert chosen == [1e-3, 3e-3]
+    final = EXPERIMENT.final(TUNED, losses)
     for arm, n, rate in (("Z2", 10, 1e-3), ("Z2", 20, 1e-3), ("p4m", 10, 3e-3)):
         assert [r for r in final if (r.arm, r.n_train) == (arm, n)] == [Run(s, n, arm, rate) for s in range(3)]
     # Two of three seeds were trials: the third alone is new.
-    new = set(gcnn.plan(TUNED, losses)) - set(trials)
+    new = set(EXPERIMENT.plan(TUNED, losses)) - set(trials)
     assert {run.seed for run in new} == {2} and len(new) == 3
 
 
 def test_one_seed_s_luck_does_not_choose_the_rate():
-    trials = [r for r in gcnn.plan(TUNED, {}) if (r.arm, r.n_train) == ("Z2", 10)]
+    trials = [r for r in EXPERIMENT.plan(TUNED, {}) if (r.arm, r.n_train) == ("Z2", 10)]
     losses = {r: {3e-4: (0.0, 0.9), 1e-3: (0.4, 0.4), 3e-3: (0.5, 0.5)}[r.learning_rate][r.seed] for r in trials}
-    assert gcnn.chosen_rate(TUNED, losses, "Z2", 10) == 1e-3
+    assert EXPERIMENT.chosen_rate(TUNED, losses, "Z2", 10) == 1e-3
 
 
 @given(st.permutations(RATES))
 @settings(deadline=None)
 def test_tied_rates_go_to_the_one_named_first(order):
     grid = replace(TUNED, learning_rates=tuple(order))
-    assert gcnn.chosen_rate(grid, dict.fromkeys(gcnn.plan(grid, {}), 0.5), "Z2", 10) == order[0]
+    assert EXPERIMENT.chosen_rate(grid, dict.fromkeys(EXPERIMENT.plan(grid, {}), 0.5), "Z2", 10) == order[0]
 
 
 @given(st.sets(st.sampled_from(range(24))))
 @settings(deadline=None, max_examples=30)
 def test_the_plan_grows_only_and_ends_with_the_table(finished):
     """However many runs are done, in whatever order they came."""
-    everything = gcnn.plan(TUNED, losses_of(gcnn.plan(TUNED, {})))
-    assert set(gcnn.final(TUNED, losses_of(everything))) <= set(everything)
+    everything = EXPERIMENT.plan(TUNED, losses_of(EXPERIMENT.plan(TUNED, {})))
+    assert set(EXPERIMENT.final(TUNED, losses_of(everything))) <= set(everything)
     some = losses_of(run for i, run in enumerate(everything) if i in finished)
-    assert set(gcnn.plan(TUNED, {})) <= set(gcnn.plan(TUNED, some)) <= set(everything)
-    assert len(gcnn.plan(TUNED, some)) == len(set(gcnn.plan(TUNED, some)))
+    assert set(EXPERIMENT.plan(TUNED, {})) <= set(EXPERIMENT.plan(TUNED, some)) <= set(everything)
+    assert len(EXPERIMENT.plan(TUNED, some)) == len(set(EXPERIMENT.plan(TUNED, some)))
 
 
 def test_trivial_baselines_have_no_rate_to_choose():
-    runs = [run for run in gcnn.plan(TUNED, {}) if run.arm == "histogram"]
+    runs = [run for run in EXPERIMENT.plan(TUNED, {}) if run.arm == "histogram"]
     assert runs == [Run(seed, 10, "histogram", 0.0) for seed in range(3)]
 
 
@@ -126,7 +128,7 @@ def test_each_parameter_either_decides_a_run_or_chooses_among_runs():
 def test_a_parameter_that_changes_a_run_changes_its_key(patches, name):
     run, base = Run(0, 10, "Z2", 1e-2), replace(GRID, patch=(24, 24))
     changed = replace(base, **{name: CHANGED[name]})
-    assert gcnn.decides(run, changed) != gcnn.decides(run, base)
+    assert EXPERIMENT.decides(run, changed) != EXPERIMENT.decides(run, base)
     lopsided = np.where((patches.split == "val") & (np.arange(len(patches)) % 4 == 1), "dropped", patches.split)
     first, second = (trained(run, replace(patches, split=lopsided), grid) for grid in (base, changed))
     assert first[1].history != second[1].history, "and the key changes for a reason"
@@ -135,7 +137,7 @@ def test_a_parameter_that_changes_a_run_changes_its_key(patches, name):
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_parameter_that_only_chooses_among_runs_leaves_their_keys(name):
     run = Run(0, 10, "Z2", 1e-2)
-    assert gcnn.decides(run, replace(GRID, **{name: ELSEWHERE[name]})) == gcnn.decides(run, GRID)
+    assert EXPERIMENT.decides(run, replace(GRID, **{name: ELSEWHERE[name]})) == EXPERIMENT.decides(run, GRID)
 
 
 def test_every_run_has_a_key_of_its_own():
@@ -143,18 +145,32 @@ def test_every_run_has_a_key_of_its_own():
         Run(seed, n, arm, rate) for seed in (0, 1) for n in (10, 20) for arm in ARMS for rate in (0.0, 1e-3, 3e-3)
         if (rate == 0.0) == (ARMS[arm].trivial is not None)
     ]  # fmt: skip
-    assert len({store.key(gcnn.decides(run, GRID)) for run in runs}) == len(runs)
+    assert len({store.key(EXPERIMENT.decides(run, GRID)) for run in runs}) == len(runs)
 
 
-def test_what_an_arm_is_belongs_to_its_key(monkeypatch):
+DECIDES = {
+    "group": "p4", "budget": "compute", "head": "invariant", "like": "p4m", "updates": 2, "sham": True,
+    "shuffled": True, "repository_split": True, "averaged": "p4", "trivial": "centre", "computed_with": "p4m",
+}  # fmt: skip
+DRAWN = {"label": "another", "colour": "#123456", "marker": "x", "line": ":", "derived_from": "p4"}
+
+
+def test_what_an_arm_is_belongs_to_its_key_and_how_it_is_drawn_does_not(monkeypatch):
     run = Run(0, 10, "Z2", 1e-2)
-    before = gcnn.decides(run, GRID)
-    for field in fields(Arm):
-        other = {"group": "p4", "budget": "compute", "head": "invariant", "like": "p4m", "updates": 2, "sham": True,
-                 "shuffled": True,
-                 "repository_split": True, "trivial": "centre", "turned": ("p4",)}[field.name]  # fmt: skip
-        monkeypatch.setitem(ARMS, "Z2", replace(Arm(turned=("p4", "p4m")), **{field.name: other}))
-        assert gcnn.decides(run, GRID) != before, field.name
+    before = EXPERIMENT.decides(run, GRID)
+    assert set(DECIDES) | set(DRAWN) == {field.name for field in fields(Arm)}
+    for name, value in (DECIDES | DRAWN).items():
+        monkeypatch.setitem(ARMS, "Z2", replace(Arm(), **{name: value}))
+        assert (EXPERIMENT.decides(run, GRID) != before) == (name in DECIDES), name
+
+
+def test_a_new_arm_changes_no_other_s_key_but_that_of_the_one_it_is_computed_with(monkeypatch):
+    runs = [Run(0, 10, arm, 1e-2) for arm, spec in ARMS.items() if spec.computed_with is None]
+    before = {run: EXPERIMENT.decides(run, GRID) for run in runs}
+    monkeypatch.setitem(ARMS, "p4-new", Arm(group="p4", derived_from="p4"))
+    assert {run: EXPERIMENT.decides(run, GRID) for run in runs} == before
+    monkeypatch.setitem(ARMS, "Z2-tta-new", Arm(averaged="p4", computed_with="Z2"))
+    assert [run.arm for run in runs if EXPERIMENT.decides(run, GRID) != before[run]] == ["Z2"]
 
 
 # Subsets and splits
@@ -166,9 +182,9 @@ def test_subsets_are_nested_balanced_and_of_the_training_split(patches, seed):
     pool = patches.indices("train")
     previous = set()
     for n in (2, 10, 20, 40):
-        subset = splits.nested_balanced(patches.labels, pool, n, seed)
+        subset = splits.nested_balanced(patches.target, pool, n, seed)
         assert previous <= set(subset) <= set(pool) and len(set(subset)) == n
-        assert patches.labels[subset].sum() == n / 2
+        assert patches.target[subset].sum() == n / 2
         previous = set(subset)
 
 
@@ -202,10 +218,10 @@ def test_nothing_of_the_test_set_reaches_training(patches, arm):
     run = Run(0, 20, arm, 0.0 if arm == "nearest" else 1e-2)
     test = patches.indices("test")
     before, entry, _ = trained(run, patches)
-    labels, images = patches.labels.copy(), patches.images.copy()
+    labels, images = patches.target.copy(), patches.images.copy()
     labels[test] = 1 - labels[test]
     images[test[0]] = 255 - images[test[0]]
-    after, entry_after, _ = trained(run, replace(patches, labels=labels, images=images))
+    after, entry_after, _ = trained(run, replace(patches, target=labels, images=images))
     assert entry.history == entry_after.history
     same = before["case"] != patches.case[test[0]]
     assert (before["prediction"][same] == after["prediction"][same]).all()
@@ -220,20 +236,17 @@ def test_only_the_leaky_arms_use_the_repository_s_split(patches):
 
 def test_a_size_the_data_cannot_carry_is_an_error_before_anything_is_trained(patches):
     with pytest.raises(DataError, match=r"subset of 1000 cases is impossible.* largest balanced n is \d+"):
-        gcnn.check(replace(GRID, arms={"Z2": (10,), "histogram": (1000,)}), patches)
-    gcnn.check(GRID, patches)
+        EXPERIMENT.check(replace(GRID, arms={"Z2": (10,), "histogram": (1000,)}), patches)
+    EXPERIMENT.check(GRID, patches)
 
 
 # Networks
 
 
-def networks(width=8):
-    return {arm: gcnn.model(arm, width, 0) for arm, spec in PLANE.items() if spec.trivial is None}
-
-
 def test_equal_parameters_are_about_equal_and_equal_compute_is_no_more():
+    names = ("Z2", "p4", "p4m", "p4-compute", "p4m-compute", "Z2-wide")
     for width in (8, 16):
-        nets = networks(width)
+        nets = {arm: gcnn.model(arm, width, 0) for arm in names}
         plain = nets["Z2"]
         for arm in ("p4", "p4m"):
             assert nets[arm].convolution_parameters() == pytest.approx(plain.convolution_parameters(), rel=0.15)
@@ -270,9 +283,9 @@ def test_progress_counts_what_is_trained(patches):
         counted = []
         run = Run(0, 10, arm, 0.0 if arm == "histogram" else 1e-2)
         trained(run, patches, on_step=counted.append)
-        assert sum(counted) == gcnn.steps(run, GRID)
-        assert gcnn.work(run, GRID) > 0
-    assert gcnn.steps(Run(0, 10, "Z2-long", 1e-2), GRID) == 4 * gcnn.steps(Run(0, 10, "Z2", 1e-2), GRID)
+        assert sum(counted) == EXPERIMENT.steps(run, GRID)
+        assert EXPERIMENT.work(run, GRID) > 0
+    assert EXPERIMENT.steps(Run(0, 10, "Z2-long", 1e-2), GRID) == 4 * EXPERIMENT.steps(Run(0, 10, "Z2", 1e-2), GRID)
 
 
 # Predictions
@@ -284,12 +297,12 @@ def test_predictions_are_probabilities_for_every_test_case_once(patches, arm):
     test = patches.indices("test")
     assert list(table.columns) == list(store.COLUMNS)
     assert table["prediction"].between(0, 1).all() and np.isfinite(table["prediction"]).all()
-    names = [name for name in gcnn.arm_names(replace(GRID, arms={arm: (20,)}))]
+    names = [name for name in EXPERIMENT.arm_names(replace(GRID, arms={arm: (20,)}))]
     assert list(dict.fromkeys(table["arm"])) == names
     for (_, split), rows in table.groupby(["arm", "split"]):
         assert split in ("test", "test-small-val")
         assert rows["case"].tolist() == patches.case[test].tolist()
-        assert rows["target"].tolist() == patches.labels[test].tolist()
+        assert rows["target"].tolist() == patches.target[test].tolist()
         assert rows["group"].tolist() == patches.group[test].tolist()
     assert set(table["n_train"]) == {20} and set(table["seed"]) == {1}
     if ARMS[arm].trivial is None:
@@ -299,7 +312,7 @@ def test_predictions_are_probabilities_for_every_test_case_once(patches, arm):
 
 def test_the_same_run_twice_gives_the_same_bytes(patches, tmp_path):
     for name in ("a", "b"):
-        entry, weights = gcnn.train_run(Run(0, 20, "p4m", 1e-2), GRID, patches, CPU)
+        entry, weights = EXPERIMENT.train_run(Run(0, 20, "p4m", 1e-2), GRID, patches, CPU)
         notes = {"history": entry.history}
         store.write_table(entry.predictions, tmp_path / f"{name}.parquet", notes)
         torch.save({key: value for key, value in sorted(weights.items())}, tmp_path / f"{name}.pt")
@@ -387,9 +400,9 @@ def test_a_run_without_a_finite_validation_loss_says_what_to_do(patches, monkeyp
         trained(Run(0, 10, "Z2", 1e-2), patches)
 
 
-def test_a_prediction_that_is_not_finite_is_never_stored():
+def test_a_prediction_that_is_not_finite_is_never_stored(patches):
     with pytest.raises(RunError, match="arm Z2, N = 30, seed 1: 2 predictions are not finite"):
-        store.predictions_table("Z2", 30, 1, "test", ["a"] * 3, ["g"] * 3, [0, 1, 0], [0.5, np.nan, np.inf])
+        base.rows(Run(1, 30, "Z2", 1e-3), "Z2", "test", patches, np.arange(3), [0.5, np.nan, np.inf])
 
 
 def test_the_invariant_head_cannot_tell_a_patch_from_its_turned_copies(patches):
@@ -413,7 +426,7 @@ def test_no_augmentation_means_the_patches_as_they_are(patches, monkeypatch):
 
     monkeypatch.setattr(train, "fit", fit)
     trained(Run(0, 10, "Z2", 1e-2), patches, replace(GRID, augment=False))
-    subset = splits.nested_balanced(patches.labels, patches.indices("train"), 10, 0)
+    subset = splits.nested_balanced(patches.target, patches.indices("train"), 10, 0)
     expected = torch.from_numpy(patches.images[subset[:4]])[:, None, 1:49, 1:49].float() / 127.5 - 1
     assert torch.equal(batches[0], expected)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from fewscans import store, train
-from fewscans.data.numbered import NumberedScans
+from fewscans.data.base import Cases
 from fewscans.errors import RunError
-from fewscans.experiments import Run, hydranet
-from fewscans.experiments.hydranet import Grid
-from fewscans.experiments.numbered_arms import ARMS, NETWORKS, TRIVIAL, Arm
-from fewscans.experiments.set_batches import Batches, seen
+from fewscans.experiments.base import Entry, Run
+from fewscans.experiments.hydranet import EXPERIMENT, Grid
+from fewscans.experiments.hydranet.arms import ARMS, TRIVIAL_ARMS, Arm
+from fewscans.experiments.hydranet.batches import Batches, seen
 from fewscans.nn import hydra
 from fewscans.nn.regressor import BaseRegressor
 
@@ -20,7 +20,8 @@ from .toy_scans import SHAPE, SITES, make_scans
 
 CPU = torch.device("cpu")
 N = 12
-GRID = Grid({"base": (N,), "hydra-4": (N,)}, 2, steps=2, eval_every=1, window=SHAPE, intensities="unit")
+GRID = Grid(arms={"base": (N,), "hydra-4": (N,)}, seeds=2, steps=2, eval_every=1, window=SHAPE, intensities="unit")
+NETWORKS = {arm: spec for arm, spec in ARMS.items() if spec.trivial is None and spec.computed_with is None}
 BY_CHANCE = [arm for arm, spec in NETWORKS.items() if not spec.uniform and not spec.unseen]
 UNIFORM = [arm for arm, spec in NETWORKS.items() if spec.uniform]
 UNSEEN = [arm for arm, spec in NETWORKS.items() if spec.unseen]
@@ -28,7 +29,7 @@ every_network = pytest.mark.parametrize("arm", NETWORKS)
 
 
 @pytest.fixture(scope="module")
-def scans() -> NumberedScans:
+def scans() -> Cases:
     return make_scans()
 
 
@@ -40,11 +41,11 @@ def run_of(arm: str, seed: int = 1, n: int = N, rate: float = 1.0) -> Run:
     return Run(seed, n, arm, 0.0 if ARMS[arm].trivial else rate)
 
 
-def trained(arm: str, data: NumberedScans, grid: Grid | None = None, seed: int = 1, **options):
-    return hydranet.train_run(run_of(arm, seed), grid or grid_of(arm), data, CPU, **options)
+def trained(arm: str, data: Cases, grid: Grid | None = None, seed: int = 1, **options):
+    return EXPERIMENT.train_run(run_of(arm, seed), grid or grid_of(arm), data, CPU, **options)
 
 
-def rows_of(entry: store.Entry, arm: str, split: str = "test"):
+def rows_of(entry: Entry, arm: str, split: str = "test"):
     return entry.predictions.query("arm == @arm and split == @split")
 
 
@@ -68,7 +69,7 @@ class Asked:
     optimiser: torch.optim.Optimizer
     schedule: object
 
-    def who(self, data: NumberedScans) -> np.ndarray:
+    def who(self, data: Cases) -> np.ndarray:
         """Which scans it was to be trained on, by their images: (n,)."""
         images = (self.batches.images[:, 0] * 255).round().byte().numpy()
         same = [(data.images == image).all((1, 2, 3)).nonzero()[0] for image in images]
@@ -93,7 +94,7 @@ def asked(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(train, "fit", fit)
-            hydranet.train_run(run_of(arm, seed, n), grid or grid_of(arm, (n,)), data, CPU)
+            EXPERIMENT.train_run(run_of(arm, seed, n), grid or grid_of(arm, (n,)), data, CPU)
         return calls
 
     return ask
@@ -103,15 +104,15 @@ def asked(monkeypatch):
 
 
 def test_the_plan_is_the_table_and_every_arm_has_the_same_rate():
-    grid = replace(GRID, arms={"base": (8, N), "hydra-4": (N,), "mean": (N,)}, learning_rate=0.5)
-    runs = hydranet.plan(grid, {})
-    assert sorted(hydranet.final(grid, {})) == runs and len(set(runs)) == len(runs) == 4 * grid.seeds
+    grid = replace(GRID, arms={"base": (8, N), "hydra-4": (N,), "mean": (N,)}, learning_rates=(0.5,))
+    runs = EXPERIMENT.plan(grid, {})
+    assert sorted(EXPERIMENT.final(grid, {})) == runs and len(set(runs)) == len(runs) == 4 * grid.seeds
     assert {(run.arm, run.learning_rate) for run in runs} == {("base", 0.5), ("hydra-4", 0.5), ("mean", 0.0)}
     assert [run.seed for run in runs] == [0] * 4 + [1] * 4, "seed by seed"
 
 
 def test_an_arm_computed_along_with_another_stands_behind_it():
-    assert hydranet.arm_names(replace(GRID, arms={"hydra-4": (N,), "base": (N,)})) == [
+    assert EXPERIMENT.arm_names(replace(GRID, arms={"hydra-4": (N,), "base": (N,)})) == [
         "hydra-4", "hydra-4-black", "base"
     ]  # fmt: skip
 
@@ -122,14 +123,16 @@ CHANGED = {
     "beyond": "black",
 }  # fmt: skip
 # the rate is the run's; what is cut, and in which unit, decides the data, whose fingerprint is in the key
-ELSEWHERE = {"seeds": 9, "learning_rate": 0.5, "unit": "voxels", "window": (6, 6, 6), "downsample": 2}
+ELSEWHERE = {
+    "seeds": 9, "learning_rates": (0.5,), "tuning_seeds": 2, "unit": "voxels", "window": (6, 6, 6), "downsample": 2,
+}  # fmt: skip
 
 
 def test_each_parameter_either_decides_a_run_or_chooses_among_runs():
     assert set(CHANGED) | set(ELSEWHERE) | {"arms"} == {field.name for field in fields(Grid)}
     for name, value in ELSEWHERE.items():
         if name != "downsample":
-            assert hydranet.decides(run_of("base"), replace(GRID, **{name: value})) == hydranet.decides(
+            assert EXPERIMENT.decides(run_of("base"), replace(GRID, **{name: value})) == EXPERIMENT.decides(
                 run_of("base"), GRID
             )
 
@@ -138,7 +141,7 @@ def test_each_parameter_either_decides_a_run_or_chooses_among_runs():
 def test_a_parameter_that_changes_a_run_changes_its_key(scans, name):
     grid = grid_of("hydra-2", **({"intensities": "standard"} if name == "beyond" else {}))  # of unit ones 0 is black
     changed = replace(grid, **{name: CHANGED[name]})
-    assert hydranet.decides(run_of("hydra-2"), changed) != hydranet.decides(run_of("hydra-2"), grid)
+    assert EXPERIMENT.decides(run_of("hydra-2"), changed) != EXPERIMENT.decides(run_of("hydra-2"), grid)
     if name != "form":
         first, second = (trained("hydra-2", scans, some)[0] for some in (grid, changed))
         assert first.history != second.history, "and the key changes for a reason"
@@ -146,21 +149,32 @@ def test_a_parameter_that_changes_a_run_changes_its_key(scans, name):
 
 def test_sizes_that_are_nested_with_a_run_s_are_in_its_key_and_others_are_not():
     """A subset depends on all sizes that are drawn alike."""
-    base = hydranet.decides(run_of("base"), GRID)
+    base = EXPERIMENT.decides(run_of("base"), GRID)
     for arm, alike in (("mean", True), ("hydra-4-unseen", False)):
         more = replace(GRID, arms=GRID.arms | {arm: (9,)})
-        assert (hydranet.decides(run_of("base"), more) != base) == alike
+        assert (EXPERIMENT.decides(run_of("base"), more) != base) == alike
 
 
-def test_every_run_has_a_key_of_its_own_and_what_an_arm_is_belongs_to_it(monkeypatch):
-    runs = [run_of(arm, seed, n) for seed in (0, 1) for n in (8, N) for arm in ARMS]
-    runs += [run_of("base", rate=0.5)]
-    assert len({store.key(hydranet.decides(run, GRID)) for run in runs}) == len(runs)
-    other = Arm(2, 0.5, 0.2, True, True, True, 0.1, "mae", True, "mixup", True, True, "mean", True, "unit")
-    before = hydranet.decides(run_of("base"), GRID)
-    for field in fields(Arm):
-        monkeypatch.setitem(ARMS, "base", replace(NETWORKS["base"], **{field.name: getattr(other, field.name)}))
-        assert hydranet.decides(Run(1, N, "base", 1.0), GRID) != before, field.name
+def test_every_run_has_a_key_of_its_own():
+    runs = [run_of(arm, seed, n) for seed in (0, 1) for n in (8, N) for arm in ARMS] + [run_of("base", rate=0.5)]
+    assert len({store.key(EXPERIMENT.decides(run, GRID)) for run in runs}) == len(runs)
+
+
+DECIDES = {
+    "size": 2, "share": 0.5, "p_black": 0.2, "replacement": True, "fixed": True, "permuted": True, "dropout": 0.1,
+    "loss": "mae", "centred": True, "mix": "mixup", "uniform": True, "unseen": True, "intensities": "unit",
+    "black": True, "trivial": "mean", "computed_with": "hydra-4",
+}  # fmt: skip
+DRAWN = {"label": "another", "colour": "#123456", "marker": "x", "line": ":", "derived_from": "hydra-4"}
+
+
+def test_what_an_arm_is_belongs_to_its_key_and_how_it_is_drawn_does_not(monkeypatch):
+    run, own = run_of("base"), ARMS["base"]
+    before = EXPERIMENT.decides(run, GRID)
+    assert set(DECIDES) | set(DRAWN) == {field.name for field in fields(Arm)}
+    for name, value in (DECIDES | DRAWN).items():
+        monkeypatch.setitem(ARMS, "base", replace(own, **{name: value}))
+        assert (EXPERIMENT.decides(run, GRID) != before) == (name in DECIDES), name
 
 
 # Budgets
@@ -182,7 +196,7 @@ def test_every_arm_is_shown_as_many_images_as_hydra_4_and_base_a_quarter(scans, 
     assert record["images"] == sum(shown) == 16 * share * networks
     assert record["steps"] == 4 * share * (0.5 if arm == "hydra-8" else 1)
     assert record["sets"] == (record["images"] / spec.size if spec.size > 1 else 0)
-    assert sum(told) == pytest.approx(hydranet.steps(run_of(arm), grid)) and hydranet.work(run_of(arm), grid) > 0
+    assert sum(told) == pytest.approx(EXPERIMENT.steps(run_of(arm), grid)) and EXPERIMENT.work(run_of(arm), grid) > 0
     assert record["parameters"] == 196_418 and record["macs"] == BaseRegressor().macs(SHAPE)
     assert record["n_val"] > record["n_small_val"] == 5 and record["seconds_cpu"] > 0 < record["seconds_wall"]
     assert record["best_val_loss"] >= 0 and record["label_constant"] > 0
@@ -190,28 +204,28 @@ def test_every_arm_is_shown_as_many_images_as_hydra_4_and_base_a_quarter(scans, 
     predicted(entry, arm, scans)
 
 
-def predicted(entry: store.Entry, arm: str, data: NumberedScans) -> None:
+def predicted(entry: Entry, arm: str, data: Cases) -> None:
     """Every test case once for each arm and split, with its own number."""
     assert list(entry.predictions.columns) == list(store.COLUMNS)
-    assert list(dict.fromkeys(entry.predictions["arm"])) == hydranet.arm_names(grid_of(arm))
-    test, splits = data.indices("test"), {"test"} if arm in TRIVIAL else {"test", "test-small-val"}
+    assert list(dict.fromkeys(entry.predictions["arm"])) == EXPERIMENT.arm_names(grid_of(arm))
+    test, splits = data.indices("test"), {"test"} if arm in TRIVIAL_ARMS else {"test", "test-small-val"}
     assert set(entry.predictions["split"]) == splits
     for _, rows in entry.predictions.groupby(["arm", "split"]):
         rows = rows.sort_values("case")
         assert rows["case"].tolist() == data.case[test].tolist()
         assert rows["group"].tolist() == data.group[test].tolist()
-        assert rows["target"].tolist() == data.number[test].tolist()
+        assert rows["target"].tolist() == data.target[test].tolist()
         assert np.isfinite(rows["prediction"]).all()
     assert set(entry.predictions["n_train"]) == {N} and set(entry.predictions["seed"]) == {1}
 
 
-@pytest.mark.parametrize("arm", TRIVIAL)
+@pytest.mark.parametrize("arm", TRIVIAL_ARMS)
 def test_trivial_arms_predict_every_test_case_and_cost_nothing(scans, arm):
     told = []
     entry, weights = trained(arm, scans, on_step=told.append)
     predicted(entry, arm, scans)
     assert weights == {} and entry.history == [] and entry.record == {"parameters": 0, "macs": 0}
-    assert sum(told) == hydranet.steps(run_of(arm), grid_of(arm)) == 1
+    assert sum(told) == EXPERIMENT.steps(run_of(arm), grid_of(arm)) == 1
 
 
 def test_arms_are_validated_as_often_whatever_their_number_of_updates(scans):
@@ -264,13 +278,13 @@ def test_subsets_are_whole_persons_of_the_training_split_each_within_the_larger(
 
 
 def test_uniform_arms_draw_labels_that_are_spread_evenly(scans, asked):
-    skewed = replace(scans, number=scans.number**4 + 0.01)
-    low, high = skewed.number[scans.indices("train")].min(), skewed.number[scans.indices("train")].max()
+    skewed = replace(scans, target=scans.target**4 + 0.01)
+    low, high = skewed.target[scans.indices("train")].min(), skewed.target[scans.indices("train")].max()
 
     def thirds(arm):
         who = np.concatenate([asked(arm, skewed, seed=seed)[0].who(scans) for seed in range(4)])
         assert set(scans.split[who]) == {"train"}
-        return np.bincount(np.clip((skewed.number[who] - low) / (high - low) * 3, 0, 2.99).astype(int), minlength=3)
+        return np.bincount(np.clip((skewed.target[who] - low) / (high - low) * 3, 0, 2.99).astype(int), minlength=3)
 
     assert thirds("base-uniform")[0] <= 0.6 * 48 < thirds("base")[0]
 
@@ -280,9 +294,9 @@ def test_a_network_knows_nothing_of_the_site_that_it_is_tested_on(scans):
     site = scans.about["site"].to_numpy()
     entry, weights = trained("base-compute-unseen", scans)
     there = site == SITES[1]
-    images, number = scans.images.copy(), scans.number.copy()
+    images, number = scans.images.copy(), scans.target.copy()
     images[there], number[there] = 255 - images[there], 9 - number[there]
-    changed = replace(scans, images=images, number=number)
+    changed = replace(scans, images=images, target=number)
     _, after = trained("base-compute-unseen", changed)
     for name in SITES:
         same = [torch.equal(weights[k], after[k]) for k in weights if k.startswith(f"{name}/")]
@@ -297,15 +311,15 @@ def test_a_network_knows_nothing_of_the_site_that_it_is_tested_on(scans):
         )
 
 
-@pytest.mark.parametrize("arm", ["base", "hydra-4", "c-mixup", "hydra-4-uniform", "hydra-4-unseen", *TRIVIAL])
+@pytest.mark.parametrize("arm", ["base", "hydra-4", "c-mixup", "hydra-4-uniform", "hydra-4-unseen", *TRIVIAL_ARMS])
 def test_nothing_of_the_test_set_reaches_training(scans, arm):
     """Neither its images nor its labels: only predictions on the scan that changed change."""
     before, weights = trained(arm, scans)
     test = scans.indices("test")
-    number, images, about = scans.number.copy(), scans.images.copy(), scans.about.copy()
+    number, images, about = scans.target.copy(), scans.images.copy(), scans.about.copy()
     number[test], images[test[0]] = number[test][::-1] + 5, 255 - images[test[0]]
     about.loc[test[0], ["shape_z", "shape_y"]] += 9
-    after, weights_after = trained(arm, replace(scans, number=number, images=images, about=about))
+    after, weights_after = trained(arm, replace(scans, target=number, images=images, about=about))
     assert before.history == after.history and weights.keys() == weights_after.keys()
     assert all(torch.equal(weights[name], weights_after[name]) for name in weights)
     differs = before.predictions["prediction"] != after.predictions["prediction"]
@@ -346,14 +360,14 @@ def test_a_run_without_a_finite_validation_loss_says_what_to_do(scans, monkeypat
 @every_network
 def test_labels_are_divided_and_only_the_centred_arms_lose_their_mean(scans, asked, arm):
     for one, site in zip(asked(arm, scans), SITES if ARMS[arm].unseen else [None], strict=False):
-        y = scans.number[one.who(scans)]
+        y = scans.target[one.who(scans)]
         constant, mean = np.sqrt((y**2).mean()), y.mean() if "centred" in arm else 0.0
         assert one.batches.labels.numpy() == pytest.approx((y - mean) / constant, abs=1e-6)
         val = scans.split == "val"
         val &= scans.about["site"].to_numpy() != site
         with torch.no_grad():
             output = network(one.start)(seen(torch.from_numpy(scans.images[val]), "unit")).numpy()
-        error = output - (scans.number[val] - mean) / constant
+        error = output - (scans.target[val] - mean) / constant
         expected = np.abs(error).mean() if "mae" in arm else (error**2).mean()
         assert one.losses["val_loss"] == pytest.approx(expected, rel=1e-4), "of single scans, in training's unit"
 
@@ -361,13 +375,13 @@ def test_labels_are_divided_and_only_the_centred_arms_lose_their_mean(scans, ask
 @pytest.mark.parametrize("arm", ["base-compute", "hydra-4", "hydra-4-mae"])
 def test_labels_in_another_unit_give_the_predictions_in_that_unit_and_an_offset_is_no_unit(scans, arm):
     entry, weights = trained(arm, scans)
-    times, times_weights = trained(arm, replace(scans, number=scans.number * 8))  # exact in floating point
+    times, times_weights = trained(arm, replace(scans, target=scans.target * 8))  # exact in floating point
     assert (times.predictions["prediction"] == 8 * entry.predictions["prediction"]).all()
     assert times.record["at_black"] == 8 * entry.record["at_black"]
     assert all(torch.equal(weights[k], times_weights[k]) for k in weights if not k.startswith("label"))
-    ten = trained(arm, replace(scans, number=scans.number * 10))[0].predictions["prediction"]
+    ten = trained(arm, replace(scans, target=scans.target * 10))[0].predictions["prediction"]
     assert ten.to_numpy() == pytest.approx(10 * entry.predictions["prediction"].to_numpy(), rel=1e-2, abs=1e-2)
-    more = trained(arm, replace(scans, number=scans.number + 10))[0].predictions["prediction"]
+    more = trained(arm, replace(scans, target=scans.target + 10))[0].predictions["prediction"]
     assert np.abs(more - entry.predictions["prediction"] - 10).min() > 0.05
 
 
@@ -398,10 +412,10 @@ def test_with_the_other_branches_black_a_prediction_is_three_times_f_of_0_more(s
 def test_kept_weights_make_the_test_predictions_again(scans, arm):
     grid = grid_of(arm, intensities="standard")
     entry, weights = trained(arm, scans, grid)
-    again = hydranet.predict(run_of(arm), grid, weights, scans, CPU)
+    again = EXPERIMENT.predict(run_of(arm), grid, weights, scans, CPU)
     assert again.equals(entry.predictions.query("split == 'test'").reset_index(drop=True))
 
 
 def test_no_network_stands_for_all_sites(scans):
     with pytest.raises(RunError, match="hydra-4-unseen is a network for each site.*ask another arm"):
-        hydranet.predict(run_of("hydra-4-unseen"), GRID, {}, scans, CPU)
+        EXPERIMENT.predict(run_of("hydra-4-unseen"), GRID, {}, scans, CPU)

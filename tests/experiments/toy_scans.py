@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fewscans.data.numbered import NumberedScans
+from fewscans.data.base import Cases
 
 SHAPE = (4, 6, 5)
 SITES = ("Amsterdam", "Singapore", "Utrecht")
@@ -13,7 +13,7 @@ SPACING = {"Amsterdam": (1.0, 1.0, 1.0), "Singapore": (3.0, 1.0, 1.0), "Utrecht"
 PER_DOT = 0.25  # ml
 
 
-def make_scans(persons: int = 30, seed: int = 0, shape=SHAPE, dots: int = 12, noise=(20, 60)) -> NumberedScans:
+def make_scans(persons: int = 30, seed: int = 0, shape=SHAPE, dots: int = 12, noise=(20, 60)) -> Cases:
     """Of every fourth person one scan, of the others two; at each of three sites three fifths of them to train on."""
     random = np.random.default_rng(seed)
     person = np.repeat(np.arange(persons), [1 if i % 4 == 0 else 2 for i in range(persons)])
@@ -23,9 +23,9 @@ def make_scans(persons: int = 30, seed: int = 0, shape=SHAPE, dots: int = 12, no
         image.reshape(-1)[random.choice(image.size, some, replace=False)] = 250
     site = np.array(SITES)[person % 3]
     sides = {f"shape_{axis}": 20 + count + random.integers(0, 3, len(person)) for axis in "zyx"}
-    return NumberedScans(
+    return Cases(
         images=images,
-        number=PER_DOT * count,
+        target=PER_DOT * count,
         unit="ml",
         spacing_mm=np.array([SPACING[name] for name in site]),
         case=np.array([f"case{i:03d}" for i in range(len(person))]),

@@ -21,7 +21,6 @@ from fewscans.groups import NAMES, Group
 from fewscans.nn.gconv import (
     GroupBatchNorm,
     GroupConv,
-    GroupDropout,
     GroupPool,
     LiftingConv,
     act_on_features,
@@ -125,9 +124,9 @@ class MaxPool(nn.Module):
         return pool(y.flatten(1, 2), 2).unflatten(1, y.shape[1:3])
 
 
-def stack(group, dropout: float = 0.0) -> nn.Sequential:
+def stack(group) -> nn.Sequential:
     """Two blocks with pools: what a network is made of."""
-    blocks = [LiftingConv(group, 2, 2, 3), GroupBatchNorm(group, 2), nn.ReLU(), MaxPool(), GroupDropout(dropout)]
+    blocks = [LiftingConv(group, 2, 2, 3), GroupBatchNorm(group, 2), nn.ReLU(), MaxPool()]
     blocks += [GroupConv(group, 2, 3, 3), GroupBatchNorm(group, 3), nn.ReLU(), MaxPool()]
     return nn.Sequential(*blocks)
 
@@ -183,30 +182,6 @@ def test_group_pool_turns_with_the_image(name, reduce):
 def test_group_pool_knows_two_reductions():
     with pytest.raises(ValueError, match="'sum'"):
         GroupPool("sum")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_group_dropout_with_a_given_mask_obeys_the_law(name):
-    dropout = GroupDropout(0.5).train()
-
-    def with_one_mask(y):
-        torch.manual_seed(3)
-        return dropout(y)
-
-    y = features(name, batch=4, channels=8)
-    assert breach(with_one_mask, Group.named(name), y) == 0
-    dropped = (with_one_mask(y) == 0).flatten(2)
-    assert (dropped.all(2) | ~dropped.any(2)).all()  # whole channels, all orientations
-    assert 0 < dropped.float().mean() < 1
-    kept = with_one_mask(y)[~dropped.all(2)]
-    assert torch.equal(kept, 2 * y[~dropped.all(2)])  # the mean stays
-    assert torch.equal(dropout.eval()(y), y)
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.0])
-def test_group_dropout_wants_a_share(p):
-    with pytest.raises(ValueError, match=str(p)):
-        GroupDropout(p)
 
 
 @pytest.mark.parametrize(

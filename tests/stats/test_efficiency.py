@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fewscans.stats.auc import auc
-from fewscans.stats.efficiency import data_efficiency, efficiency_table, pooling
+from fewscans.stats.efficiency import data_efficiency, pooling
 
 from .worlds import table
 
@@ -69,14 +69,6 @@ def test_any_function_is_a_score_and_lower_can_be_better():
     slow = data_efficiency(small, "Z2", "p4m", lambda y, p: auc(y, p), 100, n_bootstrap=100)
     assert slow == data_efficiency(small, "Z2", "p4m", auc, 100, n_bootstrap=100)
     assert data_efficiency(small, "Z2", "p4m", "brier", 100).value > 1
-
-
-def test_several_sizes_and_methods_make_a_table():
-    made = efficiency_table(world(4.0, method_at=(30, 100)), "Z2", ["p4m"], n_bootstrap=200)
-    assert made["n_train"].tolist() == [30, 100]
-    assert made["reach"].tolist() == [100.0, 30.0]
-    one = data_efficiency(world(4.0, method_at=(30, 100)), "Z2", "p4m", "auc", 100, n_bootstrap=200)
-    assert made.loc[1, "value"] == one.value
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from fewscans.stats.icc import (
     KINDS,
     agreement,
     icc,
-    icc_difference,
     interval_of,
     resampled_icc,
     targets_differ,
@@ -255,84 +254,20 @@ def test_a_draw_of_one_target_is_told_apart():
     assert found.tolist() == [False, True, True, True]
 
 
-def test_the_difference_is_antisymmetric_and_nothing_between_equals():
-    target, a, b, person = people(np.random.default_rng(3))
-    one, other = icc_difference(target, a, b, person), icc_difference(target, b, a, person)
-    assert one.value == pytest.approx(agreement(target, a) - agreement(target, b))
-    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
-    none = icc_difference(target, a, a, person)
-    assert (none.value, none.low, none.high) == (0, 0, 0)
-
-
-def test_the_difference_follows_from_its_seed_and_not_from_the_order_of_subjects():
-    target, a, b, person = people(np.random.default_rng(4))
-    first = icc_difference(target, a, b, person, rng=7)
-    assert icc_difference(target, a, b, person, rng=7) == first
-    assert icc_difference(target, a, b, person, rng=8) != first
-    order = np.random.default_rng(0).permutation(len(target))
-    shuffled = icc_difference(target[order], a[order], b[order], person[order], rng=7)
-    assert (shuffled.low, shuffled.high) == pytest.approx((first.low, first.high), abs=1e-9)
-
-
-def test_pairing_uses_that_hard_subjects_are_hard_for_both():
-    rng = np.random.default_rng(6)
-    target, hard = rng.normal(size=(2, 60))
-    a, b = (target + hard + 0.1 * rng.normal(size=60) for _ in range(2))
-    paired = icc_difference(target, a, b)
-    single = icc(np.column_stack([target, a]))
-    assert paired.high - paired.low < (single.high - single.low) / 4
-
-
-def test_two_sides_of_one_person_are_not_two_people():
-    """Sides that are copies of each other carry nothing: the interval is that of one side alone, not one narrower by
-    the root of two, as it comes out when they are taken for people.
-    """
-    rng = np.random.default_rng(8)
-    target = rng.normal(size=40)
-    a, b = target + 0.5 * rng.normal(size=40), target + 0.8 * rng.normal(size=40)
-    twice = [np.tile(x, 2) for x in (target, a, b)]
-    width = {
-        name: found.high - found.low
-        for name, found in (
-            ("one side", icc_difference(target, a, b)),
-            ("grouped", icc_difference(*twice, group=np.tile(np.arange(40), 2))),
-            ("taken for people", icc_difference(*twice)),
-        )
-    }
-    assert width["grouped"] == pytest.approx(width["one side"], rel=0.02)
-    assert width["taken for people"] < 0.8 * width["grouped"]
-
-
-def test_the_interval_of_a_difference_holds_the_truth():
-    """600 worlds of 30 subjects with ICCs of 0.84 and 0.79, errors half shared: at least 93 % of the intervals."""
-    rng = np.random.default_rng(9)
-    held = 0
-    for _ in range(600):
-        target, hard, *own = rng.normal(size=(4, 30))
-        a, b = (r * target + np.sqrt((1 - r * r) / 2) * (hard + e) for r, e in zip((0.84, 0.79), own, strict=True))
-        found = icc_difference(target, a, b, n_bootstrap=200, rng=rng)
-        held += found.low <= 0.05 <= found.high
-    assert 0.93 < held / 600 < 0.995
-
-
 x = np.arange(6.0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "options", "complaint"),
     [
-        ((x, x, x[:5]), {}, r"targets have shape \(6,\), predictions \(5,\)"),
-        ((x, x, np.where(x == 3, np.nan, x)), {}, "prediction of case 3 is nan"),
-        ((np.where(x == 1, np.inf, x), x, x), {}, "target of case 1 is inf"),
-        ((x, x, x), {"group": [0, 1]}, "each subject needs one of each"),
-        ((x, x, x), {"group": [0, 0, 0, 1, 1, 1]}, "at least 3 groups, got 2"),
-        ((x, x, x), {"n_bootstrap": 99}, "at least 100"),
-        ((x, x, x), {"kind": "2,1"}, "unknown kind"),
-        (([0, 0, 0, 0, 0, 1.0], x, x), {}, "of the draws of 6 groups hold two target values"),
-        ((np.ones(6), np.ones(6), x), {}, "no variance"),
-        (([], [], []), {}, "non-empty"),
+        ((x, x[:5]), {}, r"targets have shape \(6,\), predictions \(5,\)"),
+        ((x, np.where(x == 3, np.nan, x)), {}, "prediction of case 3 is nan"),
+        ((np.where(x == 1, np.inf, x), x), {}, "target of case 1 is inf"),
+        ((x, x), {"kind": "2,1"}, "unknown kind"),
+        ((np.ones(6), np.ones(6)), {}, "no variance"),
+        (([], []), {}, "non-empty"),
     ],
 )
 def test_bad_pairs_are_one_clear_error(arguments, options, complaint):
     with pytest.raises(ValueError, match=complaint):
-        icc_difference(*arguments, **options)
+        agreement(*arguments, **options)

@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 
 from fewscans.data import luna16_candidates
-from fewscans.data.luna16 import Luna16
+from fewscans.data.formats.luna16 import Luna16
 from fewscans.stats.cells import Cell, cells
 from fewscans.stats.efficiency import data_efficiency
 from fewscans.stats.froc import luna16_froc
-from fewscans.stats.intervals import difference_interval, score_interval
 from fewscans.stats.reference import Reference
 from fewscans.stats.resample import Resampled
 from fewscans.stats.scores import score
 
+from .asked import difference_interval, score_interval
 from .scans import covers, findings, marks, reference_of, world
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from fewscans.stats.auc import auc, sensitivity_at
 from fewscans.stats.calibration import brier, expected_calibration_error
-from fewscans.stats.icc import agreement, icc, icc_difference
-from fewscans.stats.intervals import difference_interval, score_interval
+from fewscans.stats.icc import agreement, icc
 from fewscans.stats.resample import Resampled
 from fewscans.stats.scores import score
+
+from .asked import difference_interval, score_interval
 
 PLAIN = {
     "auc": auc,
@@ -91,20 +92,6 @@ def test_scores_of_regression_have_intervals_from_a_prediction_table(name):
     assert values[0] == pytest.approx(PLAIN[name](first.target.to_numpy(), first.prediction.to_numpy()))
     gap = difference_interval(table, "sets", "base", 25, name, n_bootstrap=200)
     assert gap.low > 0 if score(name).higher_is_better else gap.high < 0
-
-
-def test_the_interval_of_one_icc_is_that_of_its_table_with_the_network_held():
-    """Two ways to the same number: seeds that are copies of each other add nothing to the variance."""
-    table = volumes({"base": 2.0, "sets": 1.0}, seeds=1)
-    copies = pd.concat([table, table.assign(seed=1)], ignore_index=True)
-    target, base, sets, person = (
-        table.pivot_table(columns="arm", index="case", values=column, aggfunc="first", sort=False)
-        for column in ("target", "prediction", "prediction", "group")
-    )
-    by_table = difference_interval(copies, "sets", "base", 25, "icc", n_bootstrap=4000)
-    direct = icc_difference(target["sets"], sets["sets"], base["base"], person["sets"], n_bootstrap=4000)
-    assert by_table.value == pytest.approx(direct.value)
-    assert by_table.high - by_table.low == pytest.approx(direct.high - direct.low, rel=0.06)
 
 
 def test_an_icc_below_chance_or_at_it_can_be_resampled():

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fewscans.stats.resample import Resampled
-from fewscans.stats.seed_spread import independent_ratio, ratio_needed, seed_spread, seeds_needed, spread_ratio
+from fewscans.stats.seed_spread import seeds_needed, spread_ratio
+
+from .asked import seed_spread
 
 
 def pairs(draws, n, ratio, r, rng):
@@ -40,21 +42,6 @@ def test_seeds_that_failed_to_learn_spoil_it_and_many_seeds_do_not_mend_it():
         return np.mean([e.low <= 1 <= e.high for e in made])
 
     assert held(5) < 0.65 and held(20) < 0.75
-
-
-def test_paired_seeds_taken_for_independent_ones_hold_it_too_often():
-    """So an F ratio would miss spreads that differ."""
-    assert coverage(lambda x, y: independent_ratio(x.std(ddof=1), y.std(ddof=1), 5, 5), 5, 0.5, 0.9) > 0.985
-
-
-def test_the_f_ratio_is_right_for_networks_that_share_nothing():
-    assert 0.934 < coverage(lambda x, y: independent_ratio(x.std(ddof=1), y.std(ddof=1), 5, 5), 5, 0.2, 0.0) < 0.966
-
-
-def test_the_papers_three_trainings_do_not_settle_that_0_02_is_less_than_0_12():
-    printed = independent_ratio(0.02, 0.12, 3, 3)
-    assert printed.value == pytest.approx(1 / 6) and printed.low == pytest.approx(0.02669, abs=1e-5)
-    assert 1 < printed.high < 1.05
 
 
 def test_five_seeds_without_correlation_tell_only_a_ratio_of_about_four():
@@ -137,27 +124,3 @@ def test_a_table_gives_the_ratio_of_its_arms_scores():
 def test_what_cannot_be_compared_is_one_clear_error(change, complaint):
     with pytest.raises(ValueError, match=complaint):
         seed_spread(change(table({"hydra-4": 0.02, "base": 0.2})), "hydra-4", "base", 25)
-
-
-@pytest.mark.parametrize("bad", [(0.0, 0.1, 3, 3), (0.1, math.nan, 3, 3), (0.1, 0.1, 1, 3)])
-def test_a_printed_spread_must_be_one(bad):
-    with pytest.raises(ValueError, match="two standard deviations above 0 of 2 trainings or more"):
-        independent_ratio(*bad)
-
-
-@pytest.mark.parametrize(("n", "r"), [(3, 0.0), (5, 0.0), (5, 0.9), (10, -0.5)])
-def test_a_ratio_just_beyond_the_one_needed_leaves_out_1_and_one_just_within_does_not(n, r):
-    x, y = np.random.default_rng(0).normal(size=(2, n))
-    x, y = x - x.mean(), y - y.mean()
-    y = y - (x @ y) / (x @ x) * x  # uncorrelated with x
-    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
-    other, needed = r * x + math.sqrt(1 - r**2) * y, ratio_needed(n, r)
-    assert spread_ratio(1.01 * needed * x, other).low > 1 > spread_ratio(0.99 * needed * x, other).low
-    assert spread_ratio(x, 1.01 * needed * other).high < 1
-
-
-def test_five_uncorrelated_seeds_need_four_times_the_spread_and_what_has_no_ratio_is_refused():
-    assert ratio_needed(5) == pytest.approx(4, abs=0.1) and ratio_needed(5, 0.97) < 1.6
-    for n, r in ((2, 0.0), (5, 1.1), (5, float("nan"))):
-        with pytest.raises(ValueError, match="needs 3 seeds or more"):
-            ratio_needed(n, r)

@@ -266,25 +266,6 @@ class GroupBatchNorm(nn.Module):
         return f"{self.group.name}, {self.channels}"
 
 
-class GroupDropout(nn.Module):
-    """Drops whole channels, all orientations and positions together, so that a given mask commutes with the group.
-
-    in and out (B, C, G, *S); p: the share of channels dropped in training.
-    """
-
-    def __init__(self, p: float = 0.5):
-        super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"dropout p must be in [0, 1), got {p}")
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        mask = torch.rand(x.shape[:2], device=x.device) >= self.p
-        return x * (mask / (1 - self.p)).to(x.dtype).view(*x.shape[:2], *(1,) * (x.ndim - 2))
-
-
 class GroupPool(nn.Module):
     """Pools over orientations: the result turns with the image but no longer permutes.
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -106,3 +107,36 @@ class BaseRegressor(nn.Module):
 def mask_seeds(shape: int | Sequence[int], generator: torch.Generator) -> Tensor:
     """Seeds for the dropout masks of that many images, int64, from a CPU generator."""
     return torch.randint(2**62, (shape,) if isinstance(shape, int) else tuple(shape), generator=generator)
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Labels as the network sees them: divided by a constant of the training set, never centred.
+
+    A black image's label is 0 and must stay so; subtracting a mean would make it another number and a set's label
+    mostly a count of the images that are not black.
+    """
+
+    constant: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.constant) and self.constant > 0):
+            raise ValueError(f"labels are divided by a finite number above 0, got {self.constant}")
+
+    @classmethod
+    def of(cls, labels: Tensor) -> LabelScale:
+        """From the training labels: their root mean square, so that a network that says 0 has mean squared error 1.
+
+        Raises ValueError if there are none, if all are 0 or if one is not finite.
+        """
+        labels = torch.as_tensor(labels).double()
+        if not labels.numel() or not torch.isfinite(labels).all() or not labels.any():
+            shown = labels.flatten().tolist()[:5]
+            raise ValueError(f"labels to scale by must be finite and not all 0, got {labels.numel()}: {shown} ...")
+        return cls(float(labels.square().mean().sqrt()))
+
+    def to_network(self, labels: Tensor) -> Tensor:
+        return labels / self.constant
+
+    def from_network(self, predictions: Tensor) -> Tensor:
+        return predictions * self.constant

@@ -7,15 +7,10 @@ probabilities for the shift first (`adjust_prior`), or read the intercept as the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
 
 from fewscans.stats.auc import checked
-
-_EDGE = 1e-12  # probabilities of exactly 0 or 1 have no logit; they are moved in by this much
 
 
 def _probabilities(p) -> np.ndarray:
@@ -24,10 +19,6 @@ def _probabilities(p) -> np.ndarray:
     if wrong.size:
         raise ValueError(f"a probability lies between 0 and 1, got {wrong.flat[0]}")
     return p
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    return special.logit(np.clip(p, _EDGE, 1 - _EDGE))
 
 
 def adjust_prior(p, prior_from: float, prior_to: float) -> np.ndarray:
@@ -82,41 +73,3 @@ def expected_calibration_error(y, p, bins: int = 10) -> float:
     """
     table = reliability(y, p, bins)
     return float((table["cases"] * (table["predicted"] - table["observed"]).abs()).sum() / table["cases"].sum())
-
-
-@dataclass(frozen=True)
-class Recalibration:
-    """The logistic model outcome ~ intercept + slope * logit(p), fitted to the outcomes.
-
-    slope: 1 is right, below 1 the probabilities are too extreme.   intercept: 0 is right.   in_the_large: the
-    intercept when the slope is held at 1: the log-odds by which the mean is off; after training on balanced sets
-    expect the shift of prior.
-    """
-
-    slope: float
-    intercept: float
-    in_the_large: float
-
-
-def recalibration(y, p) -> Recalibration:
-    """Slope and intercept of calibration, by maximum likelihood.   Raises ValueError if one cut separates the
-    classes.
-    """
-    y, p = checked(y, _probabilities(p))
-    x = _logit(p)
-    if x.min() == x.max():
-        raise ValueError(f"all probabilities are {p[0]}; a slope needs two different ones")
-    up, down = x[y == 1], x[y == 0]
-    if up.min() >= down.max() or up.max() <= down.min():
-        raise ValueError("the probabilities separate the classes without error; the slope has no finite value")
-
-    def loss(theta: np.ndarray, held: float | None = None) -> tuple[float, np.ndarray]:
-        slope = theta[1] if held is None else held
-        eta = theta[0] + slope * x
-        residual = special.expit(eta) - y
-        gradient = np.array([residual.mean(), (residual * x).mean()])[: theta.size]
-        return float(np.mean(np.logaddexp(0, eta) - y * eta)), gradient
-
-    free = optimize.minimize(loss, np.array([0.0, 1.0]), jac=True, method="BFGS", options={"gtol": 1e-8})
-    fixed = optimize.minimize(loss, np.zeros(1), args=(1.0,), jac=True, method="BFGS", options={"gtol": 1e-8})
-    return Recalibration(slope=float(free.x[1]), intercept=float(free.x[0]), in_the_large=float(fixed.x[0]))

@@ -10,7 +10,7 @@ Several papers print it wrong: without the cube, with the difference divided by 
 line doubled (Diedenhofen & Musch, PLOS ONE 10:e0121945, 2015, list them).
 
 This is the test of the paper on regression from sums (Dubost et al., MICCAI 2019). It compares correlations, not ICCs:
-a predictor that is off by a constant or a factor passes it unseen. `icc.icc_difference` compares the ICCs.
+a predictor that is off by a constant or a factor passes it unseen.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ Censoring: the data speak only where the baseline was trained, from its smallest
   it, the smallest N over N, censored "low" ("< 0.3").
 * high is infinite if the baseline's largest size may still be too small; low is 0 if its smallest may be too large.
 * an end that lies on the edge of the grid for a censored value is a bound of the same kind: "> 17 (17 to -)" says
-  that the baseline is surely below the method at its largest size.
+  that at its largest size the interval of the baseline lies below the method.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-import pandas as pd
 
 from fewscans.stats.estimate import Estimate
 from fewscans.stats.intervals import resampled
@@ -68,25 +67,6 @@ def data_efficiency(
     low, high = _interval(joint, fit, np.log(sizes), sign, reached, level)
     value = _size(reached) / n_train
     return Estimate(value, min(low / n_train, value), max(high / n_train, value), level, censored)
-
-
-def efficiency_table(
-    predictions, baseline: str, methods: Iterable[str], score="auc", n_train=None, **options
-) -> pd.DataFrame:
-    """Factors of several methods: columns arm, n_train, value, low, high, censored, reach (largest factor the grid
-    can show).
-
-    n_train: the sizes, all of each method's if None.   options: split, n_bootstrap, rng, level as in `data_efficiency`.
-    """
-    level = options.pop("level", 0.95)
-    table = resampled(predictions, score, **options)
-    largest = baseline_sizes(table, baseline)[-1]
-    rows = []
-    for method in methods:
-        sizes = table.sizes(method) if n_train is None else list(n_train)
-        for n, e in data_efficiency(table, baseline, method, n_train=sizes, level=level).items():
-            rows.append((method, n, e.value, e.low, e.high, e.censored, largest / n))
-    return pd.DataFrame(rows, columns=["arm", "n_train", "value", "low", "high", "censored", "reach"])
 
 
 def baseline_sizes(table: Resampled, baseline: str) -> list[int]:
@@ -182,7 +162,7 @@ def _interval(joint: Joint, fit, x, sign: float, reached: float, level: float) -
 
 
 def _compare(joint: Joint, fit, x, candidates: np.ndarray, sign: float, level: float) -> np.ndarray:
-    """For each size, 1 if the method surely scores above the baseline's curve there, -1 if below, 0 if neither."""
+    """For each size, 1 if the interval of the method's lead over the curve lies above 0, -1 if below; else 0."""
     spread = joint.spread(sign * _difference(fit, x, candidates))
     half = half_widths(spread, level) + _SLACK * np.abs(joint.means).max()
     return (spread.value > half).astype(int) - (spread.value < -half).astype(int)

@@ -3,7 +3,7 @@
 The paper on regression from sums (Dubost et al., MICCAI 2019) reports ICC 0.84 against 0.79 on 30 scans, the latter
 with a standard deviation of 0.12 over three networks, and 0.73 against 0.68 on 1,977 scans. Before asking whether a
 replication agrees, one wants to know how often such a study would come out the other way round if its numbers were
-the truth. The power hangs on the share of their errors that networks have in common, which papers do not print: look
+the truth. The power depends on the share of their errors that networks have in common, which papers do not print: look
 at more than one.
 
 The model. A method trained with a seed has an ICC of its own on all the scans in the world; over seeds these follow a
@@ -26,7 +26,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from fewscans.stats.icc import KINDS, from_mean_squares
 
@@ -151,41 +150,3 @@ def study(
         power=float((np.abs(found) > np.quantile(np.abs(equal), level)).mean()),
         seed_share=seed_share,
     )
-
-
-def subjects_needed(better: Method, worse: Method, power=0.8, n_seeds=1, most=1_000_000, **options) -> int | None:
-    """The smallest test set with which a study has that power, to about 2 %; None if `most` scans do not suffice,
-    as then the networks drawn decide, and only more seeds would help.   options: as of `study`.
-    """
-    if not 0 < power < 1:
-        raise ValueError(f"power must lie between 0 and 1, got {power}")
-
-    def enough(n: int) -> bool:
-        return study(better, worse, n, n_seeds, **options).power >= power
-
-    low, high = 3, 4  # too few; not yet known
-    while not enough(high):
-        if high >= most:
-            return None
-        low, high = high, min(2 * high, most)
-    while high - low > max(1, low // 100):
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
-
-
-def seed_noise(icc: float, n_subjects: int, shared=0.5, kind="A,1", draws=20_000, rng=0) -> float:
-    """Standard deviation over seeds that networks of one ICC show on one test set: nothing of it is the networks'.
-
-    A printed spread over trainings holds it, on 30 scans more than on 2,000. Raises ValueError as `observed`.
-    """
-    one, other = observed([Method(icc), Method(icc)], n_subjects, 1, shared, kind, draws, rng).T
-    return float((one - other).std() / math.sqrt(2))
-
-
-def sd_interval(sd: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Of the truth behind a standard deviation of n normal numbers. Raises ValueError below 2, or for a negative sd."""
-    if n < 2 or not 0 <= sd < math.inf:
-        raise ValueError(f"needs a standard deviation of 2 numbers or more, got {sd} of {n}")
-    high, low = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], n - 1)
-    return sd * math.sqrt((n - 1) / high), sd * math.sqrt((n - 1) / low)

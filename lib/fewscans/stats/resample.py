@@ -95,19 +95,6 @@ class Spread:
         return math.ceil(n) if n <= _MOST else None
 
 
-def two_way(values: np.ndarray, draws: np.ndarray, n_groups: int) -> Spread:
-    """The spread of a mean over seeds.
-
-    values: (S,) the statistic with each seed, on all groups.   draws: (S, B) the same in B bootstrap draws of whole
-    groups, the same draws for all seeds.   Raises ValueError for fewer than two seeds or groups, or draws of
-    another shape.
-    """
-    values, draws = np.asarray(values, dtype=float), np.asarray(draws, dtype=float)
-    if draws.ndim != 2 or values.shape != draws.shape[:1]:
-        raise ValueError(f"values are (S,) and draws (S, B); got {values.shape} and {draws.shape}")
-    return Joint.of(values[None], draws[None], n_groups).spread(np.ones(1))
-
-
 @dataclass(frozen=True)
 class Joint:
     """Mean scores of K cells with the covariances that any linear combination of them needs."""

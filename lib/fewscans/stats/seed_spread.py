@@ -9,7 +9,7 @@ S - 2 degrees of freedom, does not refuse are
 
 exact for scores that are jointly normal over seeds. Networks that share nothing are compared by the F ratio.
 
-Both are weak. Of 5 seeds without correlation, the ratio must lie beyond 4 or below 1/4 to differ surely from 1; the
+Both are weak. For 5 seeds without correlation, the interval excludes 1 only if the ratio is above 4 or below 1/4; the
 paper on regression from sums (Dubost et al., MICCAI 2019) has 0.02 against 0.12 over three trainings each, and 6 is not
 quite enough for the F ratio of three and three. And unlike a test of means, neither becomes right for scores that are
 far from normal, with many seeds no more than with few: of two methods that fail to learn with one seed in ten, the
@@ -36,26 +36,12 @@ _MOST = 10_000  # seeds beyond which "more" is no advice
 def spread_ratio(scores, scores_baseline, level: float = 0.95) -> Estimate:
     """Standard deviation of `scores` over that of `scores_baseline`, below 1 where the former vary less.
 
-    scores, scores_baseline: (S,) with the same seeds in the same order. Equal scores give 1, surely. Raises ValueError
+    scores, scores_baseline: (S,) with the same seeds in the same order. Equal scores give exactly 1. Raises ValueError
     for other shapes, numbers that are not finite, fewer than 3 seeds, and scores that do not vary at all.
     """
     ratio, r, n = _moments(scores, scores_baseline)
     half = _half(r, n, level)
     return Estimate(ratio, ratio * math.exp(-half), ratio * math.exp(half), level)
-
-
-def independent_ratio(sd: float, sd_baseline: float, n: int, n_baseline: int, level: float = 0.95) -> Estimate:
-    """The same for a paper that prints two standard deviations, of n and n_baseline trainings that share nothing: by
-    the F ratio, exact for normal scores. Raises ValueError for a deviation not above 0, or fewer than 2 trainings.
-    """
-    if not (0 < sd < math.inf and 0 < sd_baseline < math.inf) or min(n, n_baseline) < 2:
-        raise ValueError(
-            f"needs two standard deviations above 0 of 2 trainings or more, got {sd} of {n} and {sd_baseline} of "
-            f"{n_baseline}"
-        )
-    low, high = stats.f.ppf([(1 - level) / 2, (1 + level) / 2], n - 1, n_baseline - 1)
-    ratio = sd / sd_baseline
-    return Estimate(ratio, ratio / math.sqrt(high), ratio / math.sqrt(low), level)
 
 
 def seeds_needed(scores, scores_baseline, line: float = 1.0, level: float = 0.95) -> int | None:
@@ -70,21 +56,6 @@ def seeds_needed(scores, scores_baseline, line: float = 1.0, level: float = 0.95
             return n
         n += max(1, n // 20)
     return None
-
-
-def ratio_needed(n: int, r: float = 0.0, level: float = 0.95) -> float:
-    """The ratio, above 1, beyond which `spread_ratio` of n seeds whose scores correlate by r leaves out 1."""
-    if n < 3 or not -1 <= r <= 1:
-        raise ValueError(f"needs 3 seeds or more and a correlation, got {n} and {r}")
-    return math.exp(_half(r, n, level))
-
-
-def seed_spread(predictions, arm: str, baseline: str, n_train: int, score="icc", split="test", level=0.95) -> Estimate:
-    """`spread_ratio` of two arms of a prediction table, or of a `Resampled` one (whose score and split then count).
-
-    Raises ValueError naming what is missing or does not vary: an arm, the size, seeds, test cases that differ.
-    """
-    return spread_ratio(*paired_scores(predictions, arm, baseline, n_train, score, split), level)
 
 
 def paired_scores(predictions, arm, baseline, n_train, score="icc", split="test") -> tuple[np.ndarray, np.ndarray]:

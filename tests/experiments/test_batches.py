@@ -8,15 +8,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fewscans import rigid, sets, train
-from fewscans.experiments import set_batches
-from fewscans.experiments.numbered_arms import NETWORKS
-from fewscans.experiments.set_batches import INTENSITIES, Batches, seen
+from fewscans import train
+from fewscans.experiments import rigid
+from fewscans.experiments.hydranet import sets
+from fewscans.experiments.hydranet.arms import ARMS
+from fewscans.experiments.hydranet.batches import FORMS, INTENSITIES, Batches, scaled, seen
 from fewscans.nn.regressor import BaseRegressor
 
 from .toy_scans import make_scans
 
 N = 10
+NETWORKS = {arm: spec for arm, spec in ARMS.items() if spec.trivial is None and spec.computed_with is None}
 SETS = {arm: spec for arm, spec in NETWORKS.items() if spec.size > 1}
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
 every_set_arm = pytest.mark.parametrize("arm", SETS)
@@ -119,7 +121,7 @@ def test_from_beyond_the_border_comes_the_mean_of_standard_scans_and_air_of_scan
 
     def shifted(before):
         of = batches("base-compute", images, intensities="standard")
-        of = replace(of, images=set_batches.scaled(images, before))
+        of = replace(of, images=scaled(images, before))
         return of._augmented(torch.tensor([0]), away)[0, 0]
 
     air, grey = shifted("unit"), shifted("standard")
@@ -227,7 +229,7 @@ def test_a_scan_stands_twice_in_a_set_only_where_it_is_drawn_with_replacement(ar
     assert any(len(set(row)) < len(row) for row in shown) == (arm == "hydra-4-replacement")
 
 
-@pytest.mark.parametrize("form", set_batches.FORMS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("intensities", INTENSITIES)
 def test_a_black_image_is_black_whatever_is_done_to_it(intensities, form):
     of, net = batches("hydra-4-p50", noisy(intensities=intensities), form=form, still=False), Watching()
@@ -322,7 +324,7 @@ def test_c_mixup_prefers_scans_of_near_labels():
 @pytest.mark.parametrize("arm", [arm for arm, spec in NETWORKS.items() if spec.mix is None])
 def test_streamed_gradients_are_the_branched_ones(arm):
     found = []
-    for form in set_batches.FORMS:
+    for form in FORMS:
         of = batches(arm, noisy(intensities="standard"), form=form, still=False)
         net = BaseRegressor(NETWORKS[arm].dropout)
         net.reset_parameters(torch.Generator().manual_seed(0))
@@ -339,7 +341,7 @@ def test_streamed_gradients_are_the_branched_ones(arm):
 
 def test_a_streamed_set_passes_image_by_image_and_a_branched_one_at_once():
     shown = {}
-    for form in set_batches.FORMS:
+    for form in FORMS:
         of, net = batches("hydra-8", noisy(), form=form), Watching()
         of = replace(of, spec=replace(of.spec, p_black=0.0))
         ((inputs, target),) = drawn(of, 1)

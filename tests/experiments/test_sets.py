@@ -10,9 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewscans.sets import (
+from fewscans.experiments.hydranet.sets import (
     BLACK,
-    LabelScale,
     distinct_sets,
     draw_sets,
     epoch_sets,
@@ -20,6 +19,7 @@ from fewscans.sets import (
     set_images,
     set_labels,
 )
+from fewscans.nn.regressor import LabelScale
 
 
 def generator(seed: int = 0) -> torch.Generator:

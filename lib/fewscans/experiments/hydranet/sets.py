@@ -12,7 +12,6 @@ combination is ever seen, and `permuted` labels belong to other scans or sets.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -96,36 +95,3 @@ def permuted(labels: Tensor, generator: torch.Generator) -> Tensor:
     """
     order = torch.randperm(len(labels), generator=generator)
     return torch.empty_like(labels).scatter_(0, order.to(labels.device), labels[order.roll(1)])
-
-
-@dataclass(frozen=True)
-class LabelScale:
-    """Labels as the network sees them: divided by a constant of the training set, never centred.
-
-    A black image's label is 0 and must stay so; subtracting a mean would make it another number and a set's label
-    mostly a count of the images that are not black.
-    """
-
-    constant: float
-
-    def __post_init__(self):
-        if not (math.isfinite(self.constant) and self.constant > 0):
-            raise ValueError(f"labels are divided by a finite number above 0, got {self.constant}")
-
-    @classmethod
-    def of(cls, labels: Tensor) -> LabelScale:
-        """From the training labels: their root mean square, so that a network that says 0 has mean squared error 1.
-
-        Raises ValueError if there are none, if all are 0 or if one is not finite.
-        """
-        labels = torch.as_tensor(labels).double()
-        if not labels.numel() or not torch.isfinite(labels).all() or not labels.any():
-            shown = labels.flatten().tolist()[:5]
-            raise ValueError(f"labels to scale by must be finite and not all 0, got {labels.numel()}: {shown} ...")
-        return cls(float(labels.square().mean().sqrt()))
-
-    def to_network(self, labels: Tensor) -> Tensor:
-        return labels / self.constant
-
-    def from_network(self, predictions: Tensor) -> Tensor:
-        return predictions * self.constant

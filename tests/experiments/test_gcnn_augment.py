@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewscans import augment
+from fewscans.experiments.gcnn import augment
 
 SIZE = 48
 EXACT = 2e-5  # 1e-5 of the range of grey values, -1 to 1

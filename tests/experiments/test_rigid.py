@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from fewscans import rigid
+from fewscans.experiments import rigid
 
 EXACT = 1e-5  # of grey values from 0 to 1
 Z, Y, X = range(3)

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fewscans import mixup, rigid, sets, train
-from fewscans.experiments.numbered_arms import Arm
+from fewscans import train
+from fewscans.experiments import mixup, rigid
+from fewscans.experiments.hydranet import sets
+from fewscans.experiments.hydranet.arms import Arm
 from fewscans.nn import hydra
 from fewscans.nn.regressor import BaseRegressor, mask_seeds
 
@@ -52,9 +54,9 @@ class Inputs(NamedTuple):
 class Batches:
     """The batches of one run, each decided by the run's seed and the step.
 
-    images: (N, 1, D, H, W) of the training subset, as `seen` gives them, of intensities whose 0 is what augmentation
-    shall bring in from beyond the border: of standard ones the scan's mean, of unit ones black, as air is.   labels:
-    (N,); both on the device.
+    images: (N, 1, D, H, W) of the training subset, as `seen` gives them. Voxels shifted in from outside the scan are 0:
+    the scan's mean for standardised intensities, black (air) for intensities in [0, 1].   labels: (N,); both on the
+    device.
     spacing_mm: (N, 3).   loss: (outputs (B,), labels (B,)) → scalar.   form: of `FORMS`; blended scans, which are no
     sets, are always branched.   intensities: see `scaled`.
     """

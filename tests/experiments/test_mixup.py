@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewscans import mixup
+from fewscans.experiments import mixup
 
 
 def generator(seed: int = 0) -> torch.Generator:
