@@ -1,70 +1,70 @@
-"""What the papers say, as data: claims.yaml, read and checked.
+"""What the papers say, as data: claims/<paper>.yaml, one file a paper, read and checked.
 
-A claim is one checkable statement. Each of its tests names, before the results that decide it are seen, the run that
-can test it, the arm, the training size, the metric and the line or margin that decides. Verdicts are computed from
-tables (`verdicts`), never typed.
+A claim is one checkable statement. Each of its tests names the run that can test it, the arm, the training size, the
+metric, and the line or margin that decides. Verdicts are computed from tables (`verdicts`), never typed.
+
+A file holds, from the top:
+- paper (the file's name), short (its name in tables), claim (its main sentence), notebook, cite, read.
+- tables: the paper's numbers that were verified. rows: by the size that is printed; trained_on: the training size of a
+  row, where the printed one counts the validation scans, too.
+- headline: the few claims that a reader would ask about. headline_named: "before" or "after" their results were seen.
+- sections: each with a title, defaults for its claims, and the claims. A claim overrides the defaults key by key, in
+  `test`, too; `claimed` and `margin` replace each other. `at` adds a note, or sets the runs, where a size is needed.
+- A claim with `for` is a family: one claim for each combination of the values, which stand for {name} in its texts.
+- runs: names, or mappings of a run and what differs there. paper_value: the table from which the paper's number for
+  what the first test measures is computed. history.yaml holds what every claim named; see `changed_since_history`.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import datetime
+import itertools
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass as checked
 
-from fewscans import paths, strictyaml
-from fewscans.errors import ClaimsError
+from fewscans import experiments, paths, strictyaml
+from fewscans.errors import ClaimsError, ParamsError
 from fewscans.stats.scores import score
 
-KINDS = ("value", "ordering", "ratio", "invariance")
-SIDES = ("above", "at least", "below", "at most")
-COMPARISONS = ("data_efficiency:", "seed_spread:")  # metrics of two arms, before the name of a score
-_RUN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
-_GROUP = "(Z2|p4m|p4|Z3|D4h|D4|Oh|O)"
-ARMS = {  # an experiment's arms, and what they are in words
-    "gcnn": (
-        rf"{_GROUP}(-(compute|wide|long|sham|invariant|leaky|shuffled|tta-{_GROUP}))?"
-        r"|(histogram|centre|volume|nearest)(-leaky)?",
-        "an arm is a group such as p4m, or p4m-compute, Z2-tta-p4m",
-    ),
-    "hydranet": (
-        r"base(-compute)?(-(uniform|unseen))?|base-compute-unit|base-(mae|centred|dropout)|hydra-(2|4|8)"
-        r"|hydra-4-(p0|p30|p50|replacement|mae|centred|fixed|permuted|uniform|unseen|unit|black)"
-        r"|mixup|c-mixup|mean|histogram|crop",
-        "an arm is base, or one with sets such as hydra-4, or base-compute, hydra-4-fixed",
-    ),
-}
-BEATEN_BY = {"hydranet": "mse"}  # the score by which an arm beats another for a test to have a meaning (`Test.beats`)
+Kind = Literal["value", "ordering", "ratio", "invariance"]
+Named = Literal["before", "after"]
+EPOCHS, COMPARISONS = "epochs_to_baseline", ("data_efficiency:", "seed_spread:")  # metrics of two arms
+HISTORY = "history.yaml"
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=STRICT)
 class Test:
     """One way to decide a claim, on one run.
 
     What is measured: the metric of `arm` at `n_train`; with `baseline`, the difference to it (at
     `n_train_baseline`, or the same size); with `minus_n_train`, that difference minus the one at this other size.
-    Metrics: a score ("auc", "sensitivity@0.05", "brier"; where candidates are to be found in scans, "froc", "froc@1",
-    "malignant_in_top@250"; of a number, "icc", "icc:C", "mse", "mae": `stats.scores`); "data_efficiency:<score>", how
-    many times more data the baseline needs; "seed_spread:<score>", the score's standard deviation over seeds over the
-    baseline's; "epochs_to_baseline", epochs until the baseline's best validation loss over the baseline's own.
-    What decides: `line` and the `claimed` side of it; or `line` and `margin`, for what should lie within line ±
-    margin.
-    What must hold first: `beats`, an arm such as "mean"; unless `arm` or `baseline` (or, if named, `beaten_by` in
-    their place) surely has a smaller mean squared error at n_train, the networks learned nothing that could be
-    compared, and the test decides nothing. For equivalences, which networks that learned nothing would fulfil.
+    Metrics: a score of `stats.scores` ("auc", "sensitivity@0.05", "froc", "icc", "mse"); "data_efficiency:<score>",
+    how many times more data the baseline needs; "seed_spread:<score>", the score's standard deviation over seeds over
+    the baseline's; "epochs_to_baseline", epochs until the baseline's best validation loss over the baseline's own.
+    What decides: `line` and the `claimed` side of it; or `line` and `margin`, for values within line ± margin.
+    What must hold first: with `beats`, an arm such as "mean", the test decides only if the 95 % interval of the lead of
+    `arm` or `baseline` (or of `beaten_by`, if named) over it lies above 0, by the experiment's score for that. It is
+    for equivalences, which networks that learned nothing would fulfil.
     """
 
-    run: str
+    run: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$")]
     arm: str
     n_train: int
     metric: str
     line: float
-    claimed: str | None = None
-    margin: float | None = None
+    claimed: Literal["above", "at least", "below", "at most"] | None = None
+    margin: Annotated[float, Field(gt=0)] | None = None
     baseline: str | None = None
     n_train_baseline: int | None = None
     minus_n_train: int | None = None
@@ -72,12 +72,25 @@ class Test:
     beats: str | None = None
     beaten_by: str | None = None
 
+    @model_validator(mode="after")
+    def _possible(self) -> Test:
+        two_sizes = self.minus_n_train or self.n_train_baseline
+        _first(
+            ((self.claimed is None) == (self.margin is None), "name either claimed, the side of the line, or margin"),
+            ((self.ratio or two_sizes) and not self.baseline, f"baseline is missing; {self.metric} compares with one"),
+            (self.ratio and two_sizes, f"{self.metric} compares at one size; drop minus_n_train and n_train_baseline"),
+            (self.beaten_by and not self.beats, f"beaten_by is {self.beaten_by!r}, but beats does not name what"),
+            (self.beats in self.learners, f"beats is {self.beats!r}, which the test compares; name another, as mean"),
+        )
+        if self.metric != EPOCHS:
+            score(self.metric.partition(":")[2] if self.ratio else self.metric)
+        return self
+
     @property
     def learners(self) -> tuple[str, ...]:
-        """The arms of which one must surely beat `beats`; none where nothing is to be beaten."""
-        if self.beats is None:
-            return ()
-        return (self.beaten_by,) if self.beaten_by else tuple(filter(None, (self.arm, self.baseline)))
+        """The arms of which one must beat `beats`; none where nothing is to be beaten."""
+        arms = (self.beaten_by,) if self.beaten_by else (self.arm, self.baseline)
+        return tuple(filter(None, arms)) if self.beats else ()
 
     @property
     def experiment(self) -> str:
@@ -92,52 +105,67 @@ class Test:
     def real(self) -> bool:
         return not self.run.endswith("-twin")
 
+    @property
+    def ratio(self) -> bool:
+        """Whether the metric is a ratio of arm and baseline."""
+        return self.metric == EPOCHS or self.metric.startswith(COMPARISONS)
+
+    @property
+    def compared(self) -> str:
+        """Such as "D4h - Z3 at N = 30 minus the same at N = 3000"."""
+        text = self.arm + (f" {'/' if self.ratio else '-'} {self.baseline}" if self.baseline else "")
+        text += f" at N = {self.n_train}" + (f" and {self.n_train_baseline}" if self.n_train_baseline else "")
+        return text + (f" minus the same at N = {self.minus_n_train}" if self.minus_n_train else "")
+
     def measured(self) -> str:
-        """In words: what is measured and where the line is."""
-        where = f"at N = {self.n_train}"
-        if self.metric.startswith("data_efficiency:"):
-            what = f"factor of {self.arm} over {self.baseline} {where}"
-        elif self.metric.startswith("seed_spread:"):
-            score_of = self.metric.partition(":")[2]
-            what = f"standard deviation of {score_of} over seeds: {self.arm} / {self.baseline} {where}"
-        elif self.metric == "epochs_to_baseline":
-            what = f"epochs of {self.arm} to the best of {self.baseline} {where}, ratio"
-        elif self.minus_n_train is not None:
-            what = f"{self.metric}: {self.arm} - {self.baseline} {where}, minus the same at N = {self.minus_n_train}"
-        elif self.baseline is not None:
-            other = f" at N = {self.n_train_baseline}" if self.n_train_baseline else ""
-            what = f"{self.metric}: {self.arm} - {self.baseline}{other} {where}"
-        else:
-            what = f"{self.metric} of {self.arm} {where}"
-        if self.split != "test":
-            what += f" ({self.split})"
-        side = f"within {self.line:g} ± {self.margin:g}" if self.margin is not None else f"{self.claimed} {self.line:g}"
-        first = f", if {' or '.join(self.learners)} beats {self.beats}" if self.beats else ""
-        return f"{what}: {side}{first}"
+        """Such as "auc of p4m - Z2 at N = 100, claimed above 0". history.yaml keeps these words."""
+        kind, _, name = self.metric.partition(":")
+        text = f"{kind.replace('_', ' ')}{name and f' ({name})'} of {self.compared}"
+        text += f", split {self.split}" if self.split != "test" else ""
+        text += f", claimed {self.claimed or 'within'} {self.line:g}" + (f" ± {self.margin:g}" if self.margin else "")
+        return text + (f", if {' or '.join(self.learners)} beats {self.beats}" if self.beats else "")
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=STRICT)
 class Claim:
-    """One statement of a paper.   direct: in the paper's own setting, else its idea elsewhere ("conceptual").
-    paper_value: the paper's number for what the tests measure, only if verified; paper_value_of: what it is a
-    number of.   note: said wherever the claim is not tested or contradicted.
+    """One statement of a paper.
+
+    direct: in the paper's own setting, else its idea elsewhere ("conceptual").   paper_value: the paper's number for
+    what the tests measure; paper_value_of: what it is a number of.   note: said where the claim is not tested or
+    contradicted.   named: "before" if it was fixed, as was the training, before any result on its runs' test cases was
+    seen; a headline only if it was chosen before, too.
     """
 
-    id: str
+    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     paper: str
     where: str
     statement: str
-    kind: str
+    kind: Kind
     direct: bool
     tests: tuple[Test, ...]
     paper_value: float | None = None
     paper_value_of: str | None = None
     note: str | None = None
+    headline: bool = False
+    named: Named = "after"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Claim:
+        runs, sided = [test.run for test in self.tests], self.kind in ("ordering", "ratio")
+        _first(
+            (not runs, "runs is empty; name at least one run, even one that does not exist yet"),
+            (len(set(runs)) < len(runs), f"runs names one twice: {', '.join(runs)}"),
+            (self.kind == "value" and any(t.margin is None for t in self.tests), "a claim of kind value needs margin"),
+            (sided and any(t.claimed is None for t in self.tests), f"a claim of kind {self.kind} needs claimed"),
+            (self.kind == "ratio" and not all(t.baseline for t in self.tests), "a claim of kind ratio needs baseline"),
+            (self.paper_value is not None and not self.direct, "paper_value is for direct claims; see direct"),
+        )
+        return self
 
 
 @dataclass(frozen=True)
 class Claims:
-    """The whole file: claims in order, and the papers with the tables that were verified."""
+    """All claims in order.   papers: by id, what stands at the top of its file (cite, read, tables, short, claim)."""
 
     claims: tuple[Claim, ...]
     papers: dict[str, dict]
@@ -149,183 +177,274 @@ class Claims:
         return len(self.claims)
 
     def __getitem__(self, claim_id: str) -> Claim:
-        for claim in self.claims:
-            if claim.id == claim_id:
-                return claim
-        raise ClaimsError(f"no claim {claim_id!r} in claims.yaml")
+        found = next((claim for claim in self.claims if claim.id == claim_id), None)
+        if found is None:
+            raise ClaimsError(f"no claim {claim_id!r} in claims/")
+        return found
 
     def table(self, paper: str, name: str) -> pd.DataFrame:
         """A verified table of a paper, such as ("winkels-cohen-2019", "Table 2"): rows by N, a column an arm."""
         tables = self.papers.get(paper, {}).get("tables", {})
         if name not in tables:
-            held = ", ".join(f"{p} {t}" for p, entry in self.papers.items() for t in entry.get("tables", {}))
-            raise ClaimsError(f"claims.yaml holds no {name!r} of {paper!r}; it holds {held}")
-        found = tables[name]
-        frame = pd.DataFrame.from_dict(found["rows"], orient="index", columns=found["columns"])
+            known = ", ".join(f"{p} {t}" for p, entry in self.papers.items() for t in entry.get("tables", {}))
+            raise ClaimsError(f"claims/ holds no {name!r} of {paper!r}; it holds {known}")
+        frame = pd.DataFrame.from_dict(tables[name]["rows"], orient="index", columns=tables[name]["columns"])
         return frame.rename_axis("n_train")
 
 
-def load(path: Path | str | None = None) -> Claims:
-    """Reads and checks claims.yaml (the project's, unless named).
+def load(folder: Path | str | None = None) -> Claims:
+    """Reads and checks the claims of a folder (the project's claims/, unless named); `ours` comes last.
 
-    Raises ClaimsError naming the file, the claim and the key: unknown or missing keys, a wrong type, a duplicate
-    id, an arm, metric, kind or run that cannot be, a rule that does not fit the kind.
+    Raises ClaimsError naming the file, the claim, the key and what would be right: unknown, missing or duplicate keys,
+    a wrong type, an id that occurs twice, an arm, metric, table or experiment that does not exist, a rule that does not
+    fit the kind.
     """
-    path = Path(path) if path is not None else paths.root() / "claims.yaml"
-    try:
-        raw = strictyaml.load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ClaimsError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise ClaimsError(f"{path}: not valid YAML: {error}") from error
-    try:
-        return _claims(raw)
-    except ClaimsError as error:
-        raise ClaimsError(f"{path.name}: {error}") from None
-
-
-def write_all() -> list[Path]:
-    """Everything that verdicts are written to; see `scorecard.write_all`."""
-    from fewscans import scorecard
-
-    return scorecard.write_all()
-
-
-def _claims(raw: object) -> Claims:
-    _keys(raw, ("papers", "claims"), ("papers", "claims"), "the file")
-    papers = _papers(raw["papers"])
-    if not isinstance(raw["claims"], list):
-        raise ClaimsError(f"claims must be a list, got {type(raw['claims']).__name__}")
-    claims, seen = [], set()
-    for position, entry in enumerate(raw["claims"]):
-        name = entry.get("id") if isinstance(entry, Mapping) else None
-        claim = _claim(entry, f"claim {name or f'number {position + 1}'}", papers)
-        if claim.id in seen:
-            raise ClaimsError(f"claim {claim.id}: the id occurs twice; every claim has its own")
-        seen.add(claim.id)
-        claims.append(claim)
-    return Claims(tuple(claims), papers)
-
-
-def _papers(raw: object) -> dict[str, dict]:
-    for name, entry in _mapping(raw, "papers").items():
-        _keys(entry, ("cite", "read", "tables"), ("cite",), f"papers.{name}")
-        for title, table in _mapping(entry.get("tables", {}), f"papers.{name}.tables").items():
-            where = f"papers.{name}.tables.{title}"
-            _keys(table, ("what", "columns", "rows"), ("what", "columns", "rows"), where)
-            for n, row in _mapping(table["rows"], f"{where}.rows").items():
-                numbers = isinstance(row, list) and all(type(v) in (int, float) for v in row)
-                if type(n) is not int or not numbers or len(row) != len(table["columns"]):
-                    raise ClaimsError(
-                        f"{where}: row {n} must be {len(table['columns'])} numbers under a size N, got {row}"
-                    )
-    return dict(raw)
-
-
-def _claim(entry: object, where: str, papers: Mapping) -> Claim:
-    names, required = _fields(Claim)
-    _keys(entry, names, required, where)
-    _types(entry, Claim, where, skip="tests")
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry["id"]):
-        raise ClaimsError(f"{where}: id must be small letters, digits and hyphens, got {entry['id']!r}")
-    if entry["paper"] not in papers:
-        raise ClaimsError(f"{where}: paper {entry['paper']!r} is not under papers, which has {', '.join(papers)}")
-    if entry["kind"] not in KINDS:
-        raise ClaimsError(f"{where}: kind {entry['kind']!r} must be one of {', '.join(KINDS)}")
-    if (entry.get("paper_value") is None) != (entry.get("paper_value_of") is None):
-        raise ClaimsError(f"{where}: paper_value and paper_value_of go together: a number, and what it is a number of")
-    tests = _mapping(entry["tests"], f"{where}: tests")
-    if not tests:
-        raise ClaimsError(f"{where}: tests is empty; name at least one run, even one that does not exist yet")
-    made = tuple(_test(run, test, entry["kind"], f"{where}: tests.{run}") for run, test in tests.items())
-    return Claim(**{**entry, "tests": made})
-
-
-def _test(run: str, entry: object, kind: str, where: str) -> Test:
-    names, required = _fields(Test)
-    _keys(entry, [n for n in names if n != "run"], [n for n in required if n != "run"], where)
-    test = {"run": run, **entry}
-    _types(test, Test, where)
-    if not _RUN.fullmatch(run):
-        raise ClaimsError(
-            f"{where}: {run!r} is no run; runs are called <experiment>-<dataset>, or <experiment>-<dataset>-twin"
-        )
-    experiment = run.partition("-")[0]
-    pattern, hint = ARMS.get(experiment) or ("|".join(p for p, _ in ARMS.values()), "no experiment has it")
-    for key in ("arm", "baseline", "beats", "beaten_by"):
-        if test.get(key) is not None and not re.fullmatch(pattern, test[key]):
-            raise ClaimsError(f"{where}: unknown {key} {test[key]!r}; {hint}")
-    least = 1 if experiment == "hydranet" else 2  # a balanced training set holds two cases or more
-    for key in ("n_train", "n_train_baseline", "minus_n_train"):
-        if test.get(key) is not None and test[key] < least:
-            raise ClaimsError(f"{where}: {key} is {test[key]}; a training set of {experiment} holds {least} or more")
-    compared = test["metric"].startswith(COMPARISONS)
-    if test["metric"] != "epochs_to_baseline":
-        try:
-            score(test["metric"].partition(":")[2] if compared else test["metric"])
-        except ValueError as error:
-            raise ClaimsError(f"{where}: unknown metric {test['metric']!r} ({error})") from None
-    needs = test["metric"] == "epochs_to_baseline" or compared
-    for key in ("n_train_baseline", "minus_n_train"):
-        if needs and test.get(key):
-            raise ClaimsError(f"{where}: {test['metric']} has no {key}; it compares two arms at one size")
-    if (needs or kind == "ratio" or test.get("minus_n_train") or test.get("n_train_baseline")) and not test.get(
-        "baseline"
-    ):
-        raise ClaimsError(f"{where}: baseline is missing; {test['metric']} of a {kind} claim compares with one")
-    _rule(test, kind, where)
-    if test.get("beats") and experiment not in BEATEN_BY:
-        raise ClaimsError(f"{where}: beats is for {', '.join(BEATEN_BY)}, which tells numbers; {experiment} does not")
-    if test.get("beaten_by") and not test.get("beats"):
-        raise ClaimsError(f"{where}: beaten_by is {test['beaten_by']!r}, but beats does not name what")
-    made = Test(**test)
-    if made.beats in made.learners:
-        raise ClaimsError(f"{where}: beats is {made.beats!r}, which the test compares; name another arm, such as mean")
-    return made
-
-
-def _rule(test: Mapping, kind: str, where: str) -> None:
-    side, margin = test.get("claimed"), test.get("margin")
-    if (side is None) == (margin is None):
-        raise ClaimsError(
-            f"{where}: name either claimed (the side of the line) or margin (line ± margin), not both or neither"
-        )
-    if side is not None and side not in SIDES:
-        raise ClaimsError(f"{where}: claimed is {side!r}; it must be one of {', '.join(SIDES)}")
-    if margin is not None and not margin > 0:
-        raise ClaimsError(f"{where}: margin must be above 0, got {margin}")
-    if kind == "value" and margin is None or kind in ("ordering", "ratio") and side is None:
-        raise ClaimsError(f"{where}: a claim of kind {kind} is decided by {'margin' if kind == 'value' else 'claimed'}")
-
-
-def _fields(kind: type) -> tuple[list[str], list[str]]:
-    fields = dataclasses.fields(kind)
-    return [f.name for f in fields], [f.name for f in fields if f.default is dataclasses.MISSING]
-
-
-def _types(entry: Mapping, kind: type, where: str, skip: str = "") -> None:
-    """Each value has its field's type; whole numbers pass as float, nothing else bends."""
-    named = {"str": str, "int": int, "float": (int, float), "bool": bool}
-    for field in dataclasses.fields(kind):
-        if field.name == skip or field.name not in entry:
+    folder = paths.root() / "claims" if folder is None else Path(folder)
+    papers, claims = {}, {}
+    for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stem == "ours", path.stem)):
+        if path.name == HISTORY:
             continue
-        base, _, optional = field.type.partition(" | ")
-        value = entry[field.name]
-        fits = isinstance(value, named[base]) and (base == "bool" or not isinstance(value, bool))
-        if not fits and not (optional == "None" and value is None) or base == "float" and value != value:
-            raise ClaimsError(f"{where}: {field.name} must be {field.type}, got {value!r}")
+        with _inside(path.name):
+            raw = strictyaml.load(path.read_text(encoding="utf-8"))
+            file = _read(_File, raw)
+            _first((file.paper != path.stem, f"paper: must be the file's name, {path.stem}, got {file.paper!r}"))
+            for section, entry, values in _entries(file):
+                with _inside(f"claim {entry.id}"):
+                    claim = _claim(file, section, entry, values)
+                    _first((claim.id in claims, f"the id {claim.id} occurs twice; every claim has its own"))
+                claims[claim.id] = claim
+            absent = set(file.headline) - {claim.id for claim in claims.values() if claim.paper == file.paper}
+            _first((absent, f"headline: no claim {', '.join(absent)} in this file"))
+        papers[file.paper] = {key: value for key, value in raw.items() if key != "sections"}
+    if not papers:
+        raise ClaimsError(f"{folder}: holds no claims; each paper has a file such as winkels-cohen-2019.yaml")
+    return Claims(tuple(claims.values()), papers)
 
 
-def _mapping(value: object, where: str) -> Mapping:
-    if not isinstance(value, Mapping):
-        raise ClaimsError(f"{where} must be a mapping, got {value!r}")
-    return value
+def changed_since_history(claims: Claims | None = None, folder: Path | str | None = None) -> list[str]:
+    """What the claims name now and history.yaml does not; empty if nothing changed.
+
+    Each difference is a line to put under `claims` of a new entry, with what it was as a comment.
+    """
+    folder = paths.root() / "claims" if folder is None else Path(folder)
+    with _inside(HISTORY):
+        entries = [_read(_Change, raw) for raw in strictyaml.load((folder / HISTORY).read_text(encoding="utf-8"))]
+        dates = [entry.date for entry in entries]
+        _first((dates != sorted(dates), "entries must be in the order of their dates; new ones come last"))
+    before = {name: text for entry in entries for name, text in entry.claims.items()}
+    now = dict.fromkeys(before, "removed") | {c.id: _fixed(c) for c in (load(folder) if claims is None else claims)}
+    return [f"{name}: {new}  # was: {before.get(name)}" for name, new in now.items() if before.get(name) != new]
 
 
-def _keys(value: object, known, required, where: str) -> None:
-    unknown = [key for key in _mapping(value, where) if key not in known]
-    if unknown:
-        raise ClaimsError(f"{where}: unknown key {unknown[0]!r}; known keys: {', '.join(known)}")
-    missing = [key for key in required if key not in value]
-    if missing:
-        raise ClaimsError(f"{where}: key {missing[0]!r} is missing; needed: {', '.join(required)}")
+def record(why: str) -> list[str]:
+    """Appends what changed to history.yaml, with the date and why. Returns the changes."""
+    lines = changed_since_history()
+    named = "".join(f"    {line.partition('  # was: ')[0]}\n" for line in lines)
+    entry = f"\n- date: {datetime.date.today()}\n  why: {json.dumps(why)}\n  claims:\n{named}" if lines else ""
+    with (paths.root() / "claims" / HISTORY).open("a", encoding="utf-8") as file:
+        file.write(entry)
+    return lines
+
+
+def _fixed(claim: Claim) -> str:
+    """All that a claim fixed, in one line: its tests, each with its runs, and when it was named."""
+    runs: dict[str, list[str]] = {}
+    for test in claim.tests:
+        runs.setdefault(test.measured(), []).append(test.run)
+    tests = " | ".join(f"{what}; {' '.join(names)}" for what, names in runs.items())
+    return f"{tests}; named {claim.named}{', headline' if claim.headline else ''}"
+
+
+# ---- the files, as they are written
+
+
+class _Part(BaseModel, **STRICT):
+    """A mapping of a file, with no other keys than these."""
+
+
+class _Table(_Part):
+    what: str
+    score: str
+    columns: list[str]
+    rows: dict[int, list[float]]
+    trained_on: dict[int, int] = {}
+
+    @model_validator(mode="after")
+    def _complete(self) -> _Table:
+        uneven = [n for n, row in self.rows.items() if len(row) != len(self.columns)]
+        strange = self.trained_on.keys() - self.rows.keys()
+        _first((uneven, f"rows {uneven} must hold {len(self.columns)} numbers, one a column"))
+        _first((strange, f"trained_on names {', '.join(map(str, strange))}, which is no row"))
+        return self
+
+    def value(self, test: Test) -> tuple[float, str]:
+        """What the paper has for what the test measures, to three decimals, and what it is a number of."""
+        sized = [(self.trained_on.get(n, n), row) for n, row in self.rows.items()]
+        table = {(arm, n): x for n, row in sized for arm, x in zip(self.columns, row, strict=True)}
+        value = table[test.arm, test.n_train]
+        if test.baseline is not None:
+            other = table[test.baseline, test.n_train_baseline or test.n_train]
+            value = value / other if test.ratio else value - other
+        if test.minus_n_train is not None:
+            value -= table[test.arm, test.minus_n_train] - table[test.baseline, test.minus_n_train]
+        return round(value, 3), f"{self.score}, {test.compared}"
+
+
+class _At(_Part):
+    note: str | None = None
+    runs: list[str | dict[str, Any]] = []
+
+
+class _Common(_At):
+    """What a claim says, and what its section may say for it."""
+
+    where: str | None = None
+    kind: Kind | None = None
+    direct: bool | None = None
+    named: Named | None = None
+    paper_value: str | None = None
+    test: dict[str, Any] = {}
+
+
+class _Entry(_Common):
+    id: str
+    statement: str
+    values: dict[str, Annotated[list[int | str], Field(min_length=1)]] = Field({}, alias="for")
+
+
+class _Section(_Part):
+    title: str
+    defaults: _Common = _Common()
+    at: dict[int, _At] = {}
+    claims: Annotated[list[_Entry], Field(min_length=1)]
+
+
+class _File(_Part):
+    paper: str
+    short: str
+    claim: str
+    notebook: str | None = None
+    cite: str
+    read: str | None = None
+    tables: dict[str, _Table] = {}
+    headline: Annotated[list[str], Field(max_length=8)] = []
+    headline_named: Named = "after"
+    sections: list[_Section]
+
+
+class _Change(_Part):
+    date: datetime.date
+    why: Annotated[str, Field(min_length=1)]
+    claims: dict[str, str]
+
+
+PARTS = {"tables": _Table, "sections": _Section, "defaults": _Common, "at": _At, "claims": _Entry}
+
+
+def _entries(file: _File) -> Iterator[tuple[_Section, _Entry, dict[str, int | str]]]:
+    """The claims as they are written, a family once for each combination of its values."""
+    for section in file.sections:
+        for entry in section.claims:
+            for values in itertools.product(*entry.values.values()):
+                yield section, entry, dict(zip(entry.values, values, strict=True))
+
+
+def _claim(file: _File, section: _Section, entry: _Entry, values: dict[str, int | str]) -> Claim:
+    test = _filled(_merged(section.defaults.test, entry.test), values)
+    sizes = [n for key in ("n_train", "minus_n_train") if isinstance(n := test.get(key), int)]
+    at = section.at.get(max(sizes, default=0), _At())
+    own: dict[str, Any] = {}
+    for part in (section.defaults, at, entry):
+        own |= _filled(part.model_dump(exclude_unset=True, exclude={"test", "values"}), values)
+    table, tests = own.pop("paper_value", None), tuple(_test(run, test) for run in own.pop("runs", []))
+    own |= {"id": str(own["id"]).lower(), "paper": file.paper, "tests": tests}
+    notes = [note for note in (entry.note or section.defaults.note, at.note) if note]
+    own["note"] = " ".join(_filled(notes, values)) or None
+    own["headline"] = own["id"] in file.headline
+    if own["headline"] and file.headline_named == "after":
+        own["named"] = "after"
+    if table is not None and tests:
+        _first((table not in file.tables, f"paper_value: no table {table!r}; tables: {', '.join(file.tables)}"))
+        try:
+            own["paper_value"], own["paper_value_of"] = file.tables[table].value(tests[0])
+        except KeyError as error:
+            raise ClaimsError(f"paper_value: {table} has no arm and N {error}") from None
+    return _read(Claim, own)
+
+
+def _test(run: str | dict[str, Any], shared: dict[str, Any]) -> Test:
+    change = {"run": run} if isinstance(run, str) else run
+    with _inside(f"test on {change.get('run')}"):
+        test = _read(Test, _merged(shared, change))
+        experiment = experiments.get(test.experiment)
+        arms = {key: getattr(test, key) for key in ("arm", "baseline", "beats", "beaten_by")}
+        unknown = [f"{key} {arm!r}" for key, arm in arms.items() if arm is not None and arm not in experiment.ARMS]
+        sizes = {key: getattr(test, key) for key in ("n_train", "n_train_baseline", "minus_n_train")}
+        small = [f"{key} is {n}" for key, n in sizes.items() if n is not None and n < experiment.smallest_n]
+        _first(
+            (unknown, f"unknown {', '.join(unknown)}; {test.experiment} has {', '.join(experiment.ARMS)}"),
+            (small, f"{', '.join(small)}; {test.experiment} trains on {experiment.smallest_n} or more"),
+            (test.beats and not experiment.beaten_by, f"beats: {test.experiment} names no score to beat an arm by"),
+        )
+    return test
+
+
+def _merged(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`own` over the defaults; of `claimed` and `margin`, naming one drops the other."""
+    dropped = {"claimed", "margin"} if {"claimed", "margin"} & own.keys() else set()
+    return {key: value for key, value in defaults.items() if key not in dropped} | own
+
+
+def _filled(value: Any, values: dict[str, int | str]) -> Any:
+    """Values in place of {names}; text that is only a {name} becomes the value itself."""
+    if isinstance(value, dict):
+        return {key: _filled(part, values) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, values) for part in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        alone = re.fullmatch(r"\{(\w+)\}", value)
+        return values[alone[1]] if alone else value.format_map(values)
+    except (KeyError, ValueError, IndexError, AttributeError):
+        raise ClaimsError(f"cannot fill {value!r}; `for` has {', '.join(values) or 'no values'}") from None
+
+
+def _first(*rules: tuple[object, str]) -> None:
+    """ValueError with the complaint of the first rule that is broken."""
+    for broken, complaint in rules:
+        if broken:
+            raise ValueError(complaint)
+
+
+@contextlib.contextmanager
+def _inside(place: str) -> Iterator[None]:
+    """Errors become a ClaimsError that begins with the place."""
+    try:
+        yield
+    except (OSError, yaml.YAMLError, ValueError, ClaimsError, ParamsError) as error:
+        raise ClaimsError(f"{place}: {error}") from None
+
+
+def _read(model: type, raw: Any) -> Any:
+    """What was read as a model; ClaimsError with the key, and the claim of the file, and what would be right."""
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise ClaimsError(f"must be a mapping of named keys, got {raw!r}")
+    try:
+        return model(**raw)
+    except ValidationError as error:
+        unknown = ("extra_forbidden", "unexpected_keyword_argument")
+        first = min(error.errors(), key=lambda e: e["type"] not in unknown)
+    words, loc = [], [part for part in first["loc"] if part not in ("[key]", "str", "int")]
+    for place, part in enumerate(loc, start=1):
+        words.append(str(part + 1 if isinstance(raw, list) else part))  # people count from 1
+        if place < len(loc):
+            model, raw = PARTS.get(part, model), raw[part]
+            words = [f"claim {raw['id']}"] if isinstance(raw, dict) and "id" in raw else words
+    key = words.pop() if words else ""
+    known = ", ".join(field.alias or name for name, field in model.__pydantic_fields__.items())
+    complaints = dict.fromkeys(unknown, f"unknown key {key!r}; known keys: {known}")
+    said = re.sub("^(Input|String|List) should ", "must ", first["msg"]).removeprefix("Value error, ")
+    complaints |= {"missing": f"key {key!r} is missing", "value_error": f"{key}: {said}" if key else said}
+    wrong = f"{key}: {said}, got {first['input']!r}"
+    raise ClaimsError(": ".join([*words, complaints.get(first["type"], wrong)]))

@@ -2,9 +2,9 @@
 
 The verdict follows from the 95 % interval alone: wholly on the claimed side of the line, `reproduced`; wholly on
 the other, `contradicted`; across it, `inconclusive`. For a value within a margin: wholly within, wholly outside, or
-neither (this is two one-sided tests, at 2.5 % each). What the tables cannot answer is `not tested`, with the
-reason; so is what has no meaning on them: how many more cases a baseline needs that does not gain by cases, or how
-alike two networks are that learned nothing.
+neither (these are two one-sided tests, at 2.5 % each). What the tables cannot answer is `not tested`, with the
+reason. So is what has no meaning on them: a factor of data over a baseline that does not gain from more data, and the
+likeness of two networks that learned nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import pandas as pd
 from scipy import stats
 
-from fewscans.claims import BEATEN_BY, Test
+from fewscans import experiments
+from fewscans.claims import Test
+from fewscans.results import Results
 from fewscans.stats import Estimate
 from fewscans.stats.convergence import convergence
 from fewscans.stats.efficiency import baseline_sizes, curve_weights, data_efficiency, gain
@@ -25,30 +26,6 @@ from fewscans.stats.seed_spread import paired_scores, seeds_needed, spread_ratio
 
 VERDICTS = ("reproduced", "inconclusive", "contradicted", "not tested")
 N_BOOTSTRAP = 2000
-
-
-class Tables:
-    """A run's predictions and history, each score resampled once for all claims.   reference: what scores of
-    detection need (`stats.reference`); without it their claims are not tested.
-    """
-
-    def __init__(
-        self,
-        predictions: pd.DataFrame,
-        history: pd.DataFrame,
-        n_bootstrap: int = N_BOOTSTRAP,
-        reference: pd.DataFrame | None = None,
-    ):
-        self.predictions, self.history, self.n_bootstrap = predictions, history, n_bootstrap
-        self.reference = reference
-        self._resampled: dict[tuple[str, str], Resampled] = {}
-
-    def resampled(self, score: str, split: str) -> Resampled:
-        if (score, split) not in self._resampled:
-            self._resampled[score, split] = Resampled(
-                self.predictions, score, split, self.n_bootstrap, reference=self.reference
-            )
-        return self._resampled[score, split]
 
 
 @dataclass(frozen=True)
@@ -63,7 +40,7 @@ class Outcome:
     reason: str = ""
 
 
-def evaluate(test: Test, tables: Tables) -> Outcome:
+def evaluate(test: Test, tables: Results) -> Outcome:
     """The verdict of one test. An arm, size or seed that the tables lack makes it `not tested`, with what is
     missing as reason.
     """
@@ -94,7 +71,7 @@ def verdict(estimate: Estimate, line: float, claimed: str | None = None, margin:
     return "reproduced" if side[0] else "contradicted" if side[1] else "inconclusive"
 
 
-def _measured(test: Test, tables: Tables) -> Outcome:
+def _measured(test: Test, tables: Results) -> Outcome:
     if test.metric == "epochs_to_baseline":
         return _epochs(test, tables)
     if test.metric.startswith("data_efficiency:"):
@@ -104,26 +81,33 @@ def _measured(test: Test, tables: Tables) -> Outcome:
     return _score(test, tables)
 
 
-def _learned_nothing(test: Test, tables: Tables) -> str:
-    """Why the networks of a test cannot be compared; empty if one of them surely beats `test.beats`.
+def _learned_nothing(test: Test, tables: Results) -> str:
+    """Why the networks of a test cannot be compared; empty if the interval of one's lead over `test.beats` is above 0.
 
     One is enough: if the other learned nothing, the difference between them says so by itself.
     """
-    table = tables.resampled(BEATEN_BY[test.experiment], test.split)
-    better = 1.0 if table.score.higher_is_better else -1.0
+    table = tables.resampled(experiments.get(test.experiment).beaten_by, test.split)
+    leads = {}
     for arm in test.learners:
-        ahead = table.spread({(arm, test.n_train): better, (test.beats, test.n_train): -better})
-        if ahead.estimate().low > 0:
+        leads[arm] = _lead(table, arm, test.beats, test.n_train)
+        if leads[arm].low > 0:
             return ""
-    if len(test.learners) == 1:
-        return (
-            f"{test.learners[0]} does not surely beat {test.beats}: whether it learned what could be compared is open"
-        )
-    names = " nor ".join(test.learners)
-    return f"neither {names} surely beats {test.beats}: whether they learned what could be compared is open"
+    best = max(leads, key=lambda arm: leads[arm].value)
+    lead = f"the lead of {best} over {test.beats} in {table.score.name} is {_with_interval(leads[best])}"
+    return f"the networks may have learned nothing: {lead}"
 
 
-def _score(test: Test, tables: Tables) -> Outcome:
+def _lead(table: Resampled, arm: str, other: str, n_train: int) -> Estimate:
+    """How much better one arm is than another; above 0 is better, whatever the score."""
+    better = 1.0 if table.score.higher_is_better else -1.0
+    return table.spread({(arm, n_train): better, (other, n_train): -better}).estimate()
+
+
+def _with_interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3g} (95 % interval {estimate.low:.3g} to {estimate.high:.3g})"
+
+
+def _score(test: Test, tables: Results) -> Outcome:
     table = tables.resampled(test.metric, test.split)
     terms = [((test.arm, test.n_train), 1.0)]
     if test.baseline is not None:
@@ -144,26 +128,26 @@ def _score(test: Test, tables: Tables) -> Outcome:
 
 def _of_a_gain(test: Test, table: Resampled) -> tuple[str, str]:
     """A gain that is larger at one size than at another must be a gain there, not the smaller loss."""
-    better = 1.0 if table.score.higher_is_better else -1.0
-    gained = table.spread({(test.arm, test.n_train): better, (test.baseline, test.n_train): -better}).estimate()
+    gained = _lead(table, test.arm, test.baseline, test.n_train)
     if gained.low > 0:
         return "reproduced", ""
-    told = f"{gained.value:.3g} ({gained.low:.3g} to {gained.high:.3g})"
-    if gained.high < 0:
-        return "contradicted", f"larger it is, but at N = {test.n_train} a loss: {told}"
-    return "inconclusive", f"larger it is, but at N = {test.n_train} not surely a gain: {told}"
+    found = "contradicted" if gained.high < 0 else "inconclusive"
+    return (
+        found,
+        f"the change between the sizes is as claimed, but at N = {test.n_train} the gain is {_with_interval(gained)}",
+    )
 
 
-def _efficiency(test: Test, tables: Tables) -> Outcome:
+def _efficiency(test: Test, tables: Results) -> Outcome:
     table = tables.resampled(test.metric.partition(":")[2], test.split)
     estimate = data_efficiency(table, test.baseline, test.arm, n_train=test.n_train)
     seeds = len(table.cell(test.arm, test.n_train).seeds)
     risen = gain(table, test.baseline)
     if not risen.low > 0:
-        sizes, rises = baseline_sizes(table, test.baseline), "rise" if table.score.higher_is_better else "fall"
+        sizes = baseline_sizes(table, test.baseline)
         why = (
-            f"the baseline does not surely {rises} with N: from N = {sizes[0]} to {sizes[-1]} {test.baseline} gains "
-            f"{risen.value:.3g} in {table.score.name} ({risen.low:.3g} to {risen.high:.3g})"
+            f"no factor where the baseline does not gain: from N = {sizes[0]} to {sizes[-1]} "
+            f"{test.baseline} gains {_with_interval(risen)} in {table.score.name}"
         )
         return Outcome("not tested", estimate, seeds, why)
     found = verdict(estimate, test.line, test.claimed, test.margin)
@@ -176,7 +160,7 @@ def _efficiency(test: Test, tables: Tables) -> Outcome:
         )
         return Outcome("not tested", estimate, seeds, why)
     if test.margin is not None:
-        return Outcome(found, estimate, seeds, "more seeds or test patients")
+        return Outcome(found, estimate, seeds, "more seeds or test cases")
     # the factor is past the line where the method scores above the baseline's curve at line times N
     keys, weights = curve_weights(table, test.baseline, test.arm, test.n_train, test.line * test.n_train)
     spread = table.joint(keys).spread(weights)
@@ -184,7 +168,7 @@ def _efficiency(test: Test, tables: Tables) -> Outcome:
     return Outcome(found, estimate, seeds, settling(spread, abs(spread.value), against))
 
 
-def _seed_spread(test: Test, tables: Tables) -> Outcome:
+def _seed_spread(test: Test, tables: Results) -> Outcome:
     table = tables.resampled(test.metric.partition(":")[2], test.split)
     scores = paired_scores(table, test.arm, test.baseline, test.n_train)
     estimate, now = spread_ratio(*scores), f"now {len(scores[0])}"
@@ -193,21 +177,18 @@ def _seed_spread(test: Test, tables: Tables) -> Outcome:
         steady, other = test.arm, test.baseline
         if (found == "reproduced") != (test.claimed in ("below", "at most")):
             steady, other = other, steady
-        better = 1.0 if table.score.higher_is_better else -1.0
-        ahead = table.spread({(steady, test.n_train): better, (other, test.n_train): -better}).estimate()
+        ahead = _lead(table, steady, other, test.n_train)
         if ahead.high < 0 and test.margin is None:
-            why = f"{steady} varies less but scores surely less than {other}, as what learned little does"
+            why = f"{steady} varies less but scores less, too: its lead over {other} is {_with_interval(ahead)}"
             return Outcome("not tested", estimate, len(scores[0]), why)
-        return Outcome(
-            found, estimate, len(scores[0]), "if scores are normal over seeds, with none that failed to learn"
-        )
+        return Outcome(found, estimate, len(scores[0]), "if scores are normal over seeds and no seed failed to learn")
     needed = seeds_needed(*scores, test.line) if test.margin is None else None
-    way = ", as contradicted," if _against(estimate.value, test) else ","
-    would = f"about {needed} seeds would settle it{way} if ratio and correlation stay" if needed else "many more seeds"
+    way = "contradict" if _against(estimate.value, test) else "settle"
+    would = f"about {needed} seeds would {way} it, if ratio and correlation stay" if needed else "many more seeds"
     return Outcome(found, estimate, len(scores[0]), f"{would} ({now})")
 
 
-def _epochs(test: Test, tables: Tables) -> Outcome:
+def _epochs(test: Test, tables: Results) -> Outcome:
     made = convergence(tables.history, test.arm, test.baseline, test.n_train)
     found = verdict(made.ratio, test.line, test.claimed, test.margin)
     reason = _seeds_for_sign_test(made.seeds, made.ratio, test.line) if found == "inconclusive" else ""
@@ -225,7 +206,7 @@ def _distance(value: float, test: Test) -> float:
 
 
 def _against(value: float, test: Test) -> bool:
-    """Whether the value speaks against the claim, surely or not."""
+    """Whether the value, without its interval, is on the side that contradicts the claim."""
     if test.margin is not None:
         return abs(value - test.line) > test.margin
     return value < test.line if test.claimed in ("above", "at least") else value > test.line
@@ -237,20 +218,20 @@ def settling(spread: Spread, distance: float, against: bool = False) -> str:
     against: that side is the one that contradicts the claim.
     """
     seeds, groups = spread.seeds_needed(distance), spread.groups_needed(distance)
+    would = "would contradict it, if the value stays" if against else "would settle it, if the value stays"
     now = f"now {spread.n_seeds} seeds and {spread.n_groups} groups of test cases"
-    settle = "would settle it, as contradicted, if the value stays" if against else "would settle it"
     if seeds is not None:
-        return f"about {seeds} seeds {settle} ({now})"
+        return f"about {seeds} seeds {would} ({now})"
     if groups is not None:
-        return f"no number of seeds alone: test patients dominate; about {groups} of them {settle} ({now})"
-    return f"neither more seeds nor more test patients alone would settle it ({now})"
+        return f"about {groups} groups of test cases {would}; more seeds alone would not ({now})"
+    return f"neither more seeds nor more test cases alone would settle it ({now})"
 
 
 def _seeds_for_sign_test(seeds: int, ratio: Estimate, line: float) -> str:
     """The fewest seeds with which the median's interval can leave out a line on the far side of every value."""
     fewest = next(n for n in range(1, 50) if stats.binom.cdf(0, n, 0.5) <= 0.025)
     if seeds < fewest:
-        return f"{fewest} seeds at least, for an interval of the median (now {seeds})"
+        return f"the interval of a median needs {fewest} seeds (now {seeds})"
     if math.isclose(ratio.value, line):
-        return f"the median lies on the line: no number of seeds (now {seeds})"
+        return f"the median lies on the line, where more seeds do not help (now {seeds})"
     return f"more seeds (now {seeds})"
