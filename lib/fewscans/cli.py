@@ -63,15 +63,15 @@ def train(
         if value is not None and value < 1:
             raise ParamsError(f"{option} must be at least 1, got {value}")
     try:
-        from fewscans import sweep
-        from fewscans.engine import LocalEngine, default_slots
-        from fewscans.onerun import find_device
+        from fewscans.sweep.engine import LocalEngine, default_slots
+        from fewscans.sweep.onerun import find_device
+        from fewscans.sweep.sweep import sweep
 
         setting = _setting(run, profile, find_device(device), threads)
         places = default_slots(setting.device, threads)
         if slots is not None:
             places = [places[i % len(places)] for i in range(slots)]
-        result = sweep.sweep(setting, arm or (), share, LocalEngine(places))
+        result = sweep(setting, arm or (), share, LocalEngine(places))
     except KeyboardInterrupt:  # typer would leave without a word
         typer.echo("fewscans: interrupted; what is finished is kept, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None
@@ -89,14 +89,16 @@ def predict(
     dataset: Annotated[str, typer.Argument(help="a data set of yours to ask it about, such as lidc-nodules")],
     profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    yes: Annotated[bool, typer.Option("--yes", help="ask even if the images show something else")] = False,
 ) -> None:
     """Ask a finished run's networks about the cases of another data set; writes runs/RUN-on-DATASET.*."""
-    from fewscans import data, params, paths, transfer
-    from fewscans.onerun import find_device
+    from fewscans import params, paths, transfer
+    from fewscans.data import registry
+    from fewscans.sweep.onerun import find_device
 
     p = params.load()
-    found = data.find(dataset, paths.data_root())
-    made = transfer.predict(run, p.run(run), p.grid(run, profile), dataset, found, find_device(device))
+    found = registry.find(dataset, paths.data_root())
+    made = transfer.predict(run, p.run(run), p.grid(run, profile), dataset, found, find_device(device), yes)
     typer.echo(f"wrote {_short(made)}")
 
 
@@ -123,18 +125,36 @@ def notebook_command(
 
 
 @app.command()
+def code() -> None:
+    """Write build/code/STAGE.json: the hash of the code that each stage of the pipeline depends on."""
+    from fewscans import stages
+
+    for path in stages.write():
+        typer.echo(f"wrote {_short(path)}")
+
+
+@app.command()
 def scorecard() -> None:
-    """Compute every verdict of claims.yaml; write reports/scorecard.* and the README's table of results."""
+    """Compute the verdict of every claim; write reports/scorecard.* and the README's table of results."""
+    from fewscans import scorecard as cards
+
+    for path in cards.write_all():
+        typer.echo(f"wrote {_short(path)}")
+
+
+@app.command()
+def record(why: Annotated[str, typer.Argument(help="why claims were added or changed")]) -> None:
+    """Enter into claims/history.yaml what the claims name now and did not before."""
     from fewscans import claims
 
-    for path in claims.write_all():
-        typer.echo(f"wrote {_short(path)}")
+    lines = claims.record(why)
+    typer.echo("\n".join(lines) or "no claim changed since the last entry")
 
 
 @app.command()
 def publish(
     run: Annotated[str, typer.Argument(help="a run whose table is in runs/")],
-    profile: Annotated[str | None, typer.Option(help="the profile that it must be of; else found out")] = None,
+    profile: Annotated[str | None, typer.Option(help="the profile that it must be of")] = None,
     incomplete: Annotated[str | None, typer.Option(help="why gaps or few seeds may be published; is recorded")] = None,
 ) -> None:
     """Copy a run's tables into reports/published/, to be kept in git."""
@@ -150,16 +170,17 @@ def doctor() -> None:
 
     checks = doctors.checks()
     typer.echo(doctors.render(checks))
-    if any(check.ok is False for check in checks):
+    if not doctors.ready(checks):
         raise typer.Exit(1)
 
 
 @data_app.command()
 def verify(name: Annotated[str, typer.Argument(help="a data set that `doctor` lists, such as luna16")]) -> None:
     """Check your copy of a data set and write a small manifest into the project, for the pipeline to depend on."""
-    from fewscans import data, paths
+    from fewscans import paths
+    from fewscans.data import manifest
 
-    typer.echo(data.verify(name, paths.data_root()).summary())
+    typer.echo(manifest.verify(name, paths.data_root(), paths.root() / "data" / "manifests").summary())
 
 
 @data_app.command()
@@ -191,8 +212,9 @@ def profile() -> None:
 
 def _setting(run: str, profile: str | None, device: str, threads: int):
     """What a sweep of that run needs, with its data found: the twin that was written, or the user's verified copy."""
-    from fewscans import data, params, paths
-    from fewscans.onerun import Setting
+    from fewscans import params, paths
+    from fewscans.data import registry
+    from fewscans.sweep.onerun import Setting
 
     p = params.load()
     spec = p.run(run)
@@ -202,8 +224,9 @@ def _setting(run: str, profile: str | None, device: str, threads: int):
         if not folder.exists():
             raise RunError(f"{_short(folder)} does not exist; write the twin first: fewscans twin {spec.dataset}")
     else:
-        folder = data.find(spec.dataset, paths.data_root())
-    return Setting(run, spec.experiment, spec.dataset, grid, folder, paths.store(), device, threads)
+        folder = registry.find(spec.dataset, paths.data_root())
+    named = profile or p.profile
+    return Setting(run, spec.experiment, spec.dataset, grid, folder, paths.store(), device, threads, named)
 
 
 def _shard(text: str) -> tuple[int, int]:

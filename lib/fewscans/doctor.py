@@ -32,18 +32,18 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """All checks in the order a reader would mend them. Never raises: a check that itself fails is a finding."""
+    """All checks in the order in which to fix them. Never raises: a check that itself fails is a finding."""
     found: list[Check] = []
     for name, look in _LOOKS.items():
         try:
             found.extend(look())
         except Exception as error:
-            found.append(Check(name, False, f"{type(error).__name__}: {error}", "mend what this message names"))
+            found.append(Check(name, False, f"{type(error).__name__}: {error}", "correct what this message names"))
     return found
 
 
 def render(found: list[Check]) -> str:
-    """The checks as lines for a terminal, remedies below what they mend, and one line to sum up."""
+    """The checks as lines for a terminal, remedies below what they fix, and one line to sum up."""
     width = max((len(check.name) for check in found), default=0)
     lines = []
     for check in found:
@@ -51,7 +51,7 @@ def render(found: list[Check]) -> str:
         if check.remedy and check.ok is not True:
             lines.append(f"    {'':<{width}}  → {check.remedy}")
     broken = [check.name for check in found if check.ok is False]
-    lines.append(f"to mend: {', '.join(broken)}" if broken else "ready")
+    lines.append(f"to fix: {', '.join(broken)}" if broken else "ready")
     return "\n".join(lines)
 
 
@@ -100,8 +100,7 @@ def _openslide() -> list[Check]:
         import openslide
     except Exception as error:
         missing = "not installed" if isinstance(error, ModuleNotFoundError) else f"does not import: {error}"
-        remedy = "only for whole-slide images: .venv/bin/pip install -c constraints.txt -e '.[slides]'"
-        return [Check("OpenSlide", None, missing, remedy)]
+        return [Check("OpenSlide", False, missing, "make env installs the tested version into .venv")]
     return [Check("OpenSlide", True, f"{openslide.__library_version__} (Python binding {openslide.__version__})")]
 
 
@@ -166,15 +165,17 @@ def _same_program(program: str) -> bool:
 
 def _data() -> list[Check]:
     """Every public data set that the workbook can read; absent ones are optional, for the twins need none."""
-    from fewscans import data, paths
+    from fewscans import paths
+    from fewscans.data import registry
     from fewscans.errors import DataError
 
     root = paths.data_root()
     found = []
-    for name, entry in data.DATASETS.items():
-        remedy = f"get {entry.source}; put it at {data.home(name, root) / entry.file}; then fewscans data verify {name}"
+    for entry in registry.public():
+        name, place = entry.name, registry.home(entry.name, root) / entry.file
+        remedy = f"get {entry.source}; put it at {place}; then fewscans data verify {name}"
         try:
-            found.append(Check(f"data {name}", True, str(data.find(name, root)), remedy))
+            found.append(Check(f"data {name}", True, str(registry.find(name, root)), remedy))
         except DataError:
             found.append(Check(f"data {name}", None, "none", remedy))
     there = sum(check.ok is True for check in found)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import logging
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +19,11 @@ from typing import Any
 import nbformat
 import yaml
 
-from fewscans import paths
+from fewscans import files, paths
 from fewscans.errors import NotebookError
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+COLLAPSED = "jp-MarkdownHeadingCollapsed"  # JupyterLab shows what follows such a heading folded
 FAULTS = ("Timeout", "DeadKernelError", "CellExecutionError")
 VOLATILE = (
     (re.compile(r"\bat 0x[0-9a-fA-F]+"), "at 0x…"),
@@ -79,8 +79,8 @@ def run(name: str | int, parameters: Mapping[str, Any] | None = None, *, profile
     executed.metadata["fewscans"] = stamp
 
     result = paths.reports() / "notebooks" / path.name
-    _write(result.with_suffix(".html"), page.render(executed))
-    _write(result, _text(executed))
+    files.write(result.with_suffix(".html"), page.render(executed))
+    files.write(result, _text(executed))
     return result
 
 
@@ -88,7 +88,7 @@ def source(name: str | int) -> Path:
     """Write the stripped, normalised copy of a notebook to build/source/NN.ipynb, if it changed."""
     path = find(name)
     copy = paths.build() / "source" / f"{path.name[:2]}.ipynb"
-    _write(copy, _text(normalised(_read(path))))
+    files.write(copy, _text(normalised(_read(path))))
     return copy
 
 
@@ -99,6 +99,8 @@ def normalised(notebook: nbformat.NotebookNode, outputs: bool = False) -> nbform
         kept = {"cell_type": cell.cell_type, "id": f"cell-{number:02d}", "source": cell.source, "metadata": {}}
         if cell.metadata.get("tags"):
             kept["metadata"]["tags"] = list(cell.metadata.tags)
+        if cell.metadata.get(COLLAPSED):
+            kept["metadata"][COLLAPSED] = True
         if cell.get("attachments"):
             kept["attachments"] = cell.attachments
         if cell.cell_type == "code":
@@ -268,13 +270,3 @@ def _read(path: Path) -> nbformat.NotebookNode:
 
 def _text(notebook: nbformat.NotebookNode) -> str:
     return nbformat.writes(notebook, version=4) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file at once, and only if its content changes."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)

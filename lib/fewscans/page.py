@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import html
 import logging
-import os
 import re
 from pathlib import Path
 
 import nbformat
 import yaml
 
-from fewscans import paths
+from fewscans import files, paths
 
 STYLE = """
 :root { color-scheme: light; }
@@ -33,9 +32,9 @@ pre code { background: none; padding: 0; }
 .output_stderr { background: #fff4f2; padding: .4rem .8rem; }
 .output_subarea { margin: .6rem 0; overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; margin: .8rem 0; }
-th, td { border-bottom: 1px solid #d8dde3; padding: .3rem .7rem; text-align: right; vertical-align: top; }
+th, td { border-bottom: 1px solid #d8dde3; padding: .3rem .7rem; text-align: left; vertical-align: top; }
 th { border-bottom: 1.5px solid #8a949e; }
-.text_cell_render th, .text_cell_render td { text-align: left; }
+details { margin: 2rem 0; } summary { cursor: pointer; font-size: 1.3rem; font-weight: 600; }
 blockquote { border-left: 3px solid #c9d1d9; margin-left: 0; padding-left: 1rem; color: #4a525a; }
 """
 
@@ -57,15 +56,18 @@ PAGE = """<!DOCTYPE html>
 
 
 def render(notebook: nbformat.NotebookNode) -> str:
-    """The page of an executed notebook: its first heading is the title, its profile stands at the foot."""
+    """The page of an executed notebook: its first heading is the title; the appendix is folded; the profile is at the
+    foot.
+    """
     from nbconvert.exporters import HTMLExporter
     from pygments.formatters import HtmlFormatter
 
     log = logging.getLogger("fewscans.page")
     log.setLevel(logging.ERROR)  # a missing alternative text is not worth a line per figure
     exporter = HTMLExporter(template_name="basic", log=log)
-    body, _ = exporter.from_notebook_node(notebook)
-    body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body.strip())  # one page leads to the next
+    parts = [exporter.from_notebook_node(part)[0].strip() for part in _parts(notebook)]
+    body = parts[0] + "".join(f"\n<details><summary>Appendix</summary>\n{part}\n</details>" for part in parts[1:])
+    body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body)  # one page leads to the next
     colours = HtmlFormatter(style="friendly").get_style_defs(".highlight")
     return _page(
         _title(notebook),
@@ -73,6 +75,14 @@ def render(notebook: nbformat.NotebookNode) -> str:
         str(notebook.metadata.get("fewscans", {}).get("profile") or "unknown"),
         f"{colours}\n.highlight {{ background: none; }}",
     )
+
+
+def _parts(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The notebook up to its heading "Appendix", and what follows, if there is one."""
+    starts = [i for i, cell in enumerate(notebook.cells) if cell.source.startswith("## Appendix")][:1]
+    cuts = [0, *starts, len(notebook.cells)]
+    return [nbformat.from_dict(dict(notebook) | {"cells": notebook.cells[a:b]})
+            for a, b in zip(cuts, cuts[1:], strict=False)]  # fmt: skip
 
 
 def index() -> Path:
@@ -92,14 +102,9 @@ def index() -> Path:
         f'<p><img src="figures/{name}" alt="{name}"></p>\n'
         for name in sorted(path.name for path in (reports / "figures").glob("*.png"))
     )
-    target = reports / "index.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     body = f"<h2>Notebooks</h2>\n<ul>\n{links}</ul>\n{body}\n{figures}"
     text = _page("fewscans: learning from few scans, replicated", body, params["profile"])
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, target)
-    return target
+    return files.write(reports / "index.html", text)
 
 
 def _page(title: str, body: str, profile: str, style: str = "") -> str:

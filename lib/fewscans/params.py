@@ -16,7 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from fewscans import experiments, paths, strictyaml
+from fewscans import experiments, paths, strictyaml, twins
+from fewscans.data import registry
 from fewscans.errors import DataError, ParamsError
 
 PROFILES = ("smoke", "quick", "long", "paper")
@@ -62,14 +63,12 @@ class Params:
 
         The latter for a run with a grid, and for a run's answers about another data set, <run>-on-<dataset>.
         """
-        from fewscans.data import DATASETS
-
         if name in self.runs:
             return self.runs[name]
         if name in self.grids:
             return _spec_from_name(name)
         run, on, dataset = name.rpartition("-on-")
-        if on and dataset in DATASETS:
+        if on and dataset in registry.names():
             experiment = self.run(run).experiment
             return RunSpec(experiment, name.removeprefix(f"{experiment}-"), False, f"data/manifests/{dataset}.json")
         raise ParamsError(f"unknown run {name!r}; params.yaml has grids for {_list(self.grids)}")
@@ -92,7 +91,7 @@ def load(path: Path | str | None = None) -> Params:
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise ParamsError(f"{path}: {where}{problem or error}; mend that line") from error
+        raise ParamsError(f"{path}: {where}{problem or error}; correct that line") from error
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from None
 
@@ -119,13 +118,13 @@ def _params(raw: object) -> Params:
         for alias, run in spec.runs.items():
             if run not in runs:
                 raise ParamsError(f"notebooks.{name}.runs.{alias} is {run!r}, not one of runs: {_list(runs)}")
-    return Params(profile, _typed(raw["data_root"], str, "data_root"), twins, runs, grids, notebooks)
+    return Params(profile, typed(raw["data_root"], str, "data_root"), twins, runs, grids, notebooks)
 
 
 def _run_spec(name: str, value: object) -> RunSpec:
-    spec = _typed(value, RunSpec, f"runs.{name}")
-    if spec.experiment not in experiments.EXPERIMENTS:
-        known = _list(experiments.EXPERIMENTS)
+    spec = typed(value, RunSpec, f"runs.{name}")
+    if spec.experiment not in experiments.names():
+        known = _list(experiments.names())
         raise ParamsError(f"runs.{name}.experiment is {spec.experiment!r}; known experiments: {known}")
     expected = f"{spec.experiment}-{spec.dataset}" + "-twin" * spec.twin
     if name != expected:
@@ -136,12 +135,10 @@ def _run_spec(name: str, value: object) -> RunSpec:
 def _grids(name: str, profiles: object) -> dict[str, typing.Any]:
     grid = experiments.get(_spec_from_name(name).experiment).Grid
     where = f"grids.{name}"
-    return {p: _typed(value, grid, f"{where}.{p}") for p, value in _profiles(profiles, where).items()}
+    return {p: typed(value, grid, f"{where}.{p}") for p, value in _profiles(profiles, where).items()}
 
 
 def _twins(name: str, profiles: object) -> dict[str, Mapping]:
-    from fewscans import twins
-
     where = f"twins.{name}"
     found = {p: _mapping(value, f"{where}.{p}") for p, value in _profiles(profiles, where).items()}
     for p, settings in found.items():
@@ -153,7 +150,7 @@ def _twins(name: str, profiles: object) -> dict[str, Mapping]:
 
 
 def _notebook(name: str, value: object) -> NotebookSpec:
-    spec = _typed(value, NotebookSpec, f"notebooks.{name}")
+    spec = typed(value, NotebookSpec, f"notebooks.{name}")
     if not spec.file.startswith(f"{name}_"):
         raise ParamsError(f"notebooks.{name}.file is {spec.file!r}; it must begin with its number, {name}_")
     return spec
@@ -172,10 +169,10 @@ def _list(names: typing.Iterable[str]) -> str:
 def _spec_from_name(name: str) -> RunSpec:
     """`<experiment>-<dataset>[-twin]` read back."""
     experiment, _, dataset = name.partition("-")
-    if experiment not in experiments.EXPERIMENTS or not dataset:
+    if experiment not in experiments.names() or not dataset:
         raise ParamsError(
             f"grids.{name}: not a run's name; runs are called <experiment>-<dataset>, or <experiment>-<dataset>-twin, "
-            f"with an experiment of {_list(experiments.EXPERIMENTS)}"
+            f"with an experiment of {_list(experiments.names())}"
         )
     twin = dataset.endswith("-twin")
     dataset = dataset.removesuffix("-twin")
@@ -204,7 +201,7 @@ def _keys(value: object, known: list[str], required: list[str], where: str) -> N
         raise ParamsError(f"{where} lacks the key {missing[0]!r}; it needs {', '.join(required)}")
 
 
-def _typed(value: object, kind: typing.Any, where: str) -> typing.Any:
+def typed(value: object, kind: typing.Any, where: str) -> typing.Any:
     """`value` as `kind` (a dataclass, dict, tuple or scalar), checked all the way down.
 
     A whole number passes as float, nothing else bends.
@@ -216,21 +213,21 @@ def _typed(value: object, kind: typing.Any, where: str) -> typing.Any:
         required = [f.name for f in fields if (f.default, f.default_factory) == defaults]
         _keys(value, [f.name for f in fields], required, where)
         try:
-            return kind(**{key: _typed(v, hints[key], f"{where}.{key}") for key, v in value.items()})
+            return kind(**{key: typed(v, hints[key], f"{where}.{key}") for key, v in value.items()})
         except ParamsError as error:
             text = str(error)
             raise ParamsError(text if text.startswith(where) else f"{where}: {text}") from None
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (dict, Mapping):
-        return {key: _typed(v, arguments[1], f"{where}.{key}") for key, v in _mapping(value, where).items()}
+        return {key: typed(v, arguments[1], f"{where}.{key}") for key, v in _mapping(value, where).items()}
     if origin is tuple:
         if not isinstance(value, list):
             raise ParamsError(f"{where} must be a list, got {value!r}")
-        return tuple(_typed(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value))
+        return tuple(typed(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value))
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _typed(value, next(a for a in arguments if a is not type(None)), where)
+        return typed(value, next(a for a in arguments if a is not type(None)), where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is typing.Any:

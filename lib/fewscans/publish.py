@@ -5,6 +5,7 @@ reports/published/<experiment>/<dataset, or dataset-twin>/
     history.parquet  validation losses
     reference.parquet  where the data set has nodules: scans, nodules, and which candidates hit them
     records.json     one record a run: what it was and what it cost
+    split.csv        which case and group was in which split
     README.md        what this is, where the data come from, what decided it; without a date, so the bytes stay the same
 
 Probabilities are kept to 0.001 in the log-odds, p = 1 / (1 + exp(-round(logit(p), 3))): a tenth of a per cent of the
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -27,71 +27,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import special
 
-from fewscans.errors import RunError
-from fewscans.results import BESIDE, Published, folder_of, kind_of_target, load_published, profile_of, read_run
+from fewscans import experiments, files, params, paths
+from fewscans.data import registry
+from fewscans.data.base import Cases
+from fewscans.errors import DataError, RunError
+from fewscans.results import BESIDE, Results, folder_of, read_run
 
 LOGIT_STEP = 0.001
 STEPS_PER_SD = 10_000  # of predicted numbers, at least
 MINIMUM_SEEDS = 5
-
-__all__ = ["Published", "load_published", "publish"]
-
-_LUNA16 = """\
-- Setio A. A. A. et al., Validation, comparison, and combination of algorithms for automatic detection of pulmonary
-  nodules in computed tomography images: the LUNA16 challenge, Medical Image Analysis 42:1-13 (2017).
-"""
-_LIDC = """\
-- Armato S. G. et al., The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI),
-  Medical Physics 38:915-931 (2011); data doi 10.7937/K9/TCIA.2015.LO9QL9SX.
-"""
-_WMH = """\
-Scans of the WMH Segmentation Challenge of MICCAI 2017, doi 10.34894/AECRSD (CC BY-NC 4.0 as others quote its page: not
-for commercial use). No image is kept here, only each scan's name, a number computed from its mask, and predictions.
-Cite:
-
-- Kuijf H. J. et al., Standardized assessment of automatic segmentation of white matter hyperintensities and results of
-  the WMH segmentation challenge, IEEE Transactions on Medical Imaging (2019), arXiv 1904.00682.
-"""
-_HIPPOCAMPUS = """\
-Hippocampi from MR of Task04 of the Medical Segmentation Decathlon (CC BY-SA 4.0), Vanderbilt University Medical Center.
-No image is kept here, only each case's name, a number computed from its mask (the volume, or the anterior share of it)
-and predictions. As these numbers derive from the masks, the tables of this folder are under CC BY-SA 4.0 as well, with
-attribution as below. Changes: volumes are summed up from masks, predictions are rounded. Cite:
-
-- Antonelli M. et al., The Medical Segmentation Decathlon, Nature Communications 13:4128 (2022), doi
-  10.1038/s41467-022-30695-9.
-- Simpson A. L. et al., A large annotated medical image dataset for the development and evaluation of segmentation
-  algorithms, arXiv 1902.09063 (2019).
-"""
-ATTRIBUTION = {
-    "luna16-patches": f"""\
-Patches cut from LUNA16 (CC BY 4.0), itself a subset of LIDC-IDRI (CC BY 3.0), as collected in
-github.com/swethasubramanian/LungCancerDetection at 36e7980a891089921d18993ea631c89035296e76 (MIT). No image is kept
-here, only each patch's row in LUNA16's candidates.csv, its label and the networks' predictions. Cite:
-
-{_LUNA16}{_LIDC}""",
-    "luna16": f"""\
-Candidates in scans of LUNA16 (CC BY 4.0), itself a subset of LIDC-IDRI (CC BY 3.0). No image is kept here, only each
-candidate's row in LUNA16's list, its class, the nodules it lies in, and the networks' predictions. Cite:
-
-{_LUNA16}{_LIDC}""",
-    "lidc-nodules": f"""\
-Nodules of LIDC-IDRI (CC BY 3.0), doi 10.7937/K9/TCIA.2015.LO9QL9SX. No image is kept here, only each case's name, its
-label and the networks' predictions. Cite:
-
-{_LIDC}""",
-    "adrenalmnist3d": """\
-Shapes of adrenal glands (masks only: the set holds no grey values) from AdrenalMNIST3D of MedMNIST v2 (CC BY 4.0). No
-image is kept here, only each case's number, its label and the networks' predictions. Cite:
-
-- Yang J. et al., MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image classification,
-  Scientific Data 10:41 (2023), doi 10.1038/s41597-022-01721-8.
-""",
-    "msd-hippocampus": _HIPPOCAMPUS,
-    "msd-hippocampus-fraction": _HIPPOCAMPUS,
-    "wmh2017": _WMH,
-    "wmh2017-40-20": _WMH,
-}
 
 
 def publish(
@@ -100,76 +44,120 @@ def publish(
     """Writes runs/<run>.* to its folder under reports/published, each file replaced atomically, files of arms no
     longer there removed.
 
-    profile: the one that the run should be of; found out from its grid if not said.
+    profile: the one that the run should be of, if it is named.
     incomplete: why a grid with gaps or with few seeds may be published all the same; recorded in README and tables.
     Raises RunError naming what is wrong: no such table, the smoke profile, a missing arm, size or seed, too few
     seeds, a value no prediction can have, runs of different code or data.
     """
-    from fewscans import params  # imports every experiment, hence torch
-
-    loaded = params.load()
-    spec = loaded.run(run)
+    found = read_run(run)
+    predictions, records, reference = found.predictions, _with_costs(run, found.records), found.reference
+    spec, made_with = params.load().run(run), found.profile
     dataset = spec.dataset + ("-twin" if spec.twin else "")
-    predictions, history, records, reference = read_run(run)
-    wanted = profile
-    profile, missing = profile_of(run, predictions, records, loaded)
-    if wanted and profile and wanted != profile:
+    if profile and made_with and profile != made_with:
         raise RunError(
-            f"runs/{run}.parquet is of profile {profile}, not {wanted}; `fewscans train {run} --profile {wanted}`"
+            f"runs/{run}.parquet is of profile {made_with}, not {profile}; `fewscans train {run} --profile {profile}`"
         )
-    if profile == "smoke":
+    if made_with == "smoke":
         raise RunError(
             f"runs/{run}.parquet is of the smoke profile, which only tests the pipeline; train it with another"
         )
     seeds = sorted(int(seed) for seed in predictions["seed"].unique())
-    complaints = (
-        [f"the grid of profile {profile} lacks {len(missing)} runs, the first: {missing[0]}"] if missing else []
-    )
-    if profile is None:
-        complaints = ["no profile of params.yaml has these arms with these updates"]
+    missing = _missing(found)
+    complaints = [f"the grid lacks {len(missing)} runs, the first: {missing[0]}"] if missing else []
     if len(seeds) < minimum_seeds:
         complaints.append(f"{len(seeds)} seeds, fewer than {minimum_seeds}")
+    split = _cases(found, spec)
+    if split is None:
+        complaints.append("the data that it was made from are not at hand, so its split cannot be kept")
     if complaints and not incomplete:
         raise RunError(
             f"{run} is not fit to be published: {'; '.join(complaints)}. To publish it all the same, "
             "say why: --incomplete REASON"
         )
-    step = step_of(predictions) if kind_of_target(spec.experiment) == "number" else None
+    step = step_of(predictions) if found.dataset.target == "number" else None
     about = {
         "run": run,
         "experiment": spec.experiment,
         "dataset": spec.dataset,
         "twin": spec.twin,
         "real": not spec.twin,
-        "profile": profile,
+        "profile": made_with,
         "arms": list(dict.fromkeys(predictions["arm"].astype(str))),
         "seeds": seeds,
         "incomplete": f"{incomplete} ({'; '.join(complaints)})" if complaints else None,
         **({"step": step} if step else {"logit_step": LOGIT_STEP}),
         **{key: _one(records, key, run) for key in ("code", "data")},
         **{key: sorted({str(record[key]) for record in records}) for key in ("device", "torch", "threads")},
-        "params": _plain(loaded.grids.get(run, {}).get(profile)),
+        "params": found.about["grid"],
     }
     if reference is not None:
         about["reference"] = True
     folder = folder_of(spec.experiment, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     for arm in about["arms"]:
-        _write(
+        files.write(
             folder / f"{arm}.parquet",
             _parquet(_compact(predictions[predictions["arm"] == arm], step), about | {"arm": arm}),
         )
-    _write(folder / "history.parquet", _parquet(history, None))
+    files.write(folder / "history.parquet", _parquet(found.history, None))
     beside = [name for name in BESIDE if name != "reference" or reference is not None]
     if reference is not None:
-        _write(folder / "reference.parquet", _parquet(_sorted(reference), None))
+        files.write(folder / "reference.parquet", _parquet(_sorted(reference), None))
+    if split is None:
+        (folder / "split.csv").unlink(missing_ok=True)  # of other data
+    else:
+        files.write(folder / "split.csv", split_table(split).to_csv(index=False, lineterminator="\n").encode())
     lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records)
-    _write(folder / "records.json", f"[\n{lines}\n]\n".encode())
-    _write(folder / "README.md", _readme(about, predictions, records).encode())
+    files.write(folder / "records.json", f"[\n{lines}\n]\n".encode())
+    files.write(folder / "README.md", _readme(about, predictions, records).encode())
     for path in folder.glob("*.parquet"):
         if path.stem not in (*about["arms"], *beside):
             path.unlink()
     return folder
+
+
+def split_table(cases: Cases) -> pd.DataFrame:
+    """Which case was in which split, so that others can use the same one: case, group, split and, where the source has
+    a split of its own that was used as well, repository_split.
+    """
+    table = pd.DataFrame({"case": cases.case, "group": cases.group, "split": cases.split})
+    if "repository_split" in cases.about:
+        table["repository_split"] = cases.about["repository_split"].to_numpy(str)
+    return table.sort_values("case", kind="stable")
+
+
+def _cases(found: Results, spec: params.RunSpec) -> Cases | None:
+    """The cases that the run was trained and tested on; None if they are not at hand any more."""
+    experiment = experiments.get(spec.experiment)
+    grid = params.typed(found.about["grid"], experiment.Grid, "grid")
+    dataset = spec.dataset.rpartition("-on-")[2]
+    try:
+        place = paths.root() / spec.data if spec.twin else registry.find(dataset, paths.data_root())
+        cases = experiment.read(dataset, place, grid, paths.build())
+    except DataError:
+        return None
+    return cases if cases.fingerprint == found.about["data"] else None
+
+
+def _with_costs(run: str, records: list[dict]) -> list[dict]:
+    """The records with what each run cost on this machine, if that is known."""
+    file = paths.runs() / f"{run}.costs.json"
+    costs = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    known = {(cost["arm"], cost["n_train"], cost["seed"]): cost for cost in costs}
+    return [record | known.get((record["arm"], record["n_train"], record["seed"]), {}) for record in records]
+
+
+def _missing(found: Results) -> list[str]:
+    """Runs of the grid that the table lacks; what was asked about other cases has no grid of its own."""
+    if "trained_on" in found.about:
+        return []
+    grid, arms = found.about["grid"], experiments.get(found.about["experiment"]).ARMS
+    cells = found.predictions[["arm", "n_train", "seed"]].drop_duplicates()
+    have = set(zip(cells["arm"].astype(str), cells["n_train"], cells["seed"], strict=True))
+    along = {arm: [arm, *(name for name, spec in arms.items() if spec.computed_with == arm)] for arm in grid["arms"]}
+    wanted = [(name, n, seed) for arm, sizes in grid["arms"].items() for name in along[arm] for n in sizes
+              for seed in range(grid["seeds"])]  # fmt: skip
+    return [f"arm {arm} at N = {n}, seed {seed}" for arm, n, seed in sorted(wanted) if (arm, n, seed) not in have]
 
 
 def rounded(p: np.ndarray) -> np.ndarray:
@@ -216,21 +204,11 @@ def _parquet(table: pd.DataFrame, about: dict | None) -> bytes:
     return buffer.getvalue()
 
 
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
 def _one(records: list[dict], key: str, run: str) -> str:
     values = sorted({str(record[key]) for record in records})
     if len(values) != 1:
         raise RunError(f"the runs of {run} were made with different {key}: {', '.join(values)}; train it again, whole")
     return values[0]
-
-
-def _plain(grid) -> dict | None:
-    return None if grid is None else json.loads(json.dumps(vars(grid)))
 
 
 def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
@@ -254,9 +232,9 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
     )  # fmt: skip
     trained = sum(bool(record.get("parameters")) for record in records)
     seconds = sum(record.get("seconds_wall", 0.0) for record in records)
-    data = ATTRIBUTION.get(about["dataset"].rpartition("-on-")[2], "") if not about["twin"] else (
-        f"Written by `fewscans twin {about['dataset']}`; holds nothing of the data set it stands for.\n"
-    )  # fmt: skip
+    data = f"Written by `fewscans twin {about['dataset']}`; holds nothing of the data set it stands for.\n"
+    if not about["twin"]:
+        data = registry.dataset(about["dataset"].rpartition("-on-")[2]).attribution
     lender = sorted({record["trained_on"] for record in records if "trained_on" in record})
     kind += f"; the networks were trained by `{lender[0]}`, on nothing of this" if lender else ""
     lines = [
@@ -276,6 +254,7 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         f"- parameters: `{json.dumps(about['params'], sort_keys=True)}`",
         f"- predictions are kept to {precision} moves by less than 0.0001",
         f"- splits: `test` (checkpoint chosen by the whole validation set), `test-small-val` (by {small})",
+        "- `split.csv` says which case and group was in which split",
         "",
         "## Data",
         "",

@@ -1,29 +1,46 @@
-"""Results as they lie on disk: run tables of this machine, and those that git keeps, each read whole and checked."""
+"""Results: the tables of one run, from git or from this machine, each read whole and checked; scores and intervals.
+
+Everything that is drawn, listed or decided comes from here: scores, gains and data-efficiency factors with intervals.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fewscans import paths
+from fewscans import experiments, paths
+from fewscans.data import registry
+from fewscans.data.base import Dataset
 from fewscans.errors import RunError
+from fewscans.experiments.base import Arm
+from fewscans.stats import Estimate
 from fewscans.stats.cells import COLUMNS, cells
+from fewscans.stats.efficiency import data_efficiency
+from fewscans.stats.intervals import combination
 from fewscans.stats.reference import Reference
+from fewscans.stats.resample import Resampled
 
 SPLITS = ("val", "test", "test-small-val")
 HISTORY = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss")
 BESIDE = ("history", "reference")  # Parquet files of a published folder that are no arm's
+N_BOOTSTRAP = 1000
 
 
-class Published(NamedTuple):
-    """predictions, history: tables; records: one dict a run; about: run, experiment, dataset, twin, real, profile,
-    arms, seeds and what decided them; reference: what scores of detection need (`stats.reference`), None without.
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The tables of one run.
+
+    predictions, history: tables.   records: one dict a run.   about: run, experiment, dataset, twin, real, profile,
+    arms, seeds, and what decided them.   reference: what scores of detection need (`stats.reference`); None without.
+    published: kept in git, not made on this machine.
     """
 
     predictions: pd.DataFrame
@@ -31,15 +48,145 @@ class Published(NamedTuple):
     records: list[dict]
     about: dict
     reference: pd.DataFrame | None = None
+    published: bool = False
+    n_bootstrap: int = N_BOOTSTRAP
+    _resampled: dict[tuple[str, str], Resampled] = field(default_factory=dict, repr=False)
+
+    @property
+    def run(self) -> str:
+        return self.about["run"]
+
+    @property
+    def real(self) -> bool:
+        return self.about["real"]
+
+    @property
+    def profile(self) -> str | None:
+        return self.about["profile"]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set of the test cases."""
+        return registry.dataset(self.about["dataset"].rpartition("-on-")[2])
+
+    @property
+    def name(self) -> str:
+        """ "real LUNA16 candidate patches", "synthetic twin of the LUNA16 candidate patches"."""
+        if self.real:
+            return f"real {self.dataset.title}"
+        return self.dataset.title if self.dataset.control else f"synthetic twin of the {self.dataset.title}"
+
+    @property
+    def label(self) -> str:
+        """The name, where the tables come from, and whether runs of the grid are missing."""
+        where = "published" if self.published else "this machine"
+        missing = ", incomplete" if self.about.get("incomplete") else ""
+        return f"{self.name} ({where}, profile {self.profile or 'unknown'}{missing})"
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """In the order of the table."""
+        return [str(arm) for arm in self.predictions["arm"].unique()]
+
+    def arm(self, name: str) -> Arm:
+        """How an arm is called and drawn; an arm that the experiment no longer has keeps its name, in black."""
+        return experiments.get(self.about["experiment"]).ARMS.get(name) or Arm(label=name)
+
+    @property
+    def score_name(self) -> str:
+        """What networks are compared by: the data set's score; AUC where the tables lack what FROC needs."""
+        return "auc" if self.dataset.score == "froc" and self.reference is None else self.dataset.score
+
+    def resampled(self, score: str | None = None, split: str = "test") -> Resampled:
+        """The table under one score, resampled once for all that ask for it."""
+        score = score or self.score_name
+        if (score, split) not in self._resampled:
+            table = Resampled(self.predictions, score, split, self.n_bootstrap, reference=self.reference)
+            self._resampled[score, split] = table
+        return self._resampled[score, split]
+
+    def sizes(self, *arms: str) -> list[int]:
+        """Training sizes that all these arms have."""
+        table = self.resampled()
+        return sorted(set.intersection(*(set(table.sizes(arm)) for arm in arms)))
+
+    def has(self, arm: str, n_train: int) -> bool:
+        return (arm, n_train) in self.resampled().cells
+
+    def score(self, arm: str, n_train: int, score: str | None = None, split: str = "test") -> Estimate:
+        """An arm's mean score over seeds."""
+        table = self.resampled(score, split)
+        return rounded(table.spread({(arm, n_train): 1.0}).estimate(0.95, table.score.bounds))
+
+    def gain(self, arm: str, baseline: str, n_train: int, score: str | None = None, split: str = "test") -> Estimate:
+        """Score of `arm` minus that of `baseline`, paired by seed and case."""
+        terms = combination(((arm, n_train), 1.0), ((baseline, n_train), -1.0))
+        return rounded(self.resampled(score, split).spread(terms).estimate(0.95))
+
+    def factor(self, arm: str, baseline: str, n_train: int, score: str | None = None) -> Estimate:
+        """How many times more training cases the baseline needs for what `arm` scores at `n_train`."""
+        return rounded(data_efficiency(self.resampled(score), baseline, arm, n_train=n_train))
+
+    def scores(self, arms: Iterable[str], score: str | None = None, split: str = "test") -> pd.DataFrame:
+        """Scores at every size as a tidy table: arm, n_train, value, low, high, censored. Absent arms have no rows."""
+        return _tidy((arm, n, self.score(arm, n, score, split)) for arm in self._present(arms) for n in self.sizes(arm))
+
+    def gains(self, arms: Iterable[str], baseline: str, score: str | None = None, split: str = "test") -> pd.DataFrame:
+        """Gains over the baseline at every size that both have, as a tidy table."""
+        both = [(arm, n) for arm in self._present(arms) for n in self.sizes(arm, baseline)]
+        return _tidy((arm, n, self.gain(arm, baseline, n, score, split)) for arm, n in both)
+
+    def factors(self, arms: Iterable[str], baseline: str, score: str | None = None) -> pd.DataFrame:
+        """Data-efficiency factors at every size, as a tidy table; no rows where the baseline has a single size."""
+        some = self._present(arms) if len(self.sizes(baseline)) > 1 else []
+        return _tidy((arm, n, self.factor(arm, baseline, n, score)) for arm in some for n in self.sizes(arm))
+
+    def _present(self, arms: Iterable[str]) -> list[str]:
+        return [arm for arm in arms if arm in self.arms]
+
+    @cached_property
+    def test_set(self) -> dict[str, int]:
+        """Sizes of the test set: cases, groups, seeds; for labels, how many are positive."""
+        number = self.dataset.target == "number"
+        cell = next(iter(self.resampled("mse" if number else "auc").cells.values()))
+        sizes = {"cases": len(cell.case), "groups": len(np.unique(cell.group)), "seeds": len(cell.seeds)}
+        return sizes if number else sizes | {"positive": int(cell.target.sum())}
+
+    @property
+    def provenance(self) -> dict:
+        """For a figure's file: what was trained on what, by which code; no time, no place."""
+        keys = ("run", "real", "profile", "incomplete", "code", "data", "seeds", "device", "torch")
+        return {key: self.about[key] for key in keys if key in self.about} | {"n_bootstrap": self.n_bootstrap}
 
 
-class Finished(NamedTuple):
-    """This machine's run: predictions, history, records and, where its data set has nodules, the reference."""
+def rounded(e: Estimate, digits: int = 4) -> Estimate:
+    """To what can be seen, so that a figure's bytes do not depend on the last bits of a machine's arithmetic."""
+    value, low, high = (float(np.round(x, digits)) for x in (e.value, e.low, e.high))
+    return Estimate(value, low, high, e.level, e.censored)
 
-    predictions: pd.DataFrame
-    history: pd.DataFrame
-    records: list[dict]
-    reference: pd.DataFrame | None
+
+def _tidy(rows: Iterable[tuple[str, int, Estimate]]) -> pd.DataFrame:
+    columns = ["arm", "n_train", "value", "low", "high", "censored"]
+    return pd.DataFrame([(arm, n, e.value, e.low, e.high, e.censored) for arm, n, e in rows], columns=columns)
+
+
+def at_hand(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> list[Results]:
+    """All there is, real before twin: published on real data, then a published twin, else this machine's twin."""
+    twin = published(experiment, f"{dataset}-twin", n_bootstrap)
+    if twin is None:
+        twin = this_machine(f"{experiment}-{dataset}-twin", n_bootstrap)
+    return [results for results in (published(experiment, dataset, n_bootstrap), twin) if results is not None]
+
+
+def published(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> Results | None:
+    """What git keeps of an experiment on a data set (a twin's ends in -twin); None if nothing."""
+    there = any(folder_of(experiment, dataset).glob("*.parquet"))
+    return load_published(experiment, dataset, n_bootstrap) if there else None
+
+
+def this_machine(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Results | None:
+    """This machine's run; None if it was not trained."""
+    return read_run(run, n_bootstrap) if (paths.runs() / f"{run}.parquet").exists() else None
 
 
 def folder_of(experiment: str, dataset: str) -> Path:
@@ -47,7 +194,7 @@ def folder_of(experiment: str, dataset: str) -> Path:
     return paths.published() / experiment / dataset
 
 
-def load_published(experiment: str, dataset: str) -> Published:
+def load_published(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP) -> Results:
     """What git keeps of one experiment on one data set (`dataset` ends in -twin for a twin).
 
     Text columns come as categories, as the tables are long. Raises RunError if there is nothing, or files are missing.
@@ -67,7 +214,7 @@ def load_published(experiment: str, dataset: str) -> Published:
     if odd:
         raise RunError(
             f"{folder}: the arms published together were {', '.join(about['arms'])}, but {odd[0]} is missing, "
-            "a stranger or from another time; restore the folder from git, or publish again"
+            "or was written by another run or code version; restore the folder from git, or publish again"
         )
     about.pop("arm")
     # all arms share the categories, or pandas would fall back to plain text on joining them
@@ -78,14 +225,14 @@ def load_published(experiment: str, dataset: str) -> Published:
         for name in joined.column_names
     ]
     predictions = pa.table(coded, names=joined.column_names).to_pandas()
-    history = pq.read_table(folder / "history.parquet").to_pandas() if (folder / "history.parquet").exists() else None
-    if history is None or not (folder / "records.json").exists():
+    if not (folder / "history.parquet").exists() or not (folder / "records.json").exists():
         raise RunError(f"{folder}: history.parquet or records.json is missing; restore them from git")
+    history = pq.read_table(folder / "history.parquet").to_pandas()
     records = json.loads((folder / "records.json").read_text(encoding="utf-8"))
     if about.get("reference", False) != (folder / "reference.parquet").exists():
-        raise RunError(f"{folder}: reference.parquet is missing, or of another time; restore the folder from git")
+        raise RunError(f"{folder}: reference.parquet is missing, or of another run; restore the folder from git")
     reference = _reference(folder / "reference.parquet", "restore it from git")
-    return Published(predictions, history, records, about, reference)
+    return Results(predictions, history, records, about, reference, True, n_bootstrap)
 
 
 def _read(path: Path) -> pa.Table:
@@ -112,96 +259,45 @@ def _reference(path: Path, remedy: str) -> pd.DataFrame | None:
     return frame
 
 
-def read_run(run: str) -> Finished:
+def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Results:
     """This machine's finished run, checked. Raises RunError."""
-    table, history, records = (
-        paths.runs() / f"{run}{end}" for end in (".parquet", ".history.parquet", ".records.json")
-    )
-    for path in (table, history, records):
+    ends = (".parquet", ".history.parquet", ".records.json", ".about.json")
+    table, history, records, about = (paths.runs() / f"{run}{end}" for end in ends)
+    for path in (table, history, records, about):
         if not path.exists():
             raise RunError(f"runs/{path.name} does not exist; `fewscans train {run}` makes it")
-    found = Finished(
-        pd.read_parquet(table),
-        pd.read_parquet(history),
-        json.loads(records.read_text(encoding="utf-8")),
-        _reference(paths.runs() / f"{run}.reference.parquet", f"`fewscans train {run}` writes it anew"),
-    )
-    _check(f"runs/{table.name}", found.predictions, kind_of_target(run.partition("-")[0]))
-    if found.reference is not None:
-        _check_reference(run, found)
-    lacking = [column for column in HISTORY if column not in found.history]
+    experiment, _, dataset = run.partition("-")
+    twin = dataset.endswith("-twin")
+    predictions, recorded = pd.read_parquet(table), json.loads(records.read_text(encoding="utf-8"))
+    facts = json.loads(about.read_text(encoding="utf-8"))
+    facts |= {"experiment": experiment, "dataset": dataset.removesuffix("-twin"), "twin": twin, "real": not twin}
+    _check(f"runs/{table.name}", predictions, experiments.get(experiment).target)
+    facts["seeds"] = sorted(int(seed) for seed in predictions["seed"].unique())
+    facts |= {key: sorted({str(r[key]) for r in recorded if key in r}) for key in ("device", "torch")}
+    reference = _reference(paths.runs() / f"{run}.reference.parquet", f"`fewscans train {run}` writes it anew")
+    results = Results(predictions, pd.read_parquet(history), recorded, facts, reference, False, n_bootstrap)
+    if reference is not None:
+        _check_reference(results)
+    lacking = [column for column in HISTORY if column not in results.history]
     if lacking:
         raise RunError(f"runs/{history.name} lacks column {lacking[0]!r}")
-    recorded = {(r["arm"], r["n_train"], r["seed"]) for r in found.records}
-    cell = found.predictions[["arm", "n_train", "seed"]].drop_duplicates()
+    known = {(r["arm"], r["n_train"], r["seed"]) for r in recorded}
+    cell = predictions[["arm", "n_train", "seed"]].drop_duplicates()
     for arm, n, seed in zip(cell["arm"], cell["n_train"], cell["seed"], strict=True):
-        if (base_arm(arm), n, seed) not in recorded:
+        if (results.arm(arm).computed_with or arm, n, seed) not in known:
             raise RunError(f"runs/{records.name} has no record of arm {arm} at N = {n}, seed {seed}; train {run} again")
-    return found
+    return results
 
 
-def base_arm(arm: str) -> str:
-    """The arm whose runs were trained: test-time augmentation is computed along with the plain arm, and so is a scan
-    among black images with the arm of sets.
-    """
-    return arm.split("-tta-")[0].removesuffix("-black")
-
-
-def kind_of_target(experiment: str) -> str:
-    """What the experiment predicts: "label", 0 or 1, by a probability, or "number", in its own unit."""
-    from fewscans import experiments
-
-    return experiments.TARGETS.get(experiment, "label")
-
-
-def profile_of(run: str, predictions: pd.DataFrame, records: list[dict], loaded) -> tuple[str | None, list[str]]:
-    """Which profile of params.yaml made a table, and what of that grid it lacks.
-
-    Runs of different profiles share a store and carry no profile themselves, so the table is compared with each
-    grid: it belongs to the one with its updates per run of which it holds most; None, if updates fit none.
-    """
-    have = set(
-        predictions[["arm", "n_train", "seed"]]
-        .drop_duplicates()
-        .astype({"arm": str})
-        .itertuples(index=False, name=None)
-    )
-    steps = {(record["arm"], record["steps"]) for record in records if "steps" in record}
-    best: tuple[float, str | None, list[str]] = (-1.0, None, [])
-    for profile, grid in loaded.grids.get(run, {}).items():
-        want = {(arm, n, seed) for arm, n in _wanted(run, grid, loaded) for seed in range(grid.seeds)}
-        updates = {(arm, steps_of) for arm, steps_of in _steps(run, grid, loaded)}
-        shared = {arm for arm, _ in steps} & {arm for arm, _ in updates}
-        if any((arm, value) not in updates for arm, value in steps if arm in shared) or not shared and steps:
-            continue
-        fit = len(have & want) / len(have | want)
-        if fit > best[0]:
-            gaps = [f"arm {arm} at N = {n}, seed {seed}" for arm, n, seed in sorted(want - have)]
-            best = (fit, profile, gaps)
-    return best[1], best[2]
-
-
-def _wanted(run: str, grid, loaded) -> list[tuple[str, int]]:
-    from fewscans import experiments
-
-    names = experiments.get(loaded.run(run).experiment).arm_names(grid)
-    return [(arm, n) for arm in names for n in grid.arms[base_arm(arm)]]
-
-
-def _steps(run: str, grid, loaded) -> list[tuple[str, int]]:
-    from fewscans import experiments
-
-    module = experiments.get(loaded.run(run).experiment)
-    return [(arm, module.steps(experiments.Run(0, sizes[0], arm, 0.0), grid)) for arm, sizes in grid.arms.items()]
-
-
-def _check_reference(run: str, found: Finished) -> None:
+def _check_reference(results: Results) -> None:
     """A reference of another test set would give a wrong FROC without a word."""
-    reference, tested = Reference.of(found.reference), found.predictions[found.predictions["split"] == "test"]
+    table = results.predictions
+    reference, tested = Reference.of(results.reference), table[table["split"] == "test"]
     try:
         for cell in cells(tested).values() if len(tested) else ():
             reference.layout(cell)
     except ValueError as error:
+        run = results.run
         raise RunError(f"runs/{run}.reference.parquet: {error}; `fewscans train {run}` writes both anew") from None
 
 

@@ -1,5 +1,4 @@
-"""Figures of the workbook, one idea a file; what is drawn, and the words under it, follow from the tables alone.
+"""Figures that several results share, drawn from tidy tables of estimates (arm, n_train, value, low, high, censored).
 
-`picture` makes every figure look alike and repeatable, `arms` gives each arm its colour, `sources` finds the tables.
-`python -m fewscans.figures` redraws what git keeps under reports/figures/, from git alone.
+What a single notebook draws stands in that notebook, or in the figures file of its result: `gcnn`, `hydranet`.
 """
