@@ -4,6 +4,8 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from fewscans import closure as closures
+
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "lib" / "fewscans"
 MODULES = {
@@ -11,7 +13,7 @@ MODULES = {
     for path in sorted(LIBRARY.rglob("*.py"))
 }
 # Imported from anywhere: errors, where things lie, what params.yaml says. No result depends on how these are written.
-FOUNDATION = {"fewscans", "errors", "paths", "params", "strictyaml"}
+FOUNDATION = {"fewscans", "errors", "files", "paths", "params", "strictyaml", "closure"}
 
 
 def part(module: str) -> str:
@@ -23,31 +25,36 @@ def part(module: str) -> str:
 @cache
 def of_module(module: str, top_only: bool = False) -> frozenset[str]:
     """What a module of the library imports, at its top only or anywhere."""
-    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
-    return of_tree(ast.parse(MODULES[module].read_text()), package, top_only)
+    return of_tree(ast.parse(MODULES[module].read_text()), top_only)
 
 
-def of_tree(tree: ast.Module, package: str = "", top_only: bool = False) -> frozenset[str]:
-    """What source code imports: the library's modules by their full name, others as they are written."""
-    found = set()
+def of_tree(tree: ast.Module, top_only: bool = False) -> frozenset[str]:
+    own = closures.imports(ast.Module(tree.body, []) if not top_only else _top(tree))
+    found = set(own)
     for node in tree.body if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:
-                found.add(f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base)
+            found |= {alias.name for alias in node.names if not alias.name.startswith("fewscans")}
+        elif isinstance(node, ast.ImportFrom) and not node.module.startswith("fewscans"):
+            found.add(node.module)
     return frozenset(found)
 
 
-def closure(start: set[str], top_only: bool = False, foundation: bool = True) -> set[str]:
+def _top(tree: ast.Module) -> ast.Module:
+    return ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+
+
+def closure(start: set[str], top_only: bool = False) -> set[str]:
     """Those modules, and all of the library and of other packages that they import in turn."""
     seen: set[str] = set()
     waiting = set(start)
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        if name in MODULES and (foundation or part(name) not in FOUNDATION):
+        if name in MODULES:
             waiting |= of_module(name, top_only) - seen
     return seen
+
+
+def graph() -> dict[str, set[str]]:
+    """Each module and those of the library that it imports, inside functions too."""
+    return {module: {name for name in of_module(module) if name in MODULES} for module in MODULES}
