@@ -159,7 +159,7 @@ class _Exported(nn.Module):
             stages += [plain] + ([] if pool is None else [plain_pool(pool)]) + [nn.ReLU()]
         self.stages = nn.Sequential(*stages)
         self.orientations = net.group.order if net.head == "invariant" else 0
-        self.classifier = nn.Linear(net.classifier.in_features, 1)
+        self.classifier = nn.Linear(net.classifier.in_features, 1, device=net.classifier.weight.device)
         self.classifier.load_state_dict(net.classifier.state_dict())
         self.eval()
 

@@ -191,12 +191,13 @@ class _TiedNorm(torch.autograd.Function):
     def backward(ctx, gradient: Tensor):
         x, weight, mean, var, tied_weight = ctx.saved_tensors
         order, count = len(mean) // len(weight), x.numel() // len(weight)
-        _, per_orientation, shifts = torch.ops.aten.native_batch_norm_backward(  # Σ gradient·x̂ and Σ gradient
-            gradient, x, tied_weight, mean, var, None, None, False, ctx.eps, [False, True, True]
+        inverse = torch.rsqrt(var + ctx.eps)
+        # Σ gradient·x̂ and Σ gradient. CUDA reads the saved mean and inverse, a CPU the moments: both are given.
+        _, per_orientation, shifts = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, tied_weight, mean, var, mean, inverse, False, ctx.eps, [False, True, True]
         )
         d_weight, d_bias = (v.unflatten(0, (-1, order)).sum(1) for v in (per_orientation, shifts))
         # dx = scale·(gradient - mean(gradient) - x̂·mean(gradient·x̂)), written as a·x + b + scale·gradient
-        inverse = torch.rsqrt(var + ctx.eps)
         scale = tied_weight * inverse
         a = -scale * inverse * d_weight.repeat_interleave(order) / count
         b = -scale * d_bias.repeat_interleave(order) / count - a * mean
