@@ -349,7 +349,7 @@ def mixed_code(project):
         (damaged(lambda t: pd.concat([t, t.tail(1)])), "occurs twice"),
         (damaged(lambda t: t.drop(index=3)), "every seed must predict the same cases"),
         (damaged(lambda t: t.assign(n_train=t["n_train"].replace(100, 200))), "no record of arm Z2 at N = 200, seed 0"),
-        (mixed_code, "different code: c0de, other"),
+        (mixed_code, "tell of different code or data"),
     ],
 )
 def test_what_is_not_fit_is_refused_and_nothing_is_written(project, make, complaint):

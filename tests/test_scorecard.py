@@ -85,7 +85,8 @@ def test_the_readme_table_stands_between_its_markers(project):  # noqa: F811
     assert text.startswith("# Title\n") and text.endswith("\n\nEnd.\n") and "old" not in text
     assert scorecard.readme_table(rows, CLAIMS) in text
     columns, _, row = (line for line in text.splitlines() if line.startswith("|"))
-    assert [cell.strip() for cell in columns.split("|")[3:6]] == ["real data", "synthetic twin", "notebook"]
+    names = [cell.strip() for cell in columns.split("|")[3:6]]
+    assert names == ["headline claims on real data", "on the twin", "notebook"]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["Them 2019", "p4m is better.", "no claim", f"1 {rows[0].verdict}", "[01](notebooks/01_gcnn.ipynb)"]
     stamp = readme.stat().st_mtime_ns

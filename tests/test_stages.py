@@ -101,10 +101,10 @@ def test_unchanged_code_writes_nothing_anew_and_a_comment_changes_nothing(projec
 
 def test_a_layer_changes_the_stages_that_train_with_it_and_what_shows_their_results(project):
     assert changed_by(project, "lib/fewscans/nn/regressor.py") == {
-        "train-hydranet-wmh2017-twin", "notebook-04", "scorecard"
+        "train-hydranet-wmh2017-twin", "notebook-00", "notebook-04", "scorecard"
     }  # fmt: skip
     assert changed_by(project, "lib/fewscans/nn/gcnn.py") == {
-        "train-gcnn-luna16-patches-twin", "notebook-01", "scorecard"
+        "train-gcnn-luna16-patches-twin", "notebook-00", "notebook-01", "scorecard"
     }  # fmt: skip
 
 
@@ -143,6 +143,10 @@ def test_the_file_of_a_stage_that_is_gone_goes_with_it(project):
     found = written(project)
     (project / "params.yaml").write_text(PARAMS)
     assert "notebook-00" not in found and "notebook-01" in found
+
+
+def test_a_registry_counts_in_every_stage_though_no_closure_follows_it(project):
+    assert changed_by(project, "lib/fewscans/data/registry.py") == set(written(project))
 
 
 def test_cells_with_magics_are_read_and_prose_is_not(project):

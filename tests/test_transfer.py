@@ -163,9 +163,11 @@ def test_an_arm_of_several_networks_is_left_out_with_a_warning(finished):
     assert set(table["arm"]) == {"p4m"}
 
 
-def test_weights_of_another_network_do_not_pass(finished):
-    with pytest.raises(RunError, match="its weights do not fit the grid.*--profile"):
-        transfer.predict("gcnn-own", spec(), replace(GRID, width=8), "other", finished)
+@pytest.mark.parametrize("changed", [{"width": 8}, {"steps": 3}])
+def test_a_run_is_asked_with_the_grid_it_was_trained_with_and_no_other(finished, changed):
+    with pytest.raises(RunError, match="was trained with profile quick.*--profile"):
+        transfer.predict("gcnn-own", spec(), replace(GRID, **changed), "other", finished)
+    assert not list((finished / "runs").glob("gcnn-own-on*"))
 
 
 def test_weights_are_read_without_running_anything_from_the_file(finished):

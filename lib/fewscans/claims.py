@@ -32,7 +32,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked
 
-from fewscans import experiments, paths, strictyaml
+from fewscans import experiments, files, paths, strictyaml
 from fewscans.errors import ClaimsError, ParamsError
 from fewscans.stats.scores import score
 
@@ -241,8 +241,8 @@ def record(why: str) -> list[str]:
     lines = changed_since_history()
     named = "".join(f"    {line.partition('  # was: ')[0]}\n" for line in lines)
     entry = f"\n- date: {datetime.date.today()}\n  why: {json.dumps(why)}\n  claims:\n{named}" if lines else ""
-    with (paths.root() / "claims" / HISTORY).open("a", encoding="utf-8") as file:
-        file.write(entry)
+    history = paths.root() / "claims" / HISTORY
+    files.write(history, history.read_text(encoding="utf-8") + entry)
     return lines
 
 

@@ -147,8 +147,9 @@ def record(why: Annotated[str, typer.Argument(help="why claims were added or cha
     """Enter into claims/history.yaml what the claims name now and did not before."""
     from fewscans import claims
 
-    lines = claims.record(why)
-    typer.echo("\n".join(lines) or "no claim changed since the last entry")
+    if not why.strip():
+        raise ParamsError("WHY is empty; say why claims were added or changed")
+    typer.echo("\n".join(claims.record(why)) or "no claim changed since the last entry")
 
 
 @app.command()

@@ -93,7 +93,14 @@ def _digest(path: Path, _changed: int, records: bool) -> str:
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
                 node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_plain(tree)).encode()).hexdigest()
+
+
+def _plain(node: object) -> object:
+    """A tree as nested lists, without empty fields: the same in every version of Python, as `ast.dump` is not."""
+    if isinstance(node, ast.AST):
+        return [type(node).__name__, *([name, _plain(x)] for name, x in ast.iter_fields(node) if x not in (None, []))]
+    return [_plain(part) for part in node] if isinstance(node, list) else repr(node)
 
 
 def _is_record(node: ast.stmt, table: bool) -> bool:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewscans import paths
+
 NEEDED_DISK_GB = 5
 PYTHON = (3, 11)
 MARKS = {True: "ok", False: "!!", None: "--"}
@@ -109,7 +111,7 @@ def _dvc() -> list[Check]:
         version = importlib.metadata.version("dvc")
     except importlib.metadata.PackageNotFoundError:
         return [Check("DVC", False, "not installed", "make env, or pip install -c constraints.txt -e '.[workbook]'")]
-    config = _root() / ".dvc" / "config"
+    config = paths.root() / ".dvc" / "config"
     if not config.is_file():
         return [Check("DVC", False, f"{version}, but no .dvc folder", "run inside a git clone; else dvc init")]
     quiet = "analytics = false" in config.read_text(encoding="utf-8")
@@ -122,19 +124,19 @@ def _git() -> list[Check]:
     if git is None:
         return [Check("git", False, "not found", "install git; DVC works inside a git clone")]
     version = subprocess.run([git, "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    if not (_root() / ".git").exists():
-        return [Check("git", False, f"{version}, but {_root()} is not a clone", "git clone, or git init in it")]
+    if not (paths.root() / ".git").exists():
+        return [Check("git", False, f"{version}, but {paths.root()} is not a clone", "git clone, or git init in it")]
     return [Check("git", True, version)]
 
 
 def _disk() -> list[Check]:
-    free = shutil.disk_usage(_root()).free / 1e9
+    free = shutil.disk_usage(paths.root()).free / 1e9
     remedy = f"the environment, twins and runs take up to {NEEDED_DISK_GB} GB: free some"
     return [Check("disk", free >= NEEDED_DISK_GB, f"{free:.0f} GB free", remedy)]
 
 
 def _writable() -> list[Check]:
-    build = _root() / "build"
+    build = paths.root() / "build"
     try:
         build.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=build):
@@ -153,19 +155,14 @@ def _kernel() -> list[Check]:
 
     specs = KernelSpecManager().get_all_specs()
     program = specs.get("python3", {}).get("spec", {}).get("argv", ["python"])[0]
-    if program not in ("python", "python3") and not _same_program(program):
+    if program not in ("python", "python3") and Path(program).absolute() != Path(sys.executable).absolute():
         remedy = "fewscans notebook is not affected; for JupyterLab: jupyter kernelspec remove python3"
         return [Check("notebook kernel", None, f"'python3' is another Python, {program}", remedy)]
     return [Check("notebook kernel", True, f"python3, ipykernel {version}")]
 
 
-def _same_program(program: str) -> bool:
-    return Path(program).absolute() == Path(sys.executable).absolute()
-
-
 def _data() -> list[Check]:
     """Every public data set that the workbook can read; absent ones are optional, for the twins need none."""
-    from fewscans import paths
     from fewscans.data import registry
     from fewscans.errors import DataError
 
@@ -183,15 +180,9 @@ def _data() -> list[Check]:
     return [Check("data sets", True, told), *found]
 
 
-def _root() -> Path:
-    from fewscans import paths
-
-    return paths.root()
-
-
 def _pins() -> dict[str, str]:
     try:
-        lines = (_root() / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        lines = (paths.root() / "constraints.txt").read_text(encoding="utf-8").splitlines()
     except Exception:  # no project here, which other checks report
         return {}
     return dict(line.split("==", 1) for line in lines if "==" in line)

@@ -31,6 +31,7 @@ from fewscans import experiments, files, params, paths
 from fewscans.data import registry
 from fewscans.data.base import Cases
 from fewscans.errors import DataError, RunError
+from fewscans.experiments.base import Grid
 from fewscans.results import BESIDE, Results, folder_of, read_run
 
 LOGIT_STEP = 0.001
@@ -49,9 +50,10 @@ def publish(
     Raises RunError naming what is wrong: no such table, the smoke profile, a missing arm, size or seed, too few
     seeds, a value no prediction can have, runs of different code or data.
     """
-    found = read_run(run)
+    known = params.load()
+    spec, found = known.run(run), read_run(run)
     predictions, records, reference = found.predictions, _with_costs(run, found.records), found.reference
-    spec, made_with = params.load().run(run), found.profile
+    made_with = found.profile
     dataset = spec.dataset + ("-twin" if spec.twin else "")
     if profile and made_with and profile != made_with:
         raise RunError(
@@ -66,7 +68,10 @@ def publish(
     complaints = [f"the grid lacks {len(missing)} runs, the first: {missing[0]}"] if missing else []
     if len(seeds) < minimum_seeds:
         complaints.append(f"{len(seeds)} seeds, fewer than {minimum_seeds}")
-    split = _cases(found, spec)
+    grid = params.typed(found.about["grid"], experiments.get(spec.experiment).Grid, "grid")
+    if made_with is None or "trained_on" not in found.about and grid != known.grid(run, made_with):
+        complaints.append("its grid is no profile's of params.yaml, or not any more")
+    split = _cases(found, spec, grid)
     if split is None:
         complaints.append("the data that it was made from are not at hand, so its split cannot be kept")
     if complaints and not incomplete:
@@ -86,7 +91,7 @@ def publish(
         "seeds": seeds,
         "incomplete": f"{incomplete} ({'; '.join(complaints)})" if complaints else None,
         **({"step": step} if step else {"logit_step": LOGIT_STEP}),
-        **{key: _one(records, key, run) for key in ("code", "data")},
+        **{key: found.about[key] for key in ("code", "data")},
         **{key: sorted({str(record[key]) for record in records}) for key in ("device", "torch", "threads")},
         "params": found.about["grid"],
     }
@@ -102,7 +107,8 @@ def publish(
     files.write(folder / "history.parquet", _parquet(found.history, None))
     beside = [name for name in BESIDE if name != "reference" or reference is not None]
     if reference is not None:
-        files.write(folder / "reference.parquet", _parquet(_sorted(reference), None))
+        reference = reference.sort_values(["kind", "scan", "nodule", "case"], kind="stable", ignore_index=True)
+        files.write(folder / "reference.parquet", _parquet(reference, None))
     if split is None:
         (folder / "split.csv").unlink(missing_ok=True)  # of other data
     else:
@@ -118,18 +124,17 @@ def publish(
 
 def split_table(cases: Cases) -> pd.DataFrame:
     """Which case was in which split, so that others can use the same one: case, group, split and, where the source has
-    a split of its own that was used as well, repository_split.
+    a split of its own that was used as well, repository_split; where folds are whole sites, site.
     """
     table = pd.DataFrame({"case": cases.case, "group": cases.group, "split": cases.split})
-    if "repository_split" in cases.about:
-        table["repository_split"] = cases.about["repository_split"].to_numpy(str)
+    for column in {"repository_split", "site"} & set(cases.about):  # no data set has both
+        table[column] = cases.about[column].to_numpy(str)
     return table.sort_values("case", kind="stable")
 
 
-def _cases(found: Results, spec: params.RunSpec) -> Cases | None:
+def _cases(found: Results, spec: params.RunSpec, grid: Grid) -> Cases | None:
     """The cases that the run was trained and tested on; None if they are not at hand any more."""
     experiment = experiments.get(spec.experiment)
-    grid = params.typed(found.about["grid"], experiment.Grid, "grid")
     dataset = spec.dataset.rpartition("-on-")[2]
     try:
         place = paths.root() / spec.data if spec.twin else registry.find(dataset, paths.data_root())
@@ -186,10 +191,6 @@ def _compact(table: pd.DataFrame, step: float | None) -> pd.DataFrame:
     return made.sort_values(["split", "case", "n_train", "seed"], kind="stable", ignore_index=True)
 
 
-def _sorted(reference: pd.DataFrame) -> pd.DataFrame:
-    return reference.sort_values(["kind", "scan", "nodule", "case"], kind="stable", ignore_index=True)
-
-
 def _parquet(table: pd.DataFrame, about: dict | None) -> bytes:
     """The same bytes for the same rows; every column by dictionary, as few values are distinct."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
@@ -202,13 +203,6 @@ def _parquet(table: pd.DataFrame, about: dict | None) -> bytes:
         write_statistics=False,
     )  # fmt: skip
     return buffer.getvalue()
-
-
-def _one(records: list[dict], key: str, run: str) -> str:
-    values = sorted({str(record[key]) for record in records})
-    if len(values) != 1:
-        raise RunError(f"the runs of {run} were made with different {key}: {', '.join(values)}; train it again, whole")
-    return values[0]
 
 
 def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
@@ -232,6 +226,7 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
     )  # fmt: skip
     trained = sum(bool(record.get("parameters")) for record in records)
     seconds = sum(record.get("seconds_wall", 0.0) for record in records)
+    took = f"trained in {seconds / 3600:.1f} hours of wall time; " if seconds else ""  # known where it was trained
     data = f"Written by `fewscans twin {about['dataset']}`; holds nothing of the data set it stands for.\n"
     if not about["twin"]:
         data = registry.dataset(about["dataset"].rpartition("-on-")[2]).attribution
@@ -247,7 +242,7 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         "",
         f"- device: {', '.join(about['device'])}; torch {', '.join(about['torch'])}",
         f"- threads a run: {', '.join(about['threads'])}",
-        f"- {len(records)} runs, {trained} of them networks, trained in {seconds / 3600:.1f} hours of wall time; "
+        f"- {len(records)} runs, {trained} of them networks, {took}"
         "each, with its learning rate, in `records.json` (trials of other rates are not kept)",
         f"- profile: {about['profile'] or 'none of params.yaml'}; code: {about['code']}",
         f"- data (sha256): {about['data']}",

@@ -278,6 +278,8 @@ def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Results:
     results = Results(predictions, pd.read_parquet(history), recorded, facts, reference, False, n_bootstrap)
     if reference is not None:
         _check_reference(results)
+    if any(r[key] != facts[key] for r in recorded for key in ("code", "data")):
+        raise RunError(f"runs/{records.name} and .about.json tell of different code or data; train {run} again")
     lacking = [column for column in HISTORY if column not in results.history]
     if lacking:
         raise RunError(f"runs/{history.name} lacks column {lacking[0]!r}")

@@ -123,7 +123,8 @@ def markdown(rows: list[Row]) -> str:
         "# Scorecard",
         "",
         "Computed by `fewscans scorecard` from `claims/` and the prediction tables; do not edit. A verdict on a twin "
-        "says that the mechanism works in this implementation; only one on real data is a replication.",
+        "says that the mechanism works in this implementation; only one on real data is a replication. A row is one "
+        "claim on one data set. > 3, < 3, or – for an end of an interval: beyond what the training sizes can show.",
         "",
         "## Headline claims",
         "",
@@ -190,7 +191,7 @@ def _markdown(table: pd.DataFrame) -> str:
 def _paper(row: Row) -> str:
     if not row.real or row.paper == OWN:
         return ""  # a twin's numbers are not comparable with the paper's
-    return f"{row.paper_value:g}" if row.paper_value is not None and row.direct else "another task"
+    return "another task" if not row.direct else "" if row.paper_value is None else f"{row.paper_value:g}"
 
 
 def readme_table(rows: list[Row], claims: Claims) -> str:
@@ -202,7 +203,7 @@ def readme_table(rows: list[Row], claims: Claims) -> str:
             verdicts = [_verdicts([row for row in mine if row.real is real]) for real in (True, False)]
             link = f"[{entry['notebook'][:2]}](notebooks/{entry['notebook']}.ipynb)"
             lines.append((entry["short"], entry["claim"], *verdicts, link))
-    columns = ["paper", "its claim", "real data", "synthetic twin", "notebook"]
+    columns = ["paper", "its claim", "headline claims on real data", "on the twin", "notebook"]
     return _markdown(pd.DataFrame(lines, columns=columns)) + "\n"
 
 

@@ -30,12 +30,13 @@ def roots() -> dict[str, set[str]]:
     params = yaml.safe_load((paths.root() / "params.yaml").read_text(encoding="utf-8"))
     every = {name: _of_run(spec) for name, spec in params["runs"].items()}
     # scorecard and notebooks read published results as well, whose experiments and data sets are reached by name
-    published = {folder: _of_published(folder) for folder in sorted(paths.published().glob("*/*"))}
+    published = {folder: _of_published(folder) for folder in sorted(paths.published().glob("*/*/"))}
     found = {f"twin-{name}": {f"fewscans.twins.{name.replace('-', '_')}"} for name in params["twins"]}
     found |= {f"train-{run}": {*RUNNERS["train"], *modules} for run, modules in every.items()}
     for number, entry in params["notebooks"].items():
-        mine = {module for run in entry.get("runs", {}).values() for module in every[run]}
-        tested = {params["runs"][run]["experiment"] for run in entry.get("runs", {}).values()}
+        shown = entry.get("runs", {}).values() or every  # notebook 00 speaks of all
+        mine = {module for run in shown for module in every[run]}
+        tested = {params["runs"][run]["experiment"] for run in shown}
         mine |= {m for folder, modules in published.items() if folder.parent.name in tested for m in modules}
         found[f"notebook-{number}"] = {*RUNNERS["notebook"], *mine, *_of_cells(entry["file"])}
     found["scorecard"] = {*RUNNERS["scorecard"], *set().union(*every.values(), *published.values())}
@@ -48,7 +49,7 @@ def write() -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for stage, start in roots().items():
-        modules = closure.closure(start)
+        modules = sorted({*closure.closure(start), *closure.REGISTRIES})
         content = {"stage": stage, "modules": modules, "code": closure.fingerprint(modules, records=True)}
         path, text = folder / f"{stage}.json", json.dumps(content, indent=1) + "\n"
         written.append(files.write(path, text))

@@ -32,8 +32,8 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
     dataset, data_path: the cases to ask about.   other_kind: ask even if they show something else than the training
     cases did.   Arms without weights (trivial baselines) are left out, and with a warning those of several networks,
     one a site (`networks` in the records), none of which stands for the arm.
-    Raises RunError if the run is not there, its weights are gone from the store or do not fit the grid, or the data set
-    may hold the patients that the run was trained on, or shows something else.
+    Raises RunError if the run is not there, was trained with another grid, its weights are gone, or the data set may
+    hold the patients that the run was trained on, or shows something else.
     """
     listing, told = (paths.runs() / f"{run}.{end}.json" for end in ("records", "about"))
     for path in (listing, told):
@@ -52,6 +52,12 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
         )
     name, out = name_of(run, dataset), paths.runs()
     experiment = experiments.get(spec.experiment)
+    about = json.loads(told.read_text(encoding="utf-8"))
+    if about["grid"] != json.loads(json.dumps(vars(grid))):
+        raise RunError(
+            f"{run} was trained with profile {about['profile']} as it was then, not with the grid asked for now; name "
+            "that profile with --profile, or train again if params.yaml has changed since"
+        )
     cases = experiment.read(dataset, data_path, grid, paths.build())
     folder = store.Store(paths.store())
     tables, records, several = [], [], set()
@@ -67,19 +73,12 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
                 f"{run}, {made}: its weights are not in {folder.folder}; `fewscans train {run}` trains it again, once "
                 "its entry is removed from there"
             )
-        try:
-            tables.append(experiment.predict(made, grid, weights, cases, torch.device(device)))
-        except RuntimeError as error:  # torch's, for weights of another shape
-            raise RunError(
-                f"{run}, {made}: its weights do not fit the grid, so it was trained with another profile; name that "
-                f"with --profile ({str(error).strip().splitlines()[-1].strip()})"
-            ) from error
+        tables.append(experiment.predict(made, grid, weights, cases, torch.device(device)))
         records.append(record | {"data": cases.fingerprint, "trained_on": run, "trained_on_data": record["data"]})
     if not tables:
         raise RunError(f"{run} has no network to ask: all its arms are trivial baselines, or several networks")
     if several:
         warnings.warn(f"{run}: {', '.join(sorted(several))} left out: a network for each site", stacklevel=2)
-    about = json.loads(told.read_text(encoding="utf-8"))
     shutil.copyfile(out / f"{run}.history.parquet", out / f"{name}.history.parquet")
     if (out / f"{run}.costs.json").exists():  # no out of the pipeline
         shutil.copyfile(out / f"{run}.costs.json", out / f"{name}.costs.json")

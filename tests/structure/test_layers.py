@@ -43,6 +43,13 @@ def test_a_room_never_imports_a_later_one(module):
     assert {name for name in own if room(name) > room(module)} == set()
 
 
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_name_the_whole_module(module):
+    """A closure of code follows no relative import."""
+    tree = ast.parse(MODULES[module].read_text())
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+
+
 def test_no_module_imports_itself_by_way_of_others():
     graphlib.TopologicalSorter(graph()).prepare()  # raises CycleError, which names the circle
     with pytest.raises(graphlib.CycleError):

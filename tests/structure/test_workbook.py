@@ -98,8 +98,9 @@ def test_a_stage_depends_on_its_code_its_source_and_the_tables_its_notebook_read
     stage = STAGES[f"notebook-{number}"]
     assert stage["cmd"] == f"fewscans notebook {number}"
     assert {f"build/source/{number}.ipynb", f"build/code/notebook-{number}.json"} <= set(stage["deps"])
-    tables = {dep.removeprefix("runs/").removesuffix(".parquet") for dep in stage["deps"] if dep.startswith("runs/")}
-    assert tables == set(PARAMS["notebooks"][number]["runs"].values())
+    found = {dep for dep in stage["deps"] if dep.startswith("runs/")}
+    runs = PARAMS["notebooks"][number]["runs"].values()
+    assert found == {f"runs/{run}.{end}" for run in runs for end in ("parquet", "about.json")}
     assert {f"reports/notebooks/{path.stem}.{ending}" for ending in ("html", "ipynb")} == set(stage["outs"])
 
 

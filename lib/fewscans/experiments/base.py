@@ -219,7 +219,7 @@ class Experiment(ABC):
 
     def training_of(self, arm: str) -> dict[str, Any]:
         """What decides an arm's runs: its own fields, and those of the arms that are computed with it."""
-        along = [self.ARMS[name].training() for name in self.computed_with(arm)]
+        along = {name: self.ARMS[name].training() for name in self.computed_with(arm)}
         return self.ARMS[arm].training() | ({"along": along} if along else {})
 
     def steps(self, run: Run, grid: Grid) -> int:

@@ -157,11 +157,13 @@ def _bars(axes: Axes, mine: pd.DataFrame, colour: str, log: bool) -> None:
 def forest(rows: Sequence, title: str, note: str = "") -> Picture:
     """Claims one above the other: the difference from the line that decides each, its interval, coloured by verdict.
 
-    rows: of the scorecard; those without a value, and ratios, which have another scale, are left out.
+    rows: of the scorecard; those without an interval, and ratios, which have another scale, are named below.
     """
     shown = [row for row in rows if row.value is not None and not row.ratio and None not in (row.low, row.high)]
     if not shown:
         raise ValueError(f"nothing to draw for {title!r}: no claim was tested by a difference")
+    if left := [row.id for row in rows if row not in shown and row.verdict != "not tested"]:
+        note = f"{note} In the table alone, as ratios or open intervals: {', '.join(dict.fromkeys(left))}.".strip()
     figure, axes = sheet(title, 1, 1, 1.3 + 0.27 * len(shown), note)
     (panel,) = axes[0]
     for height, row in enumerate(shown):
@@ -177,5 +179,3 @@ def forest(rows: Sequence, title: str, note: str = "") -> Picture:
     panel.set_xlabel("measured value minus the line of the claim")
     panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5)
     return Picture(figure, title, {"figure": title, "claims": [row.id for row in shown]})
-
-

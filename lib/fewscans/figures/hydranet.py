@@ -321,10 +321,10 @@ def losses(run: Results) -> Picture:
 def variants(run: Results) -> list[tuple[str, str, int]]:
     """Every variant and control beside the arm that it changes, at the size nearest 25: (arm, baseline, n_train)."""
     n = min(run.sizes(SUMS), key=lambda n: abs(n - 25))
-    origins = {arm: run.arm(arm).derived_from for arm in run.arms if arm not in (*MAIN, f"{SUMS}-black")}
-    pairs = [(arm, origin, n) for arm, origin in origins.items() if origin]
+    looks = {arm: run.arm(arm) for arm in run.arms if arm not in MAIN}
+    pairs = [(a, look.derived_from, n) for a, look in looks.items() if not (look.black or look.unseen)]
     pairs += [(SUMS, rival, n) for rival in ("mixup", "c-mixup")]
-    pairs = [pair for pair in pairs if run.has(pair[0], n) and run.has(pair[1], n) and not pair[0].endswith("unseen")]
+    pairs = [pair for pair in pairs if pair[1] and run.has(pair[0], n) and run.has(pair[1], n)]
     return sorted(pairs, key=lambda pair: pair[1] != SUMS)
 
 

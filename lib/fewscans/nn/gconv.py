@@ -263,9 +263,6 @@ class GroupBatchNorm(nn.Module):
         scale = self.weight / torch.sqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
 
-    def extra_repr(self) -> str:
-        return f"{self.group.name}, {self.channels}"
-
 
 class GroupPool(nn.Module):
     """Pools over orientations: the result turns with the image but no longer permutes.
@@ -281,9 +278,6 @@ class GroupPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.amax(2) if self.reduce == "max" else x.mean(2)
-
-    def extra_repr(self) -> str:
-        return self.reduce
 
 
 def act_on_image(group: Group, element: int, x: Tensor) -> Tensor:

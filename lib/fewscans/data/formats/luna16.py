@@ -226,7 +226,7 @@ def _disagreements(folder: Path, source: Path, series: list[str], files: dict) -
     absent, extra = sorted(set(series) - set(files)), sorted(set(files) - set(series))
     if absent:
         fault = f"{len(absent)} of {len(series)} listed scans are in no subset, {absent[0]}{and_more(absent)}"
-        faults.append(f"{folder}: {fault}; complete the copy: `fewscans data verify luna16` lists what it lacks")
+        faults.append(f"{folder}: {fault}; complete the copy")
     if extra:
         fault = f"its series is not in {source}{and_more(extra)}"
         faults.append(f"{files[extra[0]][1]}: {fault}; remove the file, or add it to the list")

@@ -280,7 +280,8 @@ class Hydranet(base.Experiment):
         at_black = scale.from_network(float(hydra.at_black(net, cases.images.shape[1:])))
         tables = [rows(run, run.arm, split, cases, test, single)]
         for name in self.computed_with(run.arm):
-            tables.append(rows(run, name, split, cases, test, single + (ARMS[name].size - 1) * at_black))
+            others = ARMS[name].size - 1 if ARMS[name].black else 0
+            tables.append(rows(run, name, split, cases, test, single + others * at_black))
         return pd.concat(tables, ignore_index=True), at_black
 
 
