@@ -194,7 +194,7 @@ CASES = {
         [uid(2), "twice"],
         "seriesuids.csv",
     ),
-    "listed scan absent": (_drop, ["1 of 12 listed scans", uid(4), "data verify luna16"], ""),
+    "listed scan absent": (_drop, ["1 of 12 listed scans", uid(4), "complete the copy"], ""),
     "scan in no list": (_copy(f"subset3/{uid(3)}.mhd", "subset3/1.2.3.mhd"), ["is not in"], "1.2.3.mhd"),
     "scan in two subsets": (_copy(f"subset3/{uid(3)}.mhd", f"subset5/{uid(3)}.mhd"), ["two places"], uid(3)),
     "raw cut short": (raw(2, lambda b: b[:-2]), ["19,968", "19,966", "cut short"], uid(2)),
