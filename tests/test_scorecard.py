@@ -51,6 +51,18 @@ def test_published_tables_come_first(project):  # noqa: F811
     assert kept.source == "published, twin, quick" and kept == local
 
 
+def test_rows_that_git_keeps_are_taken_over_and_the_others_computed(project):  # noqa: F811
+    finished(project)
+    none_kept = scorecard.scorecard(claims=CLAIMS)
+    whole = scorecard.scorecard(local=True, claims=CLAIMS)
+    assert none_kept != whole == scorecard.scorecard(local=True, claims=CLAIMS, kept=none_kept)
+    publish(RUN, minimum_seeds=3)
+    kept = scorecard.scorecard(claims=CLAIMS)
+    taken = [row for row in kept if row.source]
+    computed = scorecard.scorecard(local=True, claims=CLAIMS, kept=kept)
+    assert taken and [row for row in computed if any(row is one for one in taken)] == taken
+
+
 def test_smoke_is_refused(project):  # noqa: F811
     finished(project, profile="smoke", seeds=2, sizes=(("Z2", 30), ("p4m", 30)))
     row = scorecard.scorecard(local=True, claims=CLAIMS)[0]

@@ -84,16 +84,21 @@ class Row:
         return f"{sign}{self.value:.{digits}f} ({low} to {high})"
 
 
-def scorecard(local: bool = False, claims: Claims | None = None, experiment: str | None = None) -> list[Row]:
+def scorecard(
+    local: bool = False, claims: Claims | None = None, experiment: str | None = None, kept: Sequence[Row] = ()
+) -> list[Row]:
     """A row for every test of every claim, in the order of the claims' files.
 
     local: also use this machine's runs where nothing is published.   claims: those of the project if None.
-    experiment: only tests on its runs.   Raises ClaimsError for malformed claims, RunError for damaged tables.
+    experiment: only tests on its runs.   kept: rows of the same claims without `local`; those with a source are
+    taken over.   Raises ClaimsError for malformed claims, RunError for damaged tables.
     """
     claims = claims_files.load() if claims is None else claims
     wanted = [(claim, test) for claim in claims for test in claim.tests if experiment in (None, test.experiment)]
-    sources = {test.run: _source(test, local) for _, test in wanted}
-    return [_row(claim, test, *sources[test.run]) for claim, test in wanted]
+    known = [row if row.source else None for row in kept] or [None] * len(wanted)
+    pairs = list(zip(wanted, known, strict=True))
+    sources = {test.run: _source(test, local) for (_, test), row in pairs if row is None}
+    return [row or _row(claim, test, *sources[test.run]) for (claim, test), row in pairs]
 
 
 def write_all() -> list[Path]:
@@ -101,7 +106,7 @@ def write_all() -> list[Path]:
     and .md with this machine's runs as well. Returns the paths written.
     """
     kept = scorecard()
-    written = write_scorecard(kept, paths.reports()) + write_scorecard(scorecard(local=True), paths.build())
+    written = write_scorecard(kept, paths.reports()) + write_scorecard(scorecard(local=True, kept=kept), paths.build())
     readme = paths.root() / "README.md"
     return written + ([update_readme(readme, kept)] if readme.exists() else [])
 

@@ -26,7 +26,7 @@ from fewscans.experiments.hydranet import ARMS, sets
 from fewscans.figures import curves, scatter, slices
 from fewscans.figures.curves import Panel
 from fewscans.figures.style import GREY, Picture, legend, sheet, styled
-from fewscans.figures.tables import score_label, text
+from fewscans.figures.tables import score_label, text, wide
 from fewscans.nn import hydra
 from fewscans.nn.regressor import BaseRegressor
 from fewscans.results import Results
@@ -78,8 +78,7 @@ def printed(loaded: Claims) -> pd.DataFrame:
 
 def paper_panel(loaded: Claims) -> Panel:
     """The paper's ICCs of lesion volumes over the scans that train, those that validate left out."""
-    table = loaded.table(PAPER, "Table 1")
-    table.index = [24, 34]  # of 30 and 40; how many of the 40 validate is not printed, six are assumed
+    table = loaded.table(PAPER, "Table 1").rename(index=loaded.papers[PAPER]["tables"]["Table 1"]["trained_on"])
     looks = {arm: ARMS[arm] for arm in MAIN}
     return curves.paper_table(table, looks, "ICC", title="lesions (paper)", xlabel="training scans")
 
@@ -237,12 +236,7 @@ def gains(several: Sequence[Results]) -> Picture:
 
 def gain_table(run: Results, score: str, split: str = "test") -> pd.DataFrame:
     """The same as a table; an asterisk marks a 95 % interval that excludes 0."""
-    table = gain_panel(run, score, split).table
-    cells = [text(run.gain(SUMS, row.arm, row.n_train, score, split), star=True) for row in table.itertuples()]
-    shown = table.assign(cell=cells).pivot(index="arm", columns="n_train", values="cell").fillna("")
-    shown = shown.reindex([rival for rival in RIVALS if rival in shown.index])
-    shown.index = [f"minus {run.arm(rival).label}" for rival in shown.index]
-    return shown.rename(columns=lambda n: f"N = {n:,}").rename_axis(columns=None)
+    return wide(gain_panel(run, score, split).table, run, star=True).rename(index="minus {}".format)
 
 
 def scores_by_seed(run: Results) -> pd.DataFrame:

@@ -87,17 +87,6 @@ def claims(rows: Sequence) -> pd.DataFrame:
     return pd.DataFrame(data, columns=columns)
 
 
-def verdict_counts(rows: Sequence) -> pd.DataFrame:
-    """How many tests have which verdict, a row a data set."""
-    names = ["reproduced", "inconclusive", "contradicted", "not tested"]
-    data = pd.DataFrame([(f"{row.dataset} ({'real' if row.real else 'twin'})", row.verdict) for row in rows],
-                        columns=["data", "verdict"])  # fmt: skip
-    order = dict.fromkeys(data["data"])
-    return pd.crosstab(data["data"], data["verdict"]).reindex(index=order, columns=names, fill_value=0).rename_axis(
-        index=None, columns=None
-    )
-
-
 def protocol(several: Sequence[Results], names: Sequence[str]) -> pd.DataFrame:
     """What the grids say, side by side: a row a setting, a column a run.   names: keys of a grid."""
     columns = {}
