@@ -12,7 +12,7 @@ from .imports import FOUNDATION, MODULES, ROOT, closure, graph, of_module, part
 
 ROOMS = [
     {"data", "twins"},
-    {"groups", "nn", "train", "experiments", "store", "sweep", "transfer"},
+    {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer"},
     {"stats"},
     {"results", "claims", "verdicts", "scorecard", "publish", "figures", "page", "notebook", "stages"},
     {"doctor", "cli", "__main__"},
@@ -21,7 +21,7 @@ TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself b
 # Packages named otherwise than what one imports, or that come with the named one.
 PACKAGED_AS = {
     "yaml": "pyyaml", "openslide": "openslide-python", "PIL": "pillow", "pygments": "nbconvert",
-    "traitlets": "ipykernel", "jupyter_client": "ipykernel",
+    "traitlets": "ipykernel", "jupyter_client": "ipykernel", "skimage": "scikit-image", "islide": "jupyter-islide",
 }  # fmt: skip
 LONGEST = 450
 

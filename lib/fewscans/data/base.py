@@ -31,7 +31,7 @@ ABOUT = "about "  # before the names of `about`'s columns in a kept file
 class Cases:
     """Cases of one data set, cut to one size, with who they are and which split they belong to.
 
-    Images are uint8, (n, H, W) or (n, D, H, W), possibly a memory map. In space the axes are the patient's.
+    Images are uint8, (n, H, W), (n, H, W, 3) or (n, D, H, W), possibly a memory map. In space the axes are the patient's.
     """
 
     images: np.ndarray
@@ -137,7 +137,7 @@ class Dataset:
     unit: str = ""  # of the number; a count has none
     twin: str = ""  # the module of fewscans.twins that writes its synthetic stand-in
     control: bool = False  # no public data set: it exists as a twin only
-    score: Literal["auc", "froc", "icc"] = "auc"  # what networks are compared by
+    score: Literal["auc", "froc", "lesion_froc", "icc"] = "auc"  # what networks are compared by
     file: str = ""  # the file that is a copy; "" where a copy is a folder of many files
     folder: str = ""  # where it belongs under the data root, if not in a folder of its name
     marks: tuple[tuple[str, ...], ...] = ()  # of a folder: what marks it as a copy, each with the places it may lie
