@@ -103,6 +103,39 @@ def predict(
 
 
 @app.command()
+def scan(
+    slides: Annotated[list[Path], typer.Argument(help="slides, such as slides/*.tif")],
+    out: Annotated[Path, typer.Option(help="folder for heatmaps and detections; a second call goes on there")],
+    run: Annotated[str, typer.Option(help="the run whose network is used")] = "camelyon16-camelyon16-twin",
+    arm: Annotated[str, typer.Option(help="which of its networks")] = "40x-small",
+    n_train: Annotated[int | None, typer.Option(help="its training size; else the largest")] = None,
+    seed: Annotated[int, typer.Option(help="its seed")] = 0,
+    profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
+    mpp: Annotated[str | None, typer.Option(help="µm per level-0 pixel, or a CSV file of slide,mpp")] = None,
+    orientations: Annotated[int, typer.Option(help="1, or 8 to average over turned and mirrored copies")] = 1,
+    threshold: Annotated[float, typer.Option(help="lowest probability of a detection")] = 0.5,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Sweep whole slides with a trained network: a heatmap, detections as CSV and GeoJSON, and a summary of all."""
+    import torch
+
+    from fewscans import params, transfer
+    from fewscans.experiments import camelyon16
+    from fewscans.slides.scan import scan_slides
+    from fewscans.sweep.onerun import find_device
+
+    if orientations not in (1, 8):
+        raise ParamsError(f"--orientations must be 1 or 8, got {orientations}")
+    grid, spec = params.load().grid(run, profile), camelyon16.ARMS.get(arm)
+    _, weights = transfer.weights_of(run, arm, n_train, seed)
+    where = find_device(device)
+    network = camelyon16.networks(spec, grid, weights, torch.device(where))[0]
+    geometry = grid.geometry(spec.levels)
+    summary = scan_slides(slides, network, geometry, grid.microns_per_pixel, out, mpp, where, orientations, threshold)
+    typer.echo(f"wrote {len(summary)} slides to {out}; summary.csv lists them")
+
+
+@app.command()
 def source(name: Annotated[str, typer.Argument(help="a notebook's number, such as 01")]) -> None:
     """Write the notebook's normalised, stripped copy to build/source/, which the pipeline depends on."""
     from fewscans import notebook

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from fewscans import experiments, files, paths, store
 from fewscans.data import registry
@@ -87,3 +88,25 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
     store.write_table(cases.reference(), out / f"{name}.reference.parquet")
     store.write_table(pd.concat(tables, ignore_index=True), out / f"{name}.parquet")
     return out / f"{name}.parquet"
+
+
+def weights_of(run: str, arm: str, n_train: int | None = None, seed: int = 0) -> tuple[Run, dict[str, Tensor]]:
+    """A trained network of a run whose tables are in runs/: what it was, and its weights.
+
+    n_train: the largest that was trained, if not given.
+    Raises RunError if the run or the network is not there.
+    """
+    listing = paths.runs() / f"{run}.records.json"
+    if not listing.exists():
+        raise RunError(f"runs/{listing.name} does not exist; `fewscans train {run}` makes it")
+    records = [r for r in json.loads(listing.read_text(encoding="utf-8")) if r.get("parameters")]
+    fitting = [r for r in records if r["arm"] == arm and r["seed"] == seed and n_train in (None, r["n_train"])]
+    if not fitting:
+        known = ", ".join(dict.fromkeys(f"{r['arm']} (N = {r['n_train']})" for r in records))
+        raise RunError(f"{run} has no network {arm} with N = {n_train or 'any'} and seed {seed}; it has {known}")
+    record = max(fitting, key=lambda r: r["n_train"])
+    folder = store.Store(paths.store())
+    weights = folder.weights(record["key"])
+    if weights is None:
+        raise RunError(f"{run}: the weights of {arm} are not in {folder.folder}; remove its entry there and train again")
+    return Run(record["seed"], record["n_train"], arm, record["learning_rate"]), weights

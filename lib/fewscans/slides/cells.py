@@ -1,0 +1,118 @@
+"""The slides of CAMELYON16 as the experiment needs them: which cells show tissue and tumour, and where lesions lie.
+
+A heatmap has a cell every `stride` pixels. What is known of a slide is therefore known cell by cell, which stays small
+whatever the slide's size. Made once and kept, as it takes longer than to train a small network.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fewscans import files
+from fewscans.data import camelyon16
+from fewscans.data.base import REFERENCE, Cases, code_of, digest
+from fewscans.data.formats import asap, lesions, slides, tissue
+from fewscans.slides import heatmap
+from fewscans.slides.heatmap import Geometry
+
+TESTS = ("test", "independent")
+MASK_MICRONS = 0.243 * 2**5  # per pixel of the masks that the official script reads
+FALSE_ALARMS = 100  # rows a slide for its most probable false alarms
+NOTHING, NORMAL, TUMOUR = -1, 0, 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slides(Cases):
+    """Cases that are slides. Tuples have an entry a case.
+
+    cells: (rows, cols) int8, what each cell shows: NOTHING, NORMAL or TUMOUR tissue.   lesion: (rows, cols) int16, the
+    number of the lesion at each cell's centre, from 1, by the official rule; 0 where there is none.
+    lesions: the names of the lesions, "test_001/macro 2", in the order of their numbers.
+    """
+
+    cells: tuple[np.ndarray, ...]
+    lesion: tuple[np.ndarray, ...]
+    lesions: tuple[tuple[str, ...], ...]
+    geometry: Geometry
+
+
+def read(path: Path, cases: Cases, geometry: Geometry, microns_per_pixel: float, cache: Path | None) -> Slides:
+    """What `camelyon16.cases` found, with cells and lesions.
+
+    microns_per_pixel: taken for every slide when lesions are measured, as the official script takes 0.243.
+    Raises DataError as the reader does.
+    """
+    settings = {"slides": cases.fingerprint, "stride": geometry.stride, "microns": microns_per_pixel}
+    code = [module.__file__ for module in (camelyon16, asap, lesions, slides, tissue, heatmap)]
+    kept = (
+        None
+        if cache is None
+        else cache / "cells" / f"{digest({'of': settings, 'code': code_of([*code, __file__])})[:32]}.npz"
+    )
+    if kept is not None and kept.is_file():
+        with np.load(kept, allow_pickle=False) as npz:
+            arrays = {name: npz[name] for name in npz.files}
+    else:
+        arrays = _measured(path, cases, geometry, microns_per_pixel)
+        if kept is not None:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)
+            files.write(kept, buffer.getvalue())
+    own = {f.name: getattr(cases, f.name) for f in fields(Cases)}
+    names = tuple(tuple(arrays[f"names {i}"].tolist()) for i in range(len(cases)))
+    own |= {"fingerprint": digest(settings), "truth": _truth(cases, names)}
+    cells, lesion = (tuple(arrays[f"{what} {i}"] for i in range(len(cases))) for what in ("cells", "lesion"))
+    return Slides(**own, cells=cells, lesion=lesion, lesions=names, geometry=geometry)
+
+
+def _measured(path: Path, cases: Cases, geometry: Geometry, microns_per_pixel: float) -> dict[str, np.ndarray]:
+    copy, arrays = camelyon16.find_slides(path), {}
+    downsample = 2 ** max(0, round(np.log2(MASK_MICRONS / microns_per_pixel)))
+    for i, (name, file) in enumerate(zip(cases.case, cases.about["slide"], strict=True)):
+        with slides.open_slide(Path(file), None if np.isfinite(cases.about["mpp"][i]) else microns_per_pixel) as slide:
+            shows = heatmap.tissue_cells(slide, geometry)
+            lesion, names = np.zeros(shows.shape, np.int16), []
+            rows, columns = np.nonzero(shows)
+            cells = np.where(shows, NORMAL, NOTHING).astype(np.int8)
+            if cases.target[i] and cases.split[i] not in TESTS:  # those of test slides are not trained on
+                corner = [axis.astype(np.int64) * geometry.stride for axis in (columns, rows)]
+                touched = asap.touches_many(copy.annotation(name), *corner, geometry.stride)
+                cells[rows[touched], columns[touched]] = TUMOUR
+            if cases.target[i] and cases.split[i] in TESTS and cases.about["scored"][i]:
+                mask = camelyon16.lesion_mask(copy, name, slide, downsample)
+                labelled = lesions.label(mask, microns_per_pixel * downsample)
+                y, x = (((np.arange(n) + 0.5) * geometry.stride / downsample).astype(int) for n in shows.shape)
+                y, x = (np.minimum(axis, side - 1) for axis, side in zip((y, x), mask.shape, strict=True))
+                lesion = labelled.labels[np.ix_(y, x)].astype(np.int16)
+                names = [f"{name}/{size} {k}" for k, size in enumerate(labelled.size, start=1)]
+        arrays |= {f"cells {i}": cells, f"lesion {i}": lesion, f"names {i}": np.array(names, dtype=str)}
+    return arrays
+
+
+def _truth(cases: Cases, lesions_of: tuple[tuple[str, ...], ...]) -> pd.DataFrame:
+    """Scans, lesions and hits of the test split, as `stats.reference` wants them; isolated tumour cells count for
+    nothing. A slide outside the lesion task is no scan.
+    """
+    rows = []
+    for i in np.flatnonzero((cases.split == "test") & cases.about["scored"].to_numpy(bool)):
+        name = str(cases.case[i])
+        rows.append({"kind": "scan", "scan": name})
+        for lesion in lesions_of[i]:
+            if is_itc(lesion):
+                rows.append({"kind": "excluded", "scan": name, "case": lesion})
+            else:
+                rows += [{"kind": kind, "scan": name, "nodule": lesion, "case": case}
+                         for kind, case in (("nodule", ""), ("hit", lesion))]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=list(REFERENCE))
+    text = ["kind", "scan", "nodule", "case"]
+    return frame.assign(**frame[text].fillna("")).astype(REFERENCE)
+
+
+def is_itc(lesion: str) -> bool:
+    """Whether a lesion's name says isolated tumour cells."""
+    return lesion.partition("/")[2].startswith("itc")
