@@ -27,8 +27,11 @@ from fewscans.stats.efficiency import data_efficiency
 from fewscans.stats.intervals import combination
 from fewscans.stats.reference import Reference
 from fewscans.stats.resample import Resampled
+from fewscans.stats.scores import score
 
-SPLITS = ("val", "test", "test-small-val")
+SPLITS = (
+    "val", "test", "test-small-val", "test-independent", "test-lesions", "test-roughness", "test-cells",
+)  # fmt: skip
 HISTORY = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss")
 BESIDE = ("history", "reference")  # Parquet files of a published folder that are no arm's
 N_BOOTSTRAP = 1000
@@ -95,7 +98,8 @@ class Results:
     @property
     def score_name(self) -> str:
         """What networks are compared by: the data set's score; AUC where the tables lack what FROC needs."""
-        return "auc" if self.dataset.score == "froc" and self.reference is None else self.dataset.score
+        lacking = self.reference is None and self.dataset.score in ("froc", "lesion_froc")
+        return "auc" if lacking else self.dataset.score
 
     def resampled(self, score: str | None = None, split: str = "test") -> Resampled:
         """The table under one score, resampled once for all that ask for it."""
@@ -105,9 +109,9 @@ class Results:
             self._resampled[score, split] = table
         return self._resampled[score, split]
 
-    def sizes(self, *arms: str) -> list[int]:
-        """Training sizes that all these arms have."""
-        table = self.resampled()
+    def sizes(self, *arms: str, score: str | None = None) -> list[int]:
+        """Training sizes at which all these arms have the score."""
+        table = self.resampled(score)
         return sorted(set.intersection(*(set(table.sizes(arm)) for arm in arms)))
 
     def has(self, arm: str, n_train: int) -> bool:
@@ -129,11 +133,15 @@ class Results:
 
     def scores(self, arms: Iterable[str], score: str | None = None, split: str = "test") -> pd.DataFrame:
         """Scores at every size as a tidy table: arm, n_train, value, low, high, censored. Absent arms have no rows."""
-        return _tidy((arm, n, self.score(arm, n, score, split)) for arm in self._present(arms) for n in self.sizes(arm))
+        return _tidy(
+            (arm, n, self.score(arm, n, score, split))
+            for arm in self._present(arms)
+            for n in self.sizes(arm, score=score)
+        )
 
     def gains(self, arms: Iterable[str], baseline: str, score: str | None = None, split: str = "test") -> pd.DataFrame:
         """Gains over the baseline at every size that both have, as a tidy table."""
-        both = [(arm, n) for arm in self._present(arms) for n in self.sizes(arm, baseline)]
+        both = [(arm, n) for arm in self._present(arms) for n in self.sizes(arm, baseline, score=score)]
         return _tidy((arm, n, self.gain(arm, baseline, n, score, split)) for arm, n in both)
 
     def factors(self, arms: Iterable[str], baseline: str, score: str | None = None) -> pd.DataFrame:
@@ -294,9 +302,10 @@ def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Results:
 def _check_reference(results: Results) -> None:
     """A reference of another test set would give a wrong FROC without a word."""
     table = results.predictions
-    reference, tested = Reference.of(results.reference), table[table["split"] == "test"]
+    split = "test" + score(results.dataset.score).rows
+    reference, tested = Reference.of(results.reference), table[table["split"] == split]
     try:
-        for cell in cells(tested).values() if len(tested) else ():
+        for cell in cells(tested, split).values() if len(tested) else ():
             reference.layout(cell)
     except ValueError as error:
         run = results.run

@@ -12,7 +12,9 @@ from fewscans.stats import Estimate
 from fewscans.stats.convergence import convergence
 
 SCORES = {
-    "auc": "AUC", "froc": "overall FROC score", "icc": "ICC(A,1)", "icc:C": "ICC(C,1)", "brier": "Brier score",
+    "auc": "AUC", "froc": "overall FROC score", "lesion_froc": "FROC score",
+    "lesion_froc:negative": "FROC score, negative slides",
+    "icc": "ICC(A,1)", "icc:C": "ICC(C,1)", "brier": "Brier score",
     "mse": "mean squared error", "mae": "mean absolute error",
 }  # fmt: skip
 
@@ -26,6 +28,8 @@ def score_label(score: str, unit: str = "") -> str:
         return f"sensitivity at {100 * float(rate):g} % false positives"
     if kind == "froc" and rate:
         return f"sensitivity at {float(rate):g} false positives a scan"
+    if kind == "lesion_froc" and rate:
+        return f"share of lesions found at {float(rate):g} false positives a slide"
     return f"malignant among the top {rate}" if kind == "malignant_in_top" else SCORES.get(score, score)
 
 

@@ -7,6 +7,9 @@ The reference of a test split is a table with columns kind, scan, nodule, case, 
     excluded  candidate `case` lies inside an excluded finding and in no nodule: it counts for nothing
 A candidate with neither a hit nor an excluded row is a false positive. Whether a mark hits does not depend on the
 network, so predictions joined with this table give the same curve as `froc.luna16_froc` from coordinates.
+
+For slides, scans are slides, nodules are lesions, and excluded findings are isolated tumour cells. Each lesion has one
+case, the highest probability inside it; other cases are false positives. See `froc.camelyon16_froc`.
 """
 
 from __future__ import annotations
@@ -103,13 +106,16 @@ class Reference:
         counts[hit] = False
         counts[excluded[excluded >= 0]] = False  # one without a prediction counts for nothing anyway
         found, first = np.unique(self.hit_nodule, return_index=True)
-        return Layout(self, hit, first, found, np.flatnonzero(counts), scan[counts])
+        negative = np.ones(len(self.scans), dtype=bool)
+        negative[np.append(self.nodule_scan, scan[excluded[excluded >= 0]])] = False
+        return Layout(self, hit, first, found, np.flatnonzero(counts), scan[counts], negative)
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
     """hit: (H,) cases inside nodules, sorted by nodule; first: where each nodule's begin; found: (F,) which nodules
-    these are.   false: cases that are false positives; false_scan: their scans.
+    these are.   false: cases that are false positives; false_scan: their scans.   negative: (G,) bool, scans without a
+    nodule or a case in an excluded finding.
     """
 
     reference: Reference
@@ -118,6 +124,7 @@ class Layout:
     found: np.ndarray
     false: np.ndarray
     false_scan: np.ndarray
+    negative: np.ndarray
 
     def best(self, prediction: np.ndarray) -> np.ndarray:
         """(F,) the highest prediction among each found nodule's marks."""
@@ -127,13 +134,14 @@ class Layout:
         """(G,) found or not."""
         return np.bincount(self.reference.nodule_scan, minlength=len(self.reference.scans))
 
-    def marks(self, prediction: np.ndarray) -> Marks:
-        """What FROC counts, for the predictions (C,) of one seed."""
+    def marks(self, prediction: np.ndarray, counted: np.ndarray | None = None) -> Marks:
+        """What FROC counts, for the predictions (C,) of one seed.   counted: scans whose false positives do; all."""
         return Marks.ranked(
             probability=np.append(self.best(prediction), prediction[self.false]),
             found=np.repeat([True, False], [len(self.found), len(self.false)]),
             scan=np.append(self.reference.nodule_scan[self.found], self.false_scan),
             nodules=self.nodules_per_scan(),
+            counted=counted,
         )
 
 

@@ -183,7 +183,7 @@ class Resampled:
         self.score: Score = named_score(score)
         self.split, self.n_bootstrap = split, n_bootstrap
         self.reference = Reference.of(reference) if reference is not None and self.score.detection else None
-        self.cells = cells(predictions, split, arms, n_train)
+        self.cells = cells(predictions, split + self.score.rows, arms, n_train)
         self._seed = int(np.random.default_rng(rng).integers(2**63)) if isinstance(rng, np.random.Generator) else rng
         self._values: dict[tuple[str, int], np.ndarray] = {}
         self._draws: dict[tuple[str, int], np.ndarray] = {}

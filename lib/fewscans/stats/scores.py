@@ -5,9 +5,10 @@ called once per seed and resample (about 10,000 times for an interval), so give 
 
 Scores of regression (icc, icc:C, mse, mae) take any numbers as targets, the others labels of 0 and 1.
 
-Scores of detection (froc, malignant_in_top) need more than targets: which candidates lie in which nodule of which scan,
-the test split's `reference`. So a score is bound to the test cases before it is computed, and what is resampled is
-the groups of these cases, or, for detection, all scans of the reference, those without a candidate among them.
+Scores of detection (froc, lesion_froc, malignant_in_top) need more than targets: which candidates lie in which nodule
+of which scan, the test split's `reference`. So a score is bound to the test cases before it is computed, and what is
+resampled is the groups of these cases, or, for detection, all scans of the reference, those without a candidate among
+them.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ import numpy as np
 from fewscans.stats.auc import auc, sensitivity_at
 from fewscans.stats.calibration import brier, expected_calibration_error
 from fewscans.stats.cells import Cell
-from fewscans.stats.froc import RATES, sensitivities
+from fewscans.stats.froc import RATES, SLIDE_RATES, sensitivities
 from fewscans.stats.icc import agreement, paired, resampled_icc, targets_differ
 from fewscans.stats.reference import Layout, Reference
 
 KNOWN = (
     "auc, sensitivity@RATE with 0 < RATE < 1, brier, calibration error, icc, icc:C, mse, mae, "
-    "froc, froc@RATE, malignant_in_top@K"
+    "froc, froc@RATE, malignant_in_top@K, "
+    "lesion_froc, lesion_froc@RATE, lesion_froc:negative, lesion_froc:negative@RATE"
 )
 
+_NODULE = "a nodule; too few scans hold one"
 _CHUNK = 4_000_000  # elements of the largest intermediate array, about 32 MB
 
 
@@ -41,6 +44,7 @@ class Score:
     where case i counts weights[b, group[i]] times.   bounds: what the score cannot leave.   both_classes: where
     targets are 0 and 1, it needs cases of each.   varied: it needs two different targets.   detection: for a score
     that needs the reference, how it is bound to a layout of test cases; function and resample then only say so.
+    rows: what is appended to a split's name for the split that holds the score's rows, "-lesions" for those of slides.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Score:
     both_classes: bool = False
     varied: bool = False
     detection: Callable[[Layout], Bound] | None = None
+    rows: str = ""
 
     def bind(self, cell: Cell, reference: Reference | None = None) -> Bound:
         """The score of these test cases.   Raises ValueError if it needs the reference and there is none."""
@@ -107,6 +112,8 @@ def score(name: str | Callable | Score) -> Score:
     agreement of predictions with targets, ICC(A,1); "icc:C", their consistency, ICC(C,1); "mse" and "mae", mean squared
     and absolute differences, in the targets' unit, squared or not.   "froc", LUNA16's overall
     score, the mean sensitivity at 1/8 to 8 false positives per scan; "froc@1", the sensitivity at one per scan.
+    "lesion_froc", CAMELYON16's, at 1/4 to 8 false positives per slide; "lesion_froc:negative", the same with the false
+    positives of slides without tumour alone; both also "@8". Of these a prediction of 0 is no detection.
     "malignant_in_top@250", how many malignant nodules are among the 250 found with the highest predictions.
     A function of (target, prediction) becomes a slow Score in which higher is taken as better.
     Raises ValueError for an unknown name.
@@ -143,9 +150,17 @@ def score(name: str | Callable | Score) -> Score:
         return _detection(name, _froc(RATES), bounds=(0.0, 1.0))
     if kind == "froc" and 0 < at < math.inf:
         return _detection(name, _froc((at,)), bounds=(0.0, 1.0))
+    if name in _LESIONS or (kind in _LESIONS and 0 < at < math.inf):
+        rates = SLIDE_RATES if name == kind else (at,)
+        return _detection(
+            name, _froc(rates, lesions=True, negative=kind != "lesion_froc"), bounds=(0.0, 1.0), rows="-lesions"
+        )
     if kind == "malignant_in_top" and re.fullmatch(r"[1-9]\d*", rate):
         return _detection(name, _malignant(int(rate)), bounds=(0.0, float(rate)))
     raise ValueError(f"unknown score {name!r}; known: {KNOWN}")
+
+
+_LESIONS = ("lesion_froc", "lesion_froc:negative")
 
 
 def _number(text: str) -> float:
@@ -240,11 +255,11 @@ def _sensitivity(rate: float):
     return resample
 
 
-def _detection(name: str, bound: Callable[[Layout], Bound], bounds: tuple[float, float]) -> Score:
+def _detection(name: str, bound: Callable[[Layout], Bound], bounds: tuple[float, float], rows: str = "") -> Score:
     def unbound(*_):
         raise ValueError(_without(name))
 
-    return Score(name, unbound, unbound, bounds=bounds, detection=bound)
+    return Score(name, unbound, unbound, bounds=bounds, detection=bound, rows=rows)
 
 
 def _without(name: str) -> str:
@@ -254,12 +269,20 @@ def _without(name: str) -> str:
     )
 
 
-def _froc(at: tuple[float, ...]):
-    def bound(layout: Layout) -> Bound:
-        def resample(prediction, weights):
-            return sensitivities(layout.marks(prediction), weights, at).mean(axis=1)
+def _froc(at: tuple[float, ...], lesions: bool = False, negative: bool = False):
+    """lesions: a prediction of 0 is no mark.   negative: only false positives of negative scans count."""
 
-        return _bound(layout, resample, needed=(layout.nodules_per_scan(),))
+    def bound(layout: Layout) -> Bound:
+        counted = layout.negative if negative else np.ones(len(layout.negative), dtype=bool)
+        if not counted.any():
+            raise ValueError(f"none of the {len(counted)} scans of the reference is negative")
+
+        def resample(prediction, weights):
+            marks = layout.marks(prediction, counted)
+            return sensitivities(marks.above(0.0) if lesions else marks, weights, at).mean(axis=1)
+
+        need = "a nodule and a negative scan; too few scans are of either kind" if negative else _NODULE
+        return _bound(layout, resample, (layout.nodules_per_scan(), counted), need)
 
     return bound
 
@@ -292,9 +315,8 @@ def _malignant(top: int):
     return bound
 
 
-def _bound(layout: Layout, resample, needed=()) -> Bound:
+def _bound(layout: Layout, resample, needed=(), need=_NODULE) -> Bound:
     once = np.ones((1, len(layout.reference.scans)))
-    need = "a nodule; too few scans hold one"
     return Bound(layout.reference.scans, lambda p: float(resample(p, once)[0]), resample, needed, need)
 
 
