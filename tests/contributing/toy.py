@@ -59,10 +59,11 @@ class Toy(base.Experiment):
     def _subset(self, run: Run, cases: Cases) -> np.ndarray:
         return splits.nested_balanced(cases.target, cases.indices("train"), run.n_train, run.seed)
 
-    def baseline(self, run: Run, grid: Grid, cases: Cases) -> tuple[np.ndarray, np.ndarray]:
+    def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         subset, test = self._subset(run, cases), cases.indices("test")
         known, new = cases.images[subset], cases.images[test]
-        return test, baselines.probability("histogram", known, cases.target[subset], new)
+        predicted = baselines.probability("histogram", known, cases.target[subset], new)
+        return rows(run, run.arm, "test", cases, test, predicted)
 
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None

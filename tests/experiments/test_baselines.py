@@ -100,8 +100,9 @@ every_arm = pytest.mark.parametrize("arm", TRIVIAL_ARMS)
 
 def predicted(arm, scans=SCANS, n=20):
     """What the arm says of the test scans, trained on n that the seed draws."""
-    test, prediction = hydranet.EXPERIMENT.baseline(Run(0, n, arm, 0.0), GRID, scans)
-    assert (test == scans.indices("test")).all() and prediction.dtype == np.float64
+    table = hydranet.EXPERIMENT.baseline(Run(0, n, arm, 0.0), GRID, scans)
+    prediction = table["prediction"].to_numpy()
+    assert table["case"].tolist() == scans.case[scans.indices("test")].tolist() and prediction.dtype == np.float64
     return prediction
 
 

@@ -151,8 +151,8 @@ class Experiment(ABC):
         """The parameters that decide one run, as plain JSON; the sweep adds code, data, device and threads."""
 
     @abstractmethod
-    def baseline(self, run: Run, grid: Grid, cases: Cases) -> tuple[np.ndarray, np.ndarray]:
-        """A trivial arm: indices of the test cases, and what it predicts for them."""
+    def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
+        """What a trivial arm predicts for the test cases: rows as `train_run` makes them."""
 
     @abstractmethod
     def train_network(
@@ -204,10 +204,10 @@ class Experiment(ABC):
         """
         if self.ARMS[run.arm].trivial is None:
             return self.train_network(run, grid, cases, device, checkpoint, on_step)
-        test, prediction = self.baseline(run, grid, cases)
+        predicted = self.baseline(run, grid, cases)
         if on_step is not None:
             on_step(1)
-        return Entry(rows(run, run.arm, "test", cases, test, prediction), [], {"parameters": 0, "macs": 0}), {}
+        return Entry(predicted, [], {"parameters": 0, "macs": 0}), {}
 
     def computed_with(self, arm: str) -> list[str]:
         """The arms whose predictions come along with this one's runs."""

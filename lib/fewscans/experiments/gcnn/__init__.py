@@ -125,14 +125,15 @@ class Gcnn(base.Experiment):
         macs = model(run.arm, grid.width, 0, grid.patch, grid.pools).macs()
         return float(macs + 2e6) * self.updates(run, grid)
 
-    def baseline(self, run: Run, grid: Grid, cases: Cases) -> tuple[np.ndarray, np.ndarray]:
+    def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         spec = ARMS[run.arm]
         train_, test = (cases.indices(split, spec.repository_split) for split in ("train", "test"))
         subset = splits.nested_balanced(cases.target, train_, run.n_train, run.seed)
         # a published image is scored whole; what was cut here has a margin for augmentation, which no network sees
         seen = (lambda x: x) if grid.spacing_mm is None else (lambda x: augment.centre(x[:, None], grid.patch)[:, 0])
         known, new = (seen(cases.images[index]) for index in (subset, test))
-        return test, baselines.probability(spec.trivial, known, cases.target[subset], new)
+        predicted = baselines.probability(spec.trivial, known, cases.target[subset], new)
+        return rows(run, run.arm, "test", cases, test, predicted)
 
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None

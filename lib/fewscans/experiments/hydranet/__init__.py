@@ -163,18 +163,18 @@ class Hydranet(base.Experiment):
                     for seed in range(grid.seeds):
                         _check_labels(arm, n, seed, cases.target[_subset(grid, cases, fold, spec, n, seed)], cases.path)
 
-    def baseline(self, run: Run, grid: Grid, cases: Cases) -> tuple[np.ndarray, np.ndarray]:
+    def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         spec = ARMS[run.arm]
         (fold,) = folds(cases, "site" if spec.unseen else None)
         subset, test = _subset(grid, cases, fold, spec, run.n_train, run.seed), fold.test
         known = cases.target[subset]
         if spec.trivial == "mean":
-            return test, np.full(len(test), known.mean())
+            return rows(run, run.arm, "test", cases, test, np.full(len(test), known.mean()))
         if spec.trivial == "histogram":
             x, x_new = (baselines.histogram(cases.images[index]) for index in (subset, test))
         else:
             x, x_new = (cases.about[SIDES].to_numpy(np.float64)[index] for index in (subset, test))
-        return test, baselines.ridge(x, known, x_new)
+        return rows(run, run.arm, "test", cases, test, baselines.ridge(x, known, x_new))
 
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None
