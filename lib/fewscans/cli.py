@@ -127,7 +127,9 @@ def scan(
     if orientations not in (1, 8):
         raise ParamsError(f"--orientations must be 1 or 8, got {orientations}")
     grid, spec = params.load().grid(run, profile), camelyon16.ARMS.get(arm)
-    _, weights = transfer.weights_of(run, arm, n_train, seed)
+    _, weights = transfer.weights_of(run, grid, arm, n_train, seed)
+    if spec.overview or spec.stain or spec.networks > 1:
+        raise ParamsError(f"--arm {arm}: scans use one network on patches in the slide's own colours; name another arm")
     where = find_device(device)
     network = camelyon16.networks(spec, grid, weights, torch.device(where))[0]
     geometry = grid.geometry(spec.levels)

@@ -36,10 +36,6 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
     Raises RunError if the run is not there, was trained with another grid, its weights are gone, or the data set may
     hold the patients that the run was trained on, or shows something else.
     """
-    listing, told = (paths.runs() / f"{run}.{end}.json" for end in ("records", "about"))
-    for path in (listing, told):
-        if not path.exists():
-            raise RunError(f"runs/{path.name} does not exist; `fewscans train {run}` makes it")
     trained_on, asked = registry.dataset(spec.dataset), registry.dataset(dataset)
     if not spec.twin and registry.share_patients(spec.dataset, dataset):
         raise RunError(
@@ -53,12 +49,7 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
         )
     name, out = name_of(run, dataset), paths.runs()
     experiment = experiments.get(spec.experiment)
-    about = json.loads(told.read_text(encoding="utf-8"))
-    if about["grid"] != json.loads(json.dumps(vars(grid))):
-        raise RunError(
-            f"{run} was trained with profile {about['profile']} as it was then, not with the grid asked for now; name "
-            "that profile with --profile, or train again if params.yaml has changed since"
-        )
+    listing, about = _listing(run, grid)
     cases = experiment.read(dataset, data_path, grid, paths.build())
     folder = store.Store(paths.store())
     tables, records, several = [], [], set()
@@ -90,15 +81,28 @@ def predict(run: str, spec, grid, dataset: str, data_path: Path, device: str = "
     return out / f"{name}.parquet"
 
 
-def weights_of(run: str, arm: str, n_train: int | None = None, seed: int = 0) -> tuple[Run, dict[str, Tensor]]:
+def _listing(run: str, grid) -> tuple[Path, dict]:
+    """The file of a run's records, and what is known of it. Raises RunError if it is absent, or of another grid."""
+    listing, told = (paths.runs() / f"{run}.{end}.json" for end in ("records", "about"))
+    for path in (listing, told):
+        if not path.exists():
+            raise RunError(f"runs/{path.name} does not exist; `fewscans train {run}` makes it")
+    about = json.loads(told.read_text(encoding="utf-8"))
+    if about["grid"] != json.loads(json.dumps(vars(grid))):
+        raise RunError(
+            f"{run} was trained with profile {about['profile']} as it was then, not with the grid asked for now; name "
+            "that profile with --profile, or train again if params.yaml has changed since"
+        )
+    return listing, about
+
+
+def weights_of(run: str, grid, arm: str, n_train: int | None = None, seed: int = 0) -> tuple[Run, dict[str, Tensor]]:
     """A trained network of a run whose tables are in runs/: what it was, and its weights.
 
-    n_train: the largest that was trained, if not given.
-    Raises RunError if the run or the network is not there.
+    grid: as it was trained.   n_train: the largest that was trained, if not given.
+    Raises RunError if the run or the network is not there, or was trained with another grid.
     """
-    listing = paths.runs() / f"{run}.records.json"
-    if not listing.exists():
-        raise RunError(f"runs/{listing.name} does not exist; `fewscans train {run}` makes it")
+    listing, about = _listing(run, grid)
     records = [r for r in json.loads(listing.read_text(encoding="utf-8")) if r.get("parameters")]
     fitting = [r for r in records if r["arm"] == arm and r["seed"] == seed and n_train in (None, r["n_train"])]
     if not fitting:
@@ -108,5 +112,5 @@ def weights_of(run: str, arm: str, n_train: int | None = None, seed: int = 0) ->
     folder = store.Store(paths.store())
     weights = folder.weights(record["key"])
     if weights is None:
-        raise RunError(f"{run}: the weights of {arm} are not in {folder.folder}; remove its entry there and train again")
+        raise RunError(f"{run}: the weights of {arm} are not in {folder.folder}; remove its entry there, then train")
     return Run(record["seed"], record["n_train"], arm, record["learning_rate"]), weights

@@ -48,7 +48,7 @@ def test_somebodys_own_files_are_not_replaced(tmp_path):
 
 
 def test_an_unknown_twin_lists_the_known_ones(tmp_path):
-    with pytest.raises(DataError, match="unknown twin 'luna17'; known: handedness, luna16, luna16-patches,"):
+    with pytest.raises(DataError, match="unknown twin 'luna17'; known: camelyon16, handedness, luna16,"):
         twins.write("luna17", tmp_path / "t", SPEC)
     with pytest.raises(DataError, match="unknown twin"):
         twins.spec("luna17", {})
@@ -59,7 +59,7 @@ def test_an_unknown_twin_lists_the_known_ones(tmp_path):
 def test_every_module_with_a_twin_is_found_by_its_name_and_has_the_layout_of_a_data_set():
     stems = {path.stem for path in Path(twins.__file__).parent.glob("[a-z]*.py")}
     modules = {stem for stem in stems if hasattr(importlib.import_module(f"fewscans.twins.{stem}"), "TWIN")}
-    assert {name.replace("-", "_") for name in twins.names()} == modules and len(twins.names()) == 6
+    assert {name.replace("-", "_") for name in twins.names()} == modules and len(twins.names()) == 7
     for name in twins.names():
         assert twins.twin(name).layout in registry.names() and issubclass(twins.twin(name).spec, Spec)
 

@@ -31,7 +31,7 @@ ABOUT = "about "  # before the names of `about`'s columns in a kept file
 class Cases:
     """Cases of one data set, cut to one size, with who they are and which split they belong to.
 
-    Images are uint8, (n, H, W), (n, H, W, 3) or (n, D, H, W), possibly a memory map. In space the axes are the patient's.
+    Images are uint8, (n, H, W), (n, H, W, 3) or (n, D, H, W), possibly a memory map. Axes in space are the patient's.
     """
 
     images: np.ndarray

@@ -103,4 +103,5 @@ DATASET = Dataset(
     "CC0) in tumor and normal, with patches.csv and SHA256SUMS",
     attribution=_WHOLE.attribution.replace("Slides of", "Patches of").replace("each slide's", "each patch's"),
     people=_WHOLE.people, marks=((TABLE,), ("tumor",), ("normal",)), check=check_copy,
+    sha256="87885e64fcdbd6b7e2dcca20e83c985f5eaf52677967cb307eb9b9e4c5180318",
 )  # fmt: skip

@@ -6,6 +6,7 @@ which hold those of three slides: they can be drawn without slides and networks.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def scanned(file: Path) -> np.ndarray:
 def heatmaps(run: Results, arm: str, n_train: int, column: str = "prediction") -> dict[str, np.ndarray]:
     """Slide → (rows, columns) of its heatmap, or of the truth (column "target"), NaN where there is no tissue."""
     table = run.predictions.query("split == 'test-cells' and arm == @arm and n_train == @n_train")
-    place = table["case"].astype(str).str.rpartition("/")[2].str.split(",", expand=True).astype(int)
+    place = table["case"].astype(str).str.extract(r"/(\d+),(\d+)$").astype(int)
     made = {}
     for slide in table["group"].astype(str).unique():
         mine = (table["group"] == slide).to_numpy()
@@ -113,7 +114,7 @@ def side_by_side(
             drawn = panel.imshow(np.ma.masked_invalid(probability[arm][name]), **HEAT)
     headings = [*(["slide"] if paths else []), "lesions", *(run.arm(arm).label for arm in arms)]
     for panel, heading in zip(axes[0], headings, strict=True):
-        panel.set_title(heading, fontsize=8.5, loc="center")
+        panel.set_title(textwrap.fill(heading, 72 // columns), fontsize=8.5, loc="center")
     figure.colorbar(drawn, ax=axes, shrink=0.5, label="probability of tumour")
     return Picture(figure, title, run.provenance | {"figure": title, "arms": list(arms), "n_train": n_train})
 

@@ -10,8 +10,8 @@ set has 226 on 48 slides, 4.7 a slide; a median of 3.5 gives that here, as some 
 lesions are isolated tumour cells, below 0.2 mm; so they are here. The largest lesion of a slide has the area of a
 circle of 1.18 mm in the median, with a log-sd of about 1; here 0.75 mm and 0.95.
 
-Look-alikes, stains and blur were set by hand after the look of such slides, and tumour was made less uniform once, after
-a small network found nearly all of it. That network now has an AUC of 0.96 on single patches of test slides, and mean
+Look-alikes, stains and blur were set by hand after the look of such slides. Tumour was made less uniform once, after a
+small network found nearly all of it. That network now has an AUC of 0.96 on single patches of test slides, and mean
 and spread of the colours 0.92. Methods were never compared.
 """
 

@@ -174,7 +174,8 @@ class Camelyon16(base.Experiment):
         spec = ARMS[run.arm]
         fitted, weights, several = [], {}, spec.networks
         if not isinstance(cases, Slides):
-            several = len(loose.folds(cases))
+            several, told = len(loose.folds(cases)), on_step
+            on_step = told and (lambda steps: told(steps / several))
         for member in range(several):
             kept = checkpoint if several == 1 else None  # an interrupted ensemble restarts from its first network
             with ExitStack() as opened:
