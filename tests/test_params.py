@@ -137,7 +137,7 @@ WRONG = {
     "size alone": (f"{GRID_AT}/arms", {"Z2": 30}, ["arms.Z2 must be a list, got 30"]),
     "odd size": (f"{GRID_AT}/arms", {"Z2": [31]}, ["arms.Z2: sizes must be even"]),
     "more trials than seeds": (f"{GRID_AT}/tuning_seeds", 4, ["tuning_seeds (4) exceeds seeds (3)"]),
-    "unknown twin": ("twins/brain", {"smoke": {}}, ["twins.brain.smoke: unknown twin 'brain'; known: camelyon16, handedness, "]),
+    "unknown twin": ("twins/brain", {"smoke": {}}, ["twins.brain.smoke: unknown twin 'brain'; known: camelyon16, "]),
     "unknown setting": ("twins/orientation/smoke/color", 1, ["twins.orientation.smoke: ", "unknown setting color"]),
     "missing setting": ("twins/orientation/smoke/noise", ABSENT, ["twins.orientation.smoke: ", "has no noise"]),
     "impossible setting": ("twins/orientation/smoke/noise", -1, ["twins.orientation.smoke: noise", "-1"]),
