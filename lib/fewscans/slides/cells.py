@@ -83,7 +83,7 @@ def _measured(path: Path, cases: Cases, geometry: Geometry, microns_per_pixel: f
                 corner = [axis.astype(np.int64) * geometry.stride for axis in (columns, rows)]
                 touched = asap.touches_many(copy.annotation(name), *corner, geometry.stride)
                 cells[rows[touched], columns[touched]] = TUMOUR
-            if cases.target[i] and cases.split[i] in TESTS and cases.about["scored"][i]:
+            if cases.target[i] and cases.split[i] == "test" and cases.about["scored"][i]:
                 mask = camelyon16.lesion_mask(copy, name, slide, downsample)
                 labelled = lesions.label(mask, microns_per_pixel * downsample)
                 y, x = (((np.arange(n) + 0.5) * geometry.stride / downsample).astype(int) for n in shows.shape)

@@ -119,7 +119,7 @@ def tissue_cells(slide, geometry: Geometry, microns_per_pixel: float | None = No
     if mpp is None:
         raise ValueError(f"{slide.path} does not say how large its pixels are; give microns_per_pixel")
     wanted = max(1, PICTURE_UM[0] / mpp, min(geometry.stride / 4, PICTURE_UM[1] / mpp))
-    level, factor, downsample = _source(slide, wanted, within=math.inf)
+    level, factor, downsample = source_of(slide, wanted, within=math.inf)
     width, height = (math.ceil(side / downsample) for side in (full.width, full.height))
     mask = np.zeros((height, width), bool)
     rows, overlap = max(1, STRIP_PIXELS // width), math.ceil(OVERLAP_UM / mpp / downsample)
@@ -133,7 +133,7 @@ def tissue_cells(slide, geometry: Geometry, microns_per_pixel: float | None = No
     return mask[inside].reshape(shape[0], n, shape[1], n).mean(axis=(1, 3)) >= TISSUE
 
 
-def _source(slide, downsample: float, within: float = SAME_LEVEL) -> tuple[int, int, float]:
+def source_of(slide, downsample: float, within: float = SAME_LEVEL) -> tuple[int, int, float]:
     """Level to read, factor to average it down by, and the downsample that results, close to the one asked for.
 
     Sides of a level are rounded to whole pixels, which makes downsamples such as 8.06 of what is a plain 8.
@@ -165,7 +165,7 @@ def reduced(slide, level: int, factor: int, x: int, y: int, width: int, height: 
 
 def _region(slide, geometry: Geometry, level: int, rows: slice, columns: slice) -> np.ndarray:
     """The pixels of a level that hold all patches of a window of cells."""
-    source, factor, downsample = _source(slide, 2**level)
+    source, factor, downsample = source_of(slide, 2**level)
     y, x = (geometry.first(window.start, downsample) for window in (rows, columns))
     step = geometry.stride >> level
     height, width = ((window.stop - window.start - 1) * step + geometry.patch for window in (rows, columns))

@@ -147,6 +147,9 @@ def _save(out: Path, name: str, decides: dict, probability, geometry: Geometry, 
     """Writes the files of a scanned slide and returns its state."""
     detections = suppress(probability, geometry, threshold=threshold)
     detections[["x", "y"]] *= view.scale
+    full = view.slide.levels[0]
+    for axis, side in (("x", full.width), ("y", full.height)):  # the last cells reach over the slide's edges
+        detections[axis] = detections[axis].clip(upper=side - 1)
     write_csv(detections, out / f"{name}.csv")
     files.write_json(out / f"{name}.geojson", to_geojson(detections, geometry, view.scale))
     packed = io.BytesIO()

@@ -39,7 +39,7 @@ from fewscans.experiments.base import Entry, OnStep, Run, costs, require_best, r
 from fewscans.experiments.camelyon16 import loose, patches
 from fewscans.experiments.camelyon16.arms import ARMS, Arm
 from fewscans.experiments.camelyon16.models import OnLevels, macs, network_of, networks
-from fewscans.nn.dense import reset_parameters
+from fewscans.nn.dense import DenseDetector, reset_parameters
 from fewscans.slides import cells as of_slides
 from fewscans.slides.cells import FALSE_ALARMS, NORMAL, NOTHING, TUMOUR, Slides
 from fewscans.slides.detections import suppress
@@ -98,6 +98,11 @@ class Grid(base.Grid):
             raise ParamsError(f"arms.{arm}: half of the slides have tumour, so sizes are even, got {list(sizes)}")
         if 2 * ARMS[arm].mislabelled >= min(sizes):
             raise ParamsError(f"arms.{arm}: {ARMS[arm].mislabelled} slides are mislabelled; train on more")
+        if self.network == "dense" and ARMS[arm].trivial is None:
+            try:
+                DenseDetector(self.patch, self.stride, ARMS[arm].levels, width=2)
+            except ValueError as error:
+                raise ParamsError(f"arms.{arm}: {error}") from None
         if ARMS[arm].imagenet and not ARMS[arm].lite and not Path(self.imagenet).is_file():
             raise ParamsError(f"arms.{arm}: imagenet must name a file of Inception's weights, got {self.imagenet!r}")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from fewscans.data.formats import slides as formats
 from fewscans.data.formats.stain import Stained
 from fewscans.slides.cells import NORMAL, TUMOUR, Slides
-from fewscans.slides.heatmap import Geometry, turned
+from fewscans.slides.heatmap import Geometry, reduced, source_of, turned
 
 JITTER = 8 / 128  # of the stride
 BRIGHTNESS, SATURATION, HUE, CONTRAST = 64 / 255, 0.25, 0.04, 0.75
@@ -65,9 +65,10 @@ class Source:
         for level in self.geometry.levels:
             patches = []
             for i, row, column, dx, dy in places:
-                slide, scale = self._open[i], 2**level
+                slide = self._open[i]
+                source, factor, scale = source_of(slide, 2**level)
                 x, y = (self.geometry.first(at, scale) + round(by / scale) for at, by in ((column, dx), (row, dy)))
-                patches.append(slide.read(slide.at(scale), x, y, side, side))
+                patches.append(reduced(slide, source, factor, x, y, side, side))
             cut.append(torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2))
         return cut
 
