@@ -45,7 +45,7 @@ def slides(
     outlines: name → polygons (n, 2), x and y in pixels of the image.   bar: a scale bar, its pixels and its label.
     """
     rows = -(-len(images) // columns)
-    figure, axes = sheet(title, rows, columns, 0.7 + 1.75 * rows, note)
+    figure, axes = sheet(title, rows, columns, 0.7 + (0.25 + 6.2 / columns) * rows, note)
     for panel in axes.flat:
         picture_only(panel)
     for panel, (name, image) in zip(axes.flat, images.items(), strict=False):
@@ -142,7 +142,7 @@ def examples(cases: Slides, run: Results, arm: str, n_train: int, side: int = 80
             x, y = cases.geometry.centre(row, column)
             with formats.open_slide(Path(cases.about["slide"].iloc[i])) as slide:
                 patch = slide.read(0, int(x) - side // 2, int(y) - side // 2, side, side)
-            patches[f"{label} ({cases.case[i]}, {row},{column})"] = patch
+            patches[f"{label}\n{cases.case[i]}, {row},{column}"] = patch
     return patches
 
 
@@ -191,7 +191,8 @@ def kept() -> dict[str, Picture]:
     if run is None:
         return {}
     n = max(run.sizes(SMALL))
-    note = "Synthetic twin. Hollow: what the paper's abstract reports of the real slides; heights cannot be compared."
+    note = "Hollow: what the paper's abstract reports of real slides, about 100 times larger: not comparable. "
+    note += "The pathologist marked nothing wrongly, which no logarithmic axis can show."
     panels = [
         curves.scores(run, [SMALL, AVERAGED, "40x"], "lesion_froc", title="lesions, twin"),
         curves.scores(run, [SMALL, AVERAGED, "overview"], "auc", title="slides, twin"),

@@ -1,8 +1,8 @@
 """A synthetic stand-in for CAMELYON16: slides of lymph nodes with and without metastases, in the layout of the release.
 
 Tissue is drawn in histology.py. Test slides come from the same two centres as training slides; the independent ones
-from another laboratory: other stains, paler sections with more folds, another scanner. A slide is about 4 mm wide where
-the published ones are 20 to 50, so its lesions are smaller.
+from another laboratory: other stains, paler sections with more folds, another scanner. A slide of 1,536 pixels is 3 mm
+wide where the published ones are 20 to 50, so its lesions are smaller.
 
 Measured in the public polygons of 110 training slides (boxes within 75 µm are one lesion): lesions of at least 0.2 mm
 have a median of 2 a slide, and the ten richest slides hold 35 %, as with a log-normal number of log-sd 0.95. The test
