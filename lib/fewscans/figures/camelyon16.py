@@ -20,7 +20,7 @@ from fewscans.figures import curves, froc
 from fewscans.figures.style import Picture, picture_only, sheet, styled
 from fewscans.figures.tables import score_label, text
 from fewscans.results import Results
-from fewscans.slides.cells import Slides
+from fewscans.slides.cells import Slides, size_of
 from fewscans.slides.detections import suppress
 from fewscans.stats.intervals import combination
 
@@ -149,7 +149,7 @@ def examples(cases: Slides, run: Results, arm: str, n_train: int, side: int = 80
 def by_size(run: Results, arms: Sequence[str], n_train: int) -> pd.DataFrame:
     """Share of the lesions with any detection, by size, means over seeds; the challenge ignores itc."""
     table = run.predictions.query("split == 'test-lesions' and target == 1 and n_train == @n_train and arm in @arms")
-    size = table["case"].astype(str).str.rpartition("/")[2].str.partition(" ")[0]
+    size = table["case"].astype(str).map(size_of)
     counts = table.assign(size=size).drop_duplicates("case")["size"].value_counts()
     found = table.assign(size=size, found=table["prediction"] > 0).pivot_table("found", "arm", "size", observed=True)
     found = found.reindex(index=[a for a in arms if a in found.index], columns=[s for s in SIZES if s in found])

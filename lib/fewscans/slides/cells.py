@@ -103,7 +103,7 @@ def _truth(cases: Cases, lesions_of: tuple[tuple[str, ...], ...]) -> pd.DataFram
         name = str(cases.case[i])
         rows.append({"kind": "scan", "scan": name})
         for lesion in lesions_of[i]:
-            if is_itc(lesion):
+            if size_of(lesion) == "itc":
                 rows.append({"kind": "excluded", "scan": name, "case": lesion})
             else:
                 rows += [{"kind": kind, "scan": name, "nodule": lesion, "case": case}
@@ -113,6 +113,6 @@ def _truth(cases: Cases, lesions_of: tuple[tuple[str, ...], ...]) -> pd.DataFram
     return frame.assign(**frame[text].fillna("")).astype(REFERENCE)
 
 
-def is_itc(lesion: str) -> bool:
-    """Whether a lesion's name says isolated tumour cells."""
-    return lesion.partition("/")[2].startswith("itc")
+def size_of(lesion: str) -> str:
+    """ "itc" (isolated tumour cells), "micro" or "macro", from a lesion's name."""
+    return lesion.partition("/")[2].partition(" ")[0]
