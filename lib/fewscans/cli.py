@@ -126,7 +126,10 @@ def scan(
 
     if orientations not in (1, 8):
         raise ParamsError(f"--orientations must be 1 or 8, got {orientations}")
-    grid, spec = params.load().grid(run, profile), camelyon16.ARMS.get(arm)
+    p = params.load()
+    if (p.run(run).experiment, p.run(run).dataset) != ("camelyon16", "camelyon16"):
+        raise ParamsError(f"--run {run}: its networks do not see slides; name a run such as camelyon16-camelyon16-twin")
+    grid, spec = p.grid(run, profile), camelyon16.ARMS.get(arm)
     _, weights = transfer.weights_of(run, grid, arm, n_train, seed)
     if spec.overview or spec.stain or spec.networks > 1:
         raise ParamsError(f"--arm {arm}: scans use one network on patches in the slide's own colours; name another arm")

@@ -102,7 +102,7 @@ def weights_of(run: str, grid, arm: str, n_train: int | None = None, seed: int =
     grid: as it was trained.   n_train: the largest that was trained, if not given.
     Raises RunError if the run or the network is not there, or was trained with another grid.
     """
-    listing, about = _listing(run, grid)
+    listing, _ = _listing(run, grid)
     records = [r for r in json.loads(listing.read_text(encoding="utf-8")) if r.get("parameters")]
     fitting = [r for r in records if r["arm"] == arm and r["seed"] == seed and n_train in (None, r["n_train"])]
     if not fitting:

@@ -29,6 +29,8 @@ grids:
     smoke: {arms: {40x-small: [4, 6], tissue: [4]}, seeds: 1, steps: 4, eval_every: 2, learning_rates: [1.0e-2],
       patch: 40, stride: 16, microns_per_pixel: 1.944, network: dense, small: 4, full: 6, optimiser: adam,
       batch_size: 4, validation: 8, overview: 48}
+  camelyon16-camelyon16-patches:
+    smoke: {arms: {40x-small: [4]}, seeds: 1, steps: 4, eval_every: 2, learning_rates: [1.0e-2]}
 notebooks: {}
 """
 
@@ -116,6 +118,7 @@ WRONG = {
     "unknown N": (["--n-train", "8"], ["has no network 40x-small with N = 8 and seed 0", "40x-small (N = 6)"]),
     "unknown seed": (["--seed", "5"], ["with N = any and seed 5"]),
     "unknown run": (["--run", "camelyon16-x"], ["unknown run 'camelyon16-x'"]),
+    "run on patches": (["--run", "camelyon16-camelyon16-patches"], ["do not see slides", "camelyon16-camelyon16-twin"]),
     "unknown profile": (["--profile", "huge"], ["has no profile 'huge'; it has smoke"]),
     "orientations": (["--orientations", "4"], ["--orientations must be 1 or 8, got 4"]),
     "mpp": (["--mpp", "0"], ["neither a number of µm above 0 nor a CSV file"]),
