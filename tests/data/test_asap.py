@@ -55,7 +55,7 @@ def test_points_come_in_their_order_whatever_the_shape_is_called(tmp_path, kind)
 def test_a_slide_without_annotations_has_no_tumour(tmp_path):
     got = read(tmp_path)
     assert got.tumour == got.excluded == () and not asap.mask(got, 9, 7, 2).any()
-    assert not asap.touches(got, 0, 0, 128)
+    assert not touches(got, 0, 0, 128)
 
 
 def test_a_pixel_is_tumour_if_its_centre_is_inside(tmp_path):
@@ -100,33 +100,38 @@ def test_a_square_touches_if_the_finest_mask_has_a_pixel_in_it(annotation, side)
     mask = np.pad(asap.mask(annotation, 220, 140, 1), ((20, 40), (20, 40)))
     y, x = (axis.ravel() for axis in np.mgrid[-20:150:3, -20:230:3])
     expected = [mask[b + 20 : b + 20 + side, a + 20 : a + 20 + side].any() for a, b in zip(x, y, strict=True)]
-    touched = asap.touches_many(annotation, x, y, side)
+    touched = asap.touches(annotation, x, y, side)
     assert touched.dtype == bool and touched.tolist() == expected and 0 < touched.sum() < len(x)
     for k in range(0, len(x), 97):
-        assert asap.touches(annotation, x[k], y[k], side) == expected[k]
+        assert touches(annotation, x[k], y[k], side) == expected[k]
+
+
+def touches(annotation, x, y, side):
+    """Whether one square does."""
+    return bool(asap.touches(annotation, np.array([x]), np.array([y]), side)[0])
 
 
 def test_a_tumour_between_two_pixel_centres_touches_nothing():
     thin = asap.Annotation((rectangle(3.6, 0, 0.8, 50),))
-    assert not asap.touches(thin, 0, 0, 16) and not asap.mask(thin, 16, 16, 1).any()
-    assert asap.touches(asap.Annotation((rectangle(3.4, 0, 0.8, 50),)), 0, 0, 16)
+    assert not touches(thin, 0, 0, 16) and not asap.mask(thin, 16, 16, 1).any()
+    assert touches(asap.Annotation((rectangle(3.4, 0, 0.8, 50),)), 0, 0, 16)
 
 
 def test_a_hole_as_large_as_the_square_frees_it():
     holed = asap.Annotation((rectangle(0, 0, 100, 100),), (rectangle(32, 32, 16, 16),))
-    assert [asap.touches(holed, x, 32, 16) for x in (31, 32, 33)] == [True, False, True]
+    assert [touches(holed, x, 32, 16) for x in (31, 32, 33)] == [True, False, True]
 
 
 def test_squares_far_out_on_a_large_slide_are_as_exact_as_near_ones(annotation):
     away = np.array([98_304.0, 196_608.0])
     moved = asap.Annotation(*(tuple(p + away for p in kind) for kind in (annotation.tumour, annotation.excluded)))
     y, x = (axis.ravel() for axis in np.mgrid[0:140:11, 0:220:11])
-    near = asap.touches_many(annotation, x, y, 8)
-    assert np.array_equal(asap.touches_many(moved, x + 98_304, y + 196_608, 8), near)
+    near = asap.touches(annotation, x, y, 8)
+    assert np.array_equal(asap.touches(moved, x + 98_304, y + 196_608, 8), near)
 
 
 def test_no_squares_are_no_answers(annotation):
-    assert asap.touches_many(annotation, np.array([], int), np.array([], int), 128).shape == (0,)
+    assert asap.touches(annotation, np.array([], int), np.array([], int), 128).shape == (0,)
 
 
 def test_a_member_of_a_zip_file_is_read_as_a_file_is(tmp_path):

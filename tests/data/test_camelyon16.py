@@ -145,7 +145,7 @@ def test_half_a_copy_can_be_used_and_the_check_says_what_it_lacks(good, monkeypa
     lacks = camelyon16.check_copy(good)["lacks"]
     assert lacks[0] == "test has 1 slides, published are 3"
     assert lacks[1] == "2 slides that the reference.csv of test lists are absent: test_001 ..."
-    assert len(lacks) == 4 and "tumor_002.tif" in lacks[2] and "test_114.xml: is no plain XML" in lacks[3]
+    assert len(lacks) == 4 and "tumor_002.tif" in lacks[2] and "test_114.xml: cannot be read as plain XML" in lacks[3]
 
 
 def test_a_copy_without_slides_is_not_complete(tmp_path):
@@ -179,11 +179,9 @@ def test_overviews_show_the_whole_slide_averaged_with_white_beside_it(slides):
 
 
 @pytest.mark.parametrize("side", [17, 100, 448, 600])
-def test_overviews_keep_the_mean_at_any_size_and_are_never_enlarged(pristine, side, monkeypatch):
+def test_overviews_keep_the_mean_at_any_size_and_are_never_enlarged(pristine, side):
     with open_slide(pristine / "training/tumor/tumor_001.tif") as slide:
         image = camelyon16.overview(slide, side)
-        monkeypatch.setattr(camelyon16, "STRIP", 1)
-        assert np.array_equal(camelyon16.overview(slide, side), image)  # read row by row
     shown = (image != 255).any(axis=2)
     width, height = min(side, BUILD.WIDTH), round(min(side, BUILD.WIDTH) * BUILD.HEIGHT / BUILD.WIDTH)
     assert shown[:height, :width].all() and not shown[height:].any() and not shown[:, width:].any()

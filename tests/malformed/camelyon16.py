@@ -156,7 +156,8 @@ FOLDERS = {
     ),
     "no list": (_remove(LIST), ["no reference.csv says"], "testing/images/test_001.tif"),
     "an unknown type": (_text(LIST, "test_001,Benign\n"), ["test_001", "unknown type 'benign'", "macro"], LIST),
-    "no type": (_text(LIST, "test_001\n"), ["test_001", "unknown type None"], LIST),
+    "no type": (_text(LIST, "test_001\n"), ["cannot be read as CSV", "a slide and its type"], LIST),
+    "a row without type": (_text(LIST, "test_001\ntest_002,normal\n"), ["test_001", "unknown type ''"], LIST),
     "an unknown header": (_text(LIST, "slide,class\ntest_001,Tumor\n"), ["unknown type 'class'"], LIST),
     "two labels": (_text(LIST, "test_001,Macro\ntest_001.tif,Normal\n"), ["test_001 is normal here"], LIST),
     "a list in another coding": (
@@ -195,13 +196,13 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;&b;&b;">]><ASAP_Annotatio
 FAR = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><ASAP_Annotations>&b;</ASAP_Annotations>'
 # name: (the text of an annotation, words the message must hold)
 OUTLINES = {
-    "no XML": ("tumour everywhere", ["no plain XML", "copy it again"]),
-    "empty": ("", ["no plain XML"]),
-    "cut short": (xml(polygon(SQUARE))[:-40], ["no plain XML"]),
-    "entities in entities": (BOMB, ["no plain XML"]),
-    "another file inside": (FAR, ["no plain XML"]),
-    "a document type": ("<!DOCTYPE a><ASAP_Annotations/>", ["no plain XML"]),
-    "an unknown coding": ('<?xml version="1.0" encoding="klingon"?><ASAP_Annotations/>', ["no plain XML"]),
+    "no XML": ("tumour everywhere", ["read as plain XML", "copy it again"]),
+    "empty": ("", ["read as plain XML"]),
+    "cut short": (xml(polygon(SQUARE))[:-40], ["read as plain XML"]),
+    "entities in entities": (BOMB, ["read as plain XML"]),
+    "another file inside": (FAR, ["read as plain XML"]),
+    "a document type": ("<!DOCTYPE a><ASAP_Annotations/>", ["read as plain XML"]),
+    "an unknown coding": ('<?xml version="1.0" encoding="klingon"?><ASAP_Annotations/>', ["read as plain XML"]),
     "another program's": ("<Annotations/>", ["its root is 'Annotations'", "ASAP_Annotations"]),
     "an unknown group": (xml(polygon(SQUARE, "Stroma", "S 1")), ["'S 1'", "unknown group 'Stroma'", "_0, _1, tumor"]),
     "no group": (xml(polygon(SQUARE).replace("PartOfGroup", "Part")), ["unknown group ''"]),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -42,6 +43,11 @@ class FakeSlide:
         if x0 < x1 and y0 < y1:
             block[y0 - y : y1 - y, x0 - x : x1 - x] = image[y0:y1, x0:x1]
         return block
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Detections in the challenge's form."""
+    return pd.read_csv(path, header=None, names=["probability", "x", "y"], dtype=float)
 
 
 def white(width: int, height: int) -> np.ndarray:

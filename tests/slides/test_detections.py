@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewscans.errors import DataError
-from fewscans.slides.detections import read_csv, suppress, to_geojson, write_csv
+from fewscans.slides.detections import suppress, to_geojson, write_csv
 from fewscans.slides.heatmap import Geometry
+
+from .fake import read_csv
 
 GEOMETRY = Geometry(299, 128)
 
@@ -80,16 +81,6 @@ def test_no_detections_are_an_empty_file_and_an_empty_collection(tmp_path):
     assert path.read_bytes() == b""
     pd.testing.assert_frame_equal(read_csv(path), none[["probability", "x", "y"]])
     assert to_geojson(none, GEOMETRY) == {"type": "FeatureCollection", "features": []}
-
-
-@pytest.mark.parametrize("text, wrong", [("p,x,y\n0.5,1,2\n", "line 1 is 'p,x,y'"), ("0.5,1,2\n0.5,1\n", "line 2"),
-                                         ("0.5,1,2,0.5,1,2\n", "line 1"), ("\xff\xfe", "line 1")])  # fmt: skip
-def test_what_is_no_such_csv_file_is_refused_with_its_line(tmp_path, text, wrong):
-    (tmp_path / "a.csv").write_bytes(text.encode("latin1"))
-    with pytest.raises(DataError, match=wrong):
-        read_csv(tmp_path / "a.csv")
-    with pytest.raises(DataError, match="no such file"):
-        read_csv(tmp_path / "b.csv")
 
 
 def test_geojson_holds_each_point_and_its_cell_in_level_0_pixels_as_qupath_reads_them():

@@ -172,12 +172,6 @@ def test_a_network_in_training_mode_is_asked_in_evaluation_mode():
 
 
 def test_wrong_arguments_are_named():
-    slide, geometry = FakeSlide(white(64, 64)), Geometry(24, 16)
-    network, cells = Darkness(geometry, 16), np.ones((4, 4), bool)
-    with pytest.raises(ValueError, match=r"\(4, 4\), got \(4, 5\)"):
-        heatmap(slide, network, geometry, np.ones((4, 5), bool))
-    with pytest.raises(ValueError, match="orientations must be 1 or 8, got 4"):
-        heatmap(slide, network, geometry, cells, orientations=4)
     with pytest.raises(ValueError, match="stride must be a multiple of 8"):
         Geometry(24, 12, (0, 3))
     with pytest.raises(ValueError, match="at least 1"):
@@ -205,10 +199,3 @@ def test_cells_finer_than_the_picture_still_find_their_tissue():
     image[200:800, 200:800] = PINK
     found = tissue_cells(FakeSlide(image, mpp=0.5), Geometry(16, 4))
     assert found.shape == (250, 250) and abs(found.mean() - 0.36) < 0.05
-
-
-def test_the_size_of_pixels_is_asked_for_where_a_slide_does_not_say_it():
-    slide = FakeSlide(white(1000, 1000), mpp=None)
-    with pytest.raises(ValueError, match="give microns_per_pixel"):
-        tissue_cells(slide, Geometry(16, 16))
-    assert not tissue_cells(slide, Geometry(16, 16), microns_per_pixel=0.5).any()

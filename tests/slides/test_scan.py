@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from fewscans.errors import DataError, RunError
-from fewscans.slides.detections import read_csv, suppress
+from fewscans.slides.detections import suppress
 from fewscans.slides.heatmap import Geometry
 from fewscans.slides.scan import scan_slides
 
-from .fake import Darkness, tissue_slide, write_tiff
+from .fake import Darkness, read_csv, tissue_slide, write_tiff
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 GEOMETRY = Geometry(24, 16)
@@ -200,15 +200,17 @@ def test_the_size_of_pixels_comes_from_a_number_or_a_table_where_a_slide_lacks_i
 
 @pytest.mark.parametrize("text, wrong", [
     ("slide;mpp\na;0.25\n", "the columns are slide,mpp"), ("slide,mpp\na,\n", "the columns are slide,mpp"),
-    ("slide,mpp\na,-1\n", "'mpp': '-1'"), ("slide,mpp\na\n", "the columns are slide,mpp"),
-    ("slide,mpp\na,0.25\na.tif,0.5\n", "gives a both 0.25 and 0.5"),
+    ("slide,mpp\na,-1\n", "a has -1 µm; --mpp takes"), ("slide,mpp\na,x\n", "could not convert.*slide,mpp"),
+    ("slide,mpp\na\n", "the columns are slide,mpp"), ("slide,mpp\na,0.25\na.tif,0.5\n", "gives a both 0.25 and 0.5"),
 ])  # fmt: skip
 def test_a_wrong_table_of_pixel_sizes_is_refused_before_anything_is_scanned(slides, tmp_path, text, wrong):
     (tmp_path / "mpp.csv").write_text(text)
     with pytest.raises(DataError, match=wrong):
         scan(slides, tmp_path / "out", mpp=tmp_path / "mpp.csv")
-    with pytest.raises(DataError, match="neither a number of µm above 0 nor a CSV file"):
+    with pytest.raises(DataError, match="0: a has 0 µm; --mpp takes a number of µm above 0, or a CSV file"):
         scan(slides, tmp_path / "out", mpp="0")
+    with pytest.raises(DataError, match="nowhere.csv: no such file; --mpp takes"):
+        scan(slides, tmp_path / "out", mpp="nowhere.csv")
     assert not (tmp_path / "out").exists()
 
 

@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 
 from fewscans import cli
-from fewscans.slides.detections import read_csv
 from fewscans.sweep import engine
 
 from ..experiments import toy_slides
 from ..toy import Inline
-from .fake import tissue_slide, write_tiff
+from .fake import read_csv, tissue_slide, write_tiff
 
 RUN = "camelyon16-camelyon16-twin"
 PARAMS = """
@@ -121,7 +120,7 @@ WRONG = {
     "run on patches": (["--run", "camelyon16-camelyon16-patches"], ["do not see slides", "camelyon16-camelyon16-twin"]),
     "unknown profile": (["--profile", "huge"], ["has no profile 'huge'; it has smoke"]),
     "orientations": (["--orientations", "4"], ["--orientations must be 1 or 8, got 4"]),
-    "mpp": (["--mpp", "0"], ["neither a number of µm above 0 nor a CSV file"]),
+    "mpp": (["--mpp", "0"], ["0: test_001 has 0 µm; --mpp takes a number of µm above 0, or a CSV file"]),
     "device": (["--device", "tpu"], ["unknown device 'tpu'"]),
 }
 

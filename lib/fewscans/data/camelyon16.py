@@ -9,20 +9,21 @@ Ehteshami Bejnordi et al., JAMA 318:2199-2210 (2017); data: Litjens et al., Giga
 
 from __future__ import annotations
 
-import csv
+import glob
 import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fewscans.data.base import Cases, Cut, Dataset, digest, first_line, report
+from fewscans.data.base import Cases, Cut, Dataset, digest, first_line, read_table, report
 from fewscans.data.formats import asap, slides
 from fewscans.data.group_splits import split_by_group
 from fewscans.errors import DataError
@@ -34,10 +35,8 @@ PUBLISHED = {"normal": 159, "tumor": 111, "test": 129}  # slides, of which the f
 # From the README of the release: normal_086 has tumour and became tumor_111; test_049 is a duplicate; these hold tumour
 # that is not outlined, and lie outside the lesion task.
 LEFT_OUT = ("normal_086", "test_049")
-NOT_EXHAUSTIVE = (
-    *(f"tumor_{n:03d}" for n in (10, 15, 18, 20, 25, 29, 33, 34, 44, 46, 51, 54, 55, 56, 67, 79, 85, 92, 95, 110)),
-    "test_114",
-)  # fmt: skip
+PARTLY = (10, 15, 18, 20, 25, 29, 33, 34, 44, 46, 51, 54, 55, 56, 67, 79, 85, 92, 95, 110)
+NOT_EXHAUSTIVE = (*(f"tumor_{n:03d}" for n in PARTLY), "test_114")
 LABELS = {"normal": 0, "negative": 0, "tumor": 1, "tumour": 1, "macro": 1, "micro": 1, "itc": 1}
 
 # name ("tumor_001"), split, label (0 or 1), slide (Path), annotation (Path, member of a zip file, or None),
@@ -46,7 +45,6 @@ COLUMNS = ("name", "split", "label", "slide", "annotation", "mask", "exhaustive"
 
 VAL, SPLIT_SEED = 0.2, 2016  # share of the training slides of either label: 54 of 270
 ENDS = 1 << 16  # bytes at either end of a slide that stand for it in the fingerprint
-STRIP = 1 << 24  # pixels read at once for an overview
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +85,8 @@ def find_slides(folder: Path | str) -> Copy:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one that holds training and testing, or images")
-    files = _below(folder)
+    below = glob.iglob("**", root_dir=folder, recursive=True)  # follows links, and leaves out what is hidden
+    files = sorted(file for file in map(folder.joinpath, below) if not file.is_dir())
     inside = {file: file.relative_to(folder).parts[0].lower() == INDEPENDENT for file in files}
     named = _once((file.stem.lower(), file) for file in files if _is_slide(file, inside[file]))
     found = {name: file for name, file in named.items() if name not in LEFT_OUT}
@@ -124,8 +123,7 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
         raise ValueError(f"size {cut.size}: an overview is a square, (S, S)")
     found = find_slides(path)
     table = found.slides
-    split, label, name = (table[column].to_numpy() for column in ("split", "label", "name"))
-    split, name = split.astype("<U11"), name.astype(str)
+    split, name, label = table["split"].to_numpy(str), table["name"].to_numpy(str), table["label"].to_numpy(np.int64)
     for value, kind in enumerate(("normal slides", "tumour slides")):
         here = (split == "train") & (label == value)
         split[here] = split_by_group(name[here], {"val": VAL}, SPLIT_SEED, np.full(here.sum(), kind))
@@ -133,13 +131,13 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
     for file in table["slide"]:
         with slides.open_slide(file) as slide:
             images.append(overview(slide, cut.size[0]))
-            whole, mpp = slide.levels[0], np.nan if slide.mpp is None else slide.mpp
-            rows.append({"slide": str(file), "mpp": mpp, "width": whole.width, "height": whole.height})
+            rows.append((str(file), slide.mpp, slide.levels[0].width, slide.levels[0].height))
+    about = pd.DataFrame(rows, columns=["slide", "mpp", "width", "height"]).astype({"mpp": float})
     settings = {"data": _fingerprint(found), "size": cut.size, "val": VAL, "seed": SPLIT_SEED}
     return Cases(
-        images=np.stack(images), target=label.astype(np.int64), case=name, group=name.copy(), split=split,
+        images=np.stack(images), target=label, case=name, group=name.copy(), split=split,
         fingerprint=digest(settings), path=found.path, left_out=found.left_out,
-        about=pd.DataFrame(rows).assign(exhaustive=table["exhaustive"], scored=table["scored"]),
+        about=about.assign(exhaustive=table["exhaustive"], scored=table["scored"]),
     )  # fmt: skip
 
 
@@ -152,15 +150,11 @@ def overview(slide: slides.Slide, side: int) -> np.ndarray:
     rows, columns = (
         np.linspace(0, pixels, max(1, round(pixels / factor)) + 1).astype(int) for pixels in (known.height, known.width)
     )
-    image = np.full((side, side, 3), slides.WHITE, np.uint8)
-    step = max(1, int(STRIP / known.width / factor))  # a slide without small levels is too large to be read at once
-    for first in range(0, len(rows) - 1, step):
-        edges = rows[first : first + step + 1]
-        strip = slide.read(level, 0, edges[0], known.width, edges[-1] - edges[0])
-        sums = np.add.reduceat(strip, columns[:-1], axis=1, dtype=np.int64)
-        sums = np.add.reduceat(sums, edges[:-1] - edges[0], axis=0)
-        areas = np.outer(np.diff(edges), np.diff(columns))[..., None]
-        image[first : first + len(edges) - 1, : len(columns) - 1] = np.rint(sums / areas)
+    image, widths = np.full((side, side, 3), slides.WHITE, np.uint8), np.diff(columns)[:, None]
+    for i, (top, bottom) in enumerate(pairwise(rows)):  # a slide without small levels is too large to be read at once
+        strip = slide.read(level, 0, top, known.width, bottom - top)
+        sums = np.add.reduceat(strip.sum(axis=0, dtype=np.int64), columns[:-1], axis=0)  # (columns, 3)
+        image[i, : len(widths)] = np.rint(sums / (widths * (bottom - top)))
     return image
 
 
@@ -187,10 +181,10 @@ def lesion_mask(copy: Copy, name: str, slide: slides.Slide, downsample: float) -
     odd = np.setdiff1d(values, (0, 1, 2, 255))
     if odd.size:
         raise DataError(f"{row['mask']}: holds {odd[0]}; official masks have 0, 1, 2 or 255, and are never JPEG")
-    height, width = stored.shape  # of the level, or a pixel more or less
-    stored = np.pad(stored, ((0, max(0, level.height - height)), (0, max(0, level.width - width))))
-    tumour = stored[: level.height, : level.width] == max(values[-1], 1)
-    return tumour.astype(np.uint8) * 255
+    mask = np.zeros((level.height, level.width), np.uint8)
+    tumour = stored[: level.height, : level.width] == max(values[-1], 1)  # the level's size, or a pixel less
+    mask[: tumour.shape[0], : tumour.shape[1]][tumour] = 255
+    return mask
 
 
 def check_copy(folder: Path | str) -> dict[str, Any]:
@@ -202,8 +196,7 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     table = found.slides
     which = table["split"].where(table["split"] != "train", table["label"].map({0: "normal", 1: "tumor"}))
     counts = {what: int((which == what).sum()) for what in (*PUBLISHED, INDEPENDENT)}
-    wrong = {what: n for what, n in PUBLISHED.items() if counts[what] != n}
-    lacks = [f"{what} has {counts[what]} slides, published are {n}" for what, n in wrong.items()]
+    lacks = [f"{of} has {counts[of]} slides, published are {n}" for of, n in PUBLISHED.items() if counts[of] != n]
     for split, labels in found.reference.items():
         absent = sorted(set(labels) - {*table["name"], *LEFT_OUT})
         if absent:
@@ -218,19 +211,9 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     return report(lacks, counts, _fingerprint(found))
 
 
-def _below(folder: Path) -> list[Path]:
-    """Files in a folder and below, links followed, but nothing hidden."""
-    found = []
-    for above, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(above, name) for name in files if not name.startswith(".")]
-    return sorted(found)
-
-
 def _is_slide(file: Path, inside: bool) -> bool:
-    if inside:
-        return file.parent.name.lower() == "images" and file.name.lower().endswith(SUFFIXES)
-    return NAME.fullmatch(file.name.lower()) is not None
+    name, folder = file.name.lower(), file.parent.name.lower()
+    return folder == "images" and name.endswith(SUFFIXES) if inside else bool(NAME.fullmatch(name))
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -247,32 +230,27 @@ def _ending(files: Iterable[Any], end: str, names: Iterable[str]) -> dict[str, A
     return _once(pair for pair in named if pair[0] in names)
 
 
-def _zipped(files: Iterable[Path]) -> list[zipfile.Path]:
+def _zipped(files: Iterable[Path]) -> Iterator[zipfile.Path]:
     """The annotations in zip files, which stay packed."""
-    members = []
     for file in files:
         if re.fullmatch(r"lesion_annotations.*\.zip", file.name.lower()):
             try:
                 archive = zipfile.ZipFile(file)
             except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
                 raise DataError(f"{file}: is no whole zip file ({first_line(error)}); copy it again") from error
-            members += [zipfile.Path(archive, name) for name in archive.namelist()]
-    return members
+            yield from (zipfile.Path(archive, name) for name in archive.namelist())
 
 
 def _labels(tables: Iterable[Path]) -> dict[str, int]:
     """Name → label from reference.csv, with a header or without."""
     labels: dict[str, int] = {}
+    options = {"header": None, "names": ["image", "type"], "usecols": [0, 1], "dtype": str, "keep_default_na": False}
     for table in tables:
-        try:
-            rows = list(csv.reader(table.read_text("utf-8-sig").splitlines()))
-        except (OSError, ValueError, csv.Error) as error:
-            raise DataError(f"{table}: cannot be read as CSV ({first_line(error)}); copy it again") from error
-        rows = [[cell.strip().lower() for cell in row] for row in rows if any(row)]
-        header = rows[0] if rows and "image" in rows[0] and "type" in rows[0] else ["image", "type"]
-        for row in rows[int(rows[:1] == [header]) :]:
-            cells = dict(zip(header, row, strict=False))
-            name, kind = re.sub(rf"({'|'.join(SUFFIXES)})$", "", cells["image"]), cells.get("type")
+        rows = read_table(table, ("image", "type"), "a row has a slide and its type; copy it again", **options)
+        for image, kind in rows.apply(lambda column: column.str.strip().str.lower()).itertuples(index=False):
+            if (image, kind) in (("image", "type"), ("", "")):
+                continue
+            name = re.sub(rf"({'|'.join(SUFFIXES)})$", "", image)
             if kind not in LABELS:
                 raise DataError(f"{table}: {name} is of the unknown type {kind!r}; known are {', '.join(LABELS)}")
             if labels.setdefault(name, LABELS[kind]) != LABELS[kind]:
@@ -287,14 +265,13 @@ def _stored(file: Path, level: slides.Level) -> np.ndarray:
     try:
         with tifffile.TiffFile(file) as tiff:
             levels = [known for series in tiff.series for known in series.levels if known.axes in ("YX", "YXS")]
-            sizes = [known.shape[1::-1] for known in levels]
-            apart = [max(abs(w - level.width), abs(h - level.height)) for w, h in sizes]
-            if apart and min(apart) <= 1:
-                array = levels[int(np.argmin(apart))].asarray()
-                return array if array.ndim == 2 else array[..., 0]
+            for known in levels:
+                height, width = known.shape[:2]
+                if max(abs(width - level.width), abs(height - level.height)) <= 1:
+                    return known.asarray().reshape(height, width, -1)[..., 0]
     except Exception as error:  # each codec has its own
         raise DataError(f"{file}: cannot be read as a TIFF mask ({first_line(error)}); copy it again") from error
-    sizes = ", ".join(f"{width} x {height}" for width, height in sizes) or "none"
+    sizes = ", ".join(f"{known.shape[1]} x {known.shape[0]}" for known in levels) or "none"
     theirs = f"the slide's is {level.width} x {level.height} pixels; get this slide's mask"
     raise DataError(f"{file}: its levels are {sizes}, {theirs}")
 

@@ -6,8 +6,7 @@ whatever the slide's size. Made once and kept, as it takes longer than to train 
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,8 @@ from fewscans.data import camelyon16
 from fewscans.data.base import REFERENCE, Cases, code_of, digest
 from fewscans.data.formats import asap, lesions, slides, tissue
 from fewscans.slides import heatmap
-from fewscans.slides.heatmap import Geometry
 
-TESTS = ("test", "independent")
+TESTS = {"test": "test", "independent": "test-independent"}  # split → its name in tables
 MASK_MICRONS = 0.243 * 2**5  # per pixel of the masks that the official script reads
 FALSE_ALARMS = 100  # rows a slide for its most probable false alarms
 NOTHING, NORMAL, TUMOUR = -1, 0, 1
@@ -38,10 +36,15 @@ class Slides(Cases):
     cells: tuple[np.ndarray, ...]
     lesion: tuple[np.ndarray, ...]
     lesions: tuple[tuple[str, ...], ...]
-    geometry: Geometry
+    geometry: heatmap.Geometry
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Where the slides of the lesion task are, (k,)."""
+        return np.flatnonzero((self.split == "test") & self.about["scored"].to_numpy(bool))
 
 
-def read(path: Path, cases: Cases, geometry: Geometry, microns_per_pixel: float, cache: Path | None) -> Slides:
+def read(path: Path, cases: Cases, geometry: heatmap.Geometry, microns_per_pixel: float, cache: Path | None) -> Slides:
     """What `camelyon16.cases` found, with cells and lesions.
 
     microns_per_pixel: taken for every slide when lesions are measured, as the official script takes 0.243.
@@ -49,29 +52,25 @@ def read(path: Path, cases: Cases, geometry: Geometry, microns_per_pixel: float,
     """
     settings = {"slides": cases.fingerprint, "stride": geometry.stride, "microns": microns_per_pixel}
     code = [module.__file__ for module in (camelyon16, asap, lesions, slides, tissue, heatmap)]
-    kept = (
-        None
-        if cache is None
-        else cache / "cells" / f"{digest({'of': settings, 'code': code_of([*code, __file__])})[:32]}.npz"
-    )
+    key = digest({"of": settings, "code": code_of([*code, __file__])})[:32]
+    kept = None if cache is None else cache / "cells" / f"{key}.npz"
     if kept is not None and kept.is_file():
         with np.load(kept, allow_pickle=False) as npz:
-            arrays = {name: npz[name] for name in npz.files}
+            arrays = dict(npz)
     else:
         arrays = _measured(path, cases, geometry, microns_per_pixel)
         if kept is not None:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays)
-            files.write(kept, buffer.getvalue())
-    own = {f.name: getattr(cases, f.name) for f in fields(Cases)}
-    names = tuple(tuple(arrays[f"names {i}"].tolist()) for i in range(len(cases)))
-    own |= {"fingerprint": digest(settings), "truth": _truth(cases, names)}
-    cells, lesion = (tuple(arrays[f"{what} {i}"] for i in range(len(cases))) for what in ("cells", "lesion"))
-    return Slides(**own, cells=cells, lesion=lesion, lesions=names, geometry=geometry)
+            files.write_arrays(kept, **arrays)
+    cells, lesion, names = ([arrays[f"{what} {i}"] for i in range(len(cases))] for what in ("cells", "lesion", "names"))
+    made = Slides(
+        **vars(cases) | {"fingerprint": digest(settings)}, cells=tuple(cells), lesion=tuple(lesion),
+        lesions=tuple(tuple(of.tolist()) for of in names), geometry=geometry,
+    )  # fmt: skip
+    return replace(made, truth=_truth(made))
 
 
-def _measured(path: Path, cases: Cases, geometry: Geometry, microns_per_pixel: float) -> dict[str, np.ndarray]:
-    copy, arrays = camelyon16.find_slides(path), {}
+def _measured(path: Path, cases: Cases, geometry: heatmap.Geometry, microns_per_pixel: float) -> dict[str, np.ndarray]:
+    copy, arrays, stride = camelyon16.find_slides(path), {}, geometry.stride
     downsample = 2 ** max(0, round(np.log2(MASK_MICRONS / microns_per_pixel)))
     for i, (name, file) in enumerate(zip(cases.case, cases.about["slide"], strict=True)):
         with slides.open_slide(Path(file), None if np.isfinite(cases.about["mpp"][i]) else microns_per_pixel) as slide:
@@ -80,8 +79,7 @@ def _measured(path: Path, cases: Cases, geometry: Geometry, microns_per_pixel: f
             rows, columns = np.nonzero(shows)
             cells = np.where(shows, NORMAL, NOTHING).astype(np.int8)
             if cases.target[i] and cases.split[i] not in TESTS:  # those of test slides are not trained on
-                corner = [axis.astype(np.int64) * geometry.stride for axis in (columns, rows)]
-                touched = asap.touches_many(copy.annotation(name), *corner, geometry.stride)
+                touched = asap.touches(copy.annotation(name), columns * stride, rows * stride, stride)
                 cells[rows[touched], columns[touched]] = TUMOUR
             if cases.target[i] and cases.split[i] == "test" and cases.about["scored"][i]:
                 mask = camelyon16.lesion_mask(copy, name, slide, downsample)
@@ -94,23 +92,20 @@ def _measured(path: Path, cases: Cases, geometry: Geometry, microns_per_pixel: f
     return arrays
 
 
-def _truth(cases: Cases, lesions_of: tuple[tuple[str, ...], ...]) -> pd.DataFrame:
+def _truth(cases: Slides) -> pd.DataFrame:
     """Scans, lesions and hits of the test split, as `stats.reference` wants them; isolated tumour cells count for
     nothing. A slide outside the lesion task is no scan.
     """
     rows = []
-    for i in np.flatnonzero((cases.split == "test") & cases.about["scored"].to_numpy(bool)):
+    for i in cases.scored:
         name = str(cases.case[i])
-        rows.append({"kind": "scan", "scan": name})
-        for lesion in lesions_of[i]:
+        rows.append(("scan", name, "", ""))
+        for lesion in cases.lesions[i]:
             if size_of(lesion) == "itc":
-                rows.append({"kind": "excluded", "scan": name, "case": lesion})
+                rows.append(("excluded", name, "", lesion))
             else:
-                rows += [{"kind": kind, "scan": name, "nodule": lesion, "case": case}
-                         for kind, case in (("nodule", ""), ("hit", lesion))]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=list(REFERENCE))
-    text = ["kind", "scan", "nodule", "case"]
-    return frame.assign(**frame[text].fillna("")).astype(REFERENCE)
+                rows += [("nodule", name, lesion, ""), ("hit", name, lesion, lesion)]
+    return pd.DataFrame([(*row, np.nan) for row in rows], columns=list(REFERENCE)).astype(REFERENCE)
 
 
 def size_of(lesion: str) -> str:

@@ -6,14 +6,12 @@ with the radius and threshold of public replications, 6 cells of 128 pixels and 
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fewscans import files
-from fewscans.errors import DataError
 from fewscans.slides.heatmap import Geometry
 
 CLASS = {"name": "Tumor", "color": [200, 0, 0]}  # QuPath's own name
@@ -31,9 +29,9 @@ def suppress(heatmap: np.ndarray, geometry: Geometry, radius: float = 6, thresho
         raise ValueError(f"radius must be at least 0 and threshold above 0, got {radius} and {threshold}")
     row, column = np.nonzero(heatmap >= threshold)
     order = np.argsort(-heatmap[row, column], kind="stable")
-    reach = np.arange(-int(radius), int(radius) + 1)
-    disc = reach[:, None] ** 2 + reach**2 <= radius**2
     margin = int(radius)
+    reach = np.arange(-margin, margin + 1)
+    disc = reach[:, None] ** 2 + reach**2 <= radius**2
     free = np.ones(np.add(heatmap.shape, 2 * margin), bool)  # so that no disc leaves the map
     kept = []
     for i, j in zip(row[order].tolist(), column[order].tolist(), strict=True):
@@ -48,25 +46,8 @@ def suppress(heatmap: np.ndarray, geometry: Geometry, radius: float = 6, thresho
 
 def write_csv(detections: pd.DataFrame, path: Path) -> Path:
     """The challenge's form: lines of probability,x,y, no header; x and y are the pixel that holds the point."""
-    columns = (detections[name].tolist() for name in ("probability", "x", "y"))
-    lines = [f"{p:.9g},{int(x // 1)},{int(y // 1)}\n" for p, x, y in zip(*columns, strict=True)]
-    return files.write(path, "".join(lines))
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Returns: probability, x, y as floats; no rows for an empty file. DataError for anything else, with its line."""
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
-    rows = []
-    with Path(path).open(newline="", encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(csv.reader(file), 1):
-            try:
-                probability, x, y = map(float, line)
-            except ValueError:
-                wrong = f"line {number} is {','.join(line)!r}"
-                raise DataError(f"{path}: {wrong}; each line is probability,x,y in numbers, without a header") from None
-            rows.append((probability, x, y))
-    return pd.DataFrame(rows, columns=["probability", "x", "y"], dtype=float)
+    table = detections[["probability", "x", "y"]].astype({"x": int, "y": int})  # rounds down
+    return files.write(path, table.to_csv(header=False, index=False, float_format="%.9g"))
 
 
 def to_geojson(detections: pd.DataFrame, geometry: Geometry, scale: float = 1.0) -> dict:
@@ -77,8 +58,7 @@ def to_geojson(detections: pd.DataFrame, geometry: Geometry, scale: float = 1.0)
     """
     half, features = geometry.stride * scale / 2, []
     for p, x, y in detections[["probability", "x", "y"]].to_numpy(float).tolist():
-        left, right, top, bottom = x - half, x + half, y - half, y + half
-        ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        ring = [[x + i * half, y + j * half] for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))]
         for kind, shape, coordinates in (("annotation", "Point", [x, y]), ("detection", "Polygon", [ring])):
             properties = {"objectType": kind, "classification": CLASS, "measurements": {"probability": p}}
             place = {"type": shape, "coordinates": coordinates}

@@ -71,25 +71,23 @@ def heatmap(
     cells: np.ndarray,
     device: str | torch.device = "cpu",
     block: int | None = None,
-    dense: bool = True,
+    dense: bool | None = None,
     orientations: int = 1,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> np.ndarray:
     """Returns: (rows, cols) float32 probabilities, NaN where `cells` is False.
 
     cells: (rows, cols) bool, which to predict.   block: rows and columns of cells read at once; default: as many as
-    REGION pixels hold.   dense: use the network's `sweep`, else patches through `forward`.   orientations: 1, or 8 to
-    average over turned and mirrored copies.   on_progress: called with the cells done and the cells in all.
+    REGION pixels hold.   dense: use the network's `sweep`, else patches through `forward`; default: `sweep` if it has
+    one.   orientations: 1, or 8 to average over turned and mirrored copies.   on_progress: called with the cells done
+    and the cells in all.
     The network is moved to the device and put in evaluation mode.
-    Raises ValueError for cells of another shape or other orientations; DataError for a tile that cannot be read.
+    Raises DataError for a tile that cannot be read.
     """
-    shape = geometry.shape(slide.levels[0].width, slide.levels[0].height)
-    if cells.shape != shape or orientations not in (1, 8):
-        raise ValueError(f"cells must be {shape}, got {cells.shape}; orientations must be 1 or 8, got {orientations}")
     block = block or max(1, (REGION - geometry.patch) // (geometry.stride >> min(geometry.levels)) + 1)
     network = network.to(device).eval()
-    predict = _swept if dense else _patch_by_patch
-    result = np.full(shape, np.nan, np.float32)
+    predict = _swept if (hasattr(network, "sweep") if dense is None else dense) else _patch_by_patch
+    result = np.full(cells.shape, np.nan, np.float32)
     done, total = 0, int(cells.sum())
 
     def read(window: tuple[slice, slice]) -> list[np.ndarray]:
@@ -102,22 +100,18 @@ def heatmap(
             values = predict(network, images, geometry, here, orientations).cpu().numpy()
             result[window][here] = values
             done += len(values)
-            if on_progress is not None:
-                on_progress(done, total)
+            on_progress(done, total)
     return result
 
 
-def tissue_cells(slide, geometry: Geometry, microns_per_pixel: float | None = None) -> np.ndarray:
+def tissue_cells(slide, geometry: Geometry) -> np.ndarray:
     """(rows, cols) bool: cells of which at least 5 % is tissue, in a picture of a quarter of the stride, or 4 to 16 µm.
 
-    microns_per_pixel: of level 0, else the slide's own. The picture is made in strips that overlap.
-    Raises ValueError if neither says it.
+    The picture is made in strips that overlap. The slide must say how large its pixels are.
     """
     from fewscans.data.formats.tissue import tissue
 
-    full, mpp = slide.levels[0], microns_per_pixel or slide.mpp
-    if mpp is None:
-        raise ValueError(f"{slide.path} does not say how large its pixels are; give microns_per_pixel")
+    full, mpp = slide.levels[0], slide.mpp
     wanted = max(1, PICTURE_UM[0] / mpp, min(geometry.stride / 4, PICTURE_UM[1] / mpp))
     level, factor, downsample = source_of(slide, wanted, within=math.inf)
     width, height = (math.ceil(side / downsample) for side in (full.width, full.height))
@@ -167,8 +161,7 @@ def _region(slide, geometry: Geometry, level: int, rows: slice, columns: slice) 
     """The pixels of a level that hold all patches of a window of cells."""
     source, factor, downsample = source_of(slide, 2**level)
     y, x = (geometry.first(window.start, downsample) for window in (rows, columns))
-    step = geometry.stride >> level
-    height, width = ((window.stop - window.start - 1) * step + geometry.patch for window in (rows, columns))
+    height, width = ((w.stop - w.start - 1) * (geometry.stride >> level) + geometry.patch for w in (rows, columns))
     return reduced(slide, source, factor, x, y, width, height)
 
 
@@ -199,12 +192,11 @@ def _swept(network, images: list[Tensor], geometry: Geometry, here: np.ndarray, 
 
 def _patch_by_patch(network, images: list[Tensor], geometry: Geometry, here: np.ndarray, orientations: int) -> Tensor:
     """As `_swept`, with each patch for itself."""
-    places, side = np.argwhere(here).tolist(), geometry.patch
-    pairs = [(image, geometry.stride >> level) for image, level in zip(images, geometry.levels, strict=True)]
+    pairs = [(image[0], geometry.stride >> level) for image, level in zip(images, geometry.levels, strict=True)]
+    every = [x.unfold(1, geometry.patch, s).unfold(2, geometry.patch, s) for x, s in pairs]  # (3, rows, columns, P, P)
     parts = []
-    for start in range(0, len(places), BATCH):
-        some = places[start : start + BATCH]
-        patches = [torch.cat([x[..., i * s :, j * s :][..., :side, :side] for i, j in some]) for x, s in pairs]
+    for i, j in zip(*(torch.from_numpy(axis).split(BATCH) for axis in np.nonzero(here)), strict=True):
+        patches = [x[:, i, j].movedim(1, 0) for x in every]  # (B, 3, P, P)
         parts.append(sum(_probability(network, patches, k) for k in range(orientations)))  # (B,)
     return torch.cat(parts) / orientations
 

@@ -8,16 +8,11 @@ says the same, and tries failed ones again. A slide that fails ends no other; fa
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import math
-import os
 import sys
-import time
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +20,8 @@ import pandas as pd
 from torch import nn
 
 from fewscans import closure, files
-from fewscans.data.base import first_line
-from fewscans.data.formats.slides import Slide, open_slide
+from fewscans.data.base import first_line, read_table
+from fewscans.data.formats.slides import Level, Slide, open_slide
 from fewscans.errors import DataError, FewscansError, RunError
 from fewscans.slides.detections import suppress, to_geojson, write_csv
 from fewscans.slides.heatmap import Geometry, heatmap, reduced, tissue_cells
@@ -34,7 +29,6 @@ from fewscans.slides.heatmap import Geometry, heatmap, reduced, tissue_cells
 SAME_SIZE = 0.15  # how far the pixels of a level may be from those of the training
 ENDINGS = (".csv", ".geojson", ".heatmap.npz", ".json")
 COLUMNS = ("slide", "max_probability", "detections", "tissue_cells", "error")
-TELL_EVERY_SECONDS = 60.0  # where there is no terminal to draw a bar on
 
 
 def scan_slides(
@@ -62,34 +56,37 @@ def scan_slides(
     mpps = _mpps(mpp, by_name)
     decides = {"trained_mpp": trained_mpp, "orientations": orientations, "threshold": threshold}
     decides |= {"geometry": asdict(geometry), "weights": _weights(network), "code": _code(network)}
-    network = network.folded() if hasattr(network, "folded") else network
     states = {}
     try:
-        with _Progress(len(by_name), show) as progress:
+        with _bar(len(by_name), show) as bar:
+            say = bar.write if sys.stderr.isatty() else print
             for name, path in by_name.items():
                 own = json.loads(json.dumps(decides | {"mpp": mpps.get(name)}))
                 try:
                     own["bytes"] = path.stat().st_size
-                    states[name] = _kept(out, name, own)
-                    if states[name] is None:
+                    state = _kept(out, name, own)
+                    if state is None:
                         with open_slide(path, mpp=mpps.get(name)) as slide:
                             view = matched(slide, trained_mpp)
                             cells = tissue_cells(view, geometry)
                             probability = heatmap(
-                                view, network, geometry, cells, device, dense=hasattr(network, "sweep"),
-                                orientations=orientations, on_progress=progress.cells,
+                                view, network, geometry, cells, device, orientations=orientations,
+                                on_progress=lambda done, total: bar.update(len(states) + done / total - bar.n),
                             )  # fmt: skip
                 except Exception as error:
-                    states[name] = _fail(out, name, own, error)
+                    state = _fail(out, name, own, error)
+                    if show:
+                        say(f"failed: {name}: {state['error']}", file=sys.stderr)
                 else:
-                    if states[name] is None:
-                        states[name] = _save(out, name, own, probability, geometry, threshold, view)
-                progress.slide(name, states[name].get("error"))
+                    state = state or _save(out, name, own, probability, geometry, threshold, view)
+                states[name] = state
+                files.write_json(out / f"{name}.json", state)  # last, so that a state has all its files
+                bar.set_postfix_str(f"{len(states)} of {len(by_name)} slides, last {name}", refresh=False)
+                bar.update(len(states) - bar.n)
         summary = pd.DataFrame([{"slide": name} | state for name, state in states.items()]).reindex(columns=COLUMNS)
         files.write(out / "summary.csv", summary.to_csv(index=False))
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else error
-        raise RunError(f"{out} cannot be written ({why}); finished slides are kept there") from error
+        raise RunError(f"{out} cannot be written ({error.strerror or error}); finished slides stay there") from error
     failed = [f"\n  {name}: {state['error']}" for name, state in states.items() if "error" in state]
     if failed:
         raise RunError(
@@ -108,10 +105,10 @@ class View:
         self.slide, self.base, self.factor, self.path = slide, base, factor, slide.path
         self.scale = slide.levels[base].downsample * factor
         self.mpp = slide.mpp * self.scale
-        finer = slide.levels[base]
-        self.levels = tuple(replace(level, downsample=level.downsample / self.scale) for level in slide.levels[base:])
-        if factor > 1:
-            self.levels = (replace(finer, width=finer.width // factor, height=finer.height // factor, downsample=1.0),)
+        seen = slide.levels[base:] if factor == 1 else slide.levels[base : base + 1]
+        self.levels = tuple(
+            Level(k.width // factor, k.height // factor, k.downsample * factor / self.scale) for k in seen
+        )
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         return reduced(self.slide, level + self.base, self.factor, x, y, width, height)
@@ -130,48 +127,39 @@ def matched(slide: Slide, trained_mpp: float) -> View:
             f"{slide.path}: does not say how large its pixels are; add --mpp with the µm of a level-0 pixel, or with a "
             "CSV file of the columns slide,mpp"
         )
-    offers = [slide.mpp * level.downsample for level in slide.levels]
-    factors = [max(1, round(trained_mpp / offer)) for offer in offers]
-    wrong = [round(abs(math.log(o * f / trained_mpp)), 3) for o, f in zip(offers, factors, strict=True)]
-    base = min(range(len(offers)), key=lambda k: (wrong[k], -k))
+    offers = slide.mpp * np.array([level.downsample for level in slide.levels])
+    factors = np.maximum(1, np.rint(trained_mpp / offers)).astype(int)
+    wrong = np.abs(np.log(offers * factors / trained_mpp)).round(3)
+    base = int(np.flatnonzero(wrong == wrong.min())[-1])
     if abs(offers[base] * factors[base] / trained_mpp - 1) > SAME_SIZE:
         have = ", ".join(f"{offer:.3g}" for offer in offers)
         raise DataError(
             f"{slide.path}: the network was trained at {trained_mpp:g} µm a pixel, and the slide's levels have {have}; "
             f"one within {SAME_SIZE:.0%}, or finer, is needed, or --mpp if the slide's own number is wrong"
         )
-    return View(slide, base, factors[base])
+    return View(slide, base, int(factors[base]))
 
 
 def _save(out: Path, name: str, decides: dict, probability, geometry: Geometry, threshold: float, view: View) -> dict:
     """Writes the files of a scanned slide and returns its state."""
     detections = suppress(probability, geometry, threshold=threshold)
-    detections[["x", "y"]] *= view.scale
-    full = view.slide.levels[0]
-    for axis, side in (("x", full.width), ("y", full.height)):  # the last cells reach over the slide's edges
-        detections[axis] = detections[axis].clip(upper=side - 1)
+    full = view.slide.levels[0]  # the last cells reach over its edges
+    detections[["x", "y"]] = np.minimum(detections[["x", "y"]] * view.scale, (full.width - 1, full.height - 1))
     write_csv(detections, out / f"{name}.csv")
     files.write_json(out / f"{name}.geojson", to_geojson(detections, geometry, view.scale))
-    packed = io.BytesIO()
-    np.savez_compressed(
-        packed, heatmap=probability.astype(np.float16), mpp=view.mpp, downsample=view.scale, **asdict(geometry)
-    )
-    files.write(out / f"{name}.heatmap.npz", packed.getvalue())
+    kept = {"heatmap": probability.astype(np.float16), "mpp": view.mpp, "downsample": view.scale}
+    files.write_arrays(out / f"{name}.heatmap.npz", **kept, **asdict(geometry))
     predicted = probability[~np.isnan(probability)]
-    state = {"decides": decides, "max_probability": float(predicted.max(initial=0)), "detections": len(detections)}
-    state |= {"tissue_cells": len(predicted)}
-    files.write_json(out / f"{name}.json", state)
-    return state
+    found = {"detections": len(detections), "tissue_cells": len(predicted)}
+    return {"decides": decides, "max_probability": float(predicted.max(initial=0))} | found
 
 
 def _fail(out: Path, name: str, decides: dict, error: Exception) -> dict:
     """The state of a slide that failed; results of an earlier scan are removed."""
     kind = "" if isinstance(error, FewscansError) else f"{type(error).__name__}: "
-    state = {"decides": decides, "error": kind + first_line(error)}
     for ending in ENDINGS:
         (out / f"{name}{ending}").unlink(missing_ok=True)
-    files.write_json(out / f"{name}.json", state)
-    return state
+    return {"decides": decides, "error": kind + first_line(error)}
 
 
 def _kept(out: Path, name: str, decides: dict) -> dict | None:
@@ -201,30 +189,20 @@ def _mpps(mpp: float | Path | str | None, by_name: dict[str, Path]) -> dict[str,
     """µm per level-0 pixel, of the slides for which it is given."""
     if mpp is None:
         return {}
+    hint = "--mpp takes a number of µm above 0, or a CSV file; the columns are slide,mpp"
     try:
-        return dict.fromkeys(by_name, _positive(mpp))
+        table = pd.DataFrame({"slide": list(by_name), "mpp": float(mpp)})
     except (TypeError, ValueError):
-        path = Path(str(mpp))
-    if not path.is_file():
-        raise DataError(f"--mpp {mpp}: neither a number of µm above 0 nor a CSV file of the columns slide,mpp")
+        table = read_table(Path(mpp), ("slide", "mpp"), hint, dtype={"slide": str, "mpp": float})
     known = {key: name for name, slide in by_name.items() for key in (name, slide.name)}
     result: dict[str, float] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        for row in csv.DictReader(file):
-            try:
-                name, value = known.get(row["slide"]), _positive(row["mpp"])
-            except (KeyError, TypeError, ValueError):
-                raise DataError(f"{path}: {row} gives no slide and mpp in µm; the columns are slide,mpp") from None
-            if name and result.setdefault(name, value) != value:
-                raise DataError(f"{path}: gives {name} both {result[name]:g} and {value:g} µm; keep one line a slide")
+    for slide, value in table[["slide", "mpp"]].itertuples(index=False):
+        if not 0 < value < np.inf:
+            raise DataError(f"{mpp}: {slide} has {value:g} µm; {hint}")
+        if slide in known and result.setdefault(known[slide], value) != value:
+            name = known[slide]
+            raise DataError(f"{mpp}: gives {name} both {result[name]:g} and {value:g} µm; keep one line a slide")
     return result
-
-
-def _positive(text: float | str) -> float:
-    number = float(text)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(text)
-    return number
 
 
 def _weights(network: nn.Module) -> str:
@@ -242,38 +220,12 @@ def _code(network: nn.Module) -> str:
     return closure.fingerprint(closure.closure(root for root in roots if closure.source_of(root)))
 
 
-class _Progress:
+def _bar(slides: int, show: bool):
     """A bar over slides with the time left; without a terminal, a line a minute."""
+    from tqdm import tqdm
 
-    def __init__(self, slides: int, show: bool):
-        from tqdm import tqdm
-
-        self.show, self.slides, self.finished, self.share = show, slides, 0, 0.0
-        self.bar = tqdm(
-            total=slides, file=sys.stderr, mininterval=1.0, smoothing=0.05, desc="scan", disable=None if show else True,
-            bar_format="{desc} |{bar}| {percentage:3.0f}% [{elapsed} elapsed, {remaining} left] {postfix}",
-        )  # fmt: skip
-        self.last = time.monotonic()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.bar.close()
-
-    def cells(self, done: int, total: int) -> None:
-        """That many cells of the present slide are predicted."""
-        self.bar.update(done / total - self.share)
-        self.share = done / total
-        if self.show and self.bar.disable and time.monotonic() - self.last >= TELL_EVERY_SECONDS:
-            self.last = time.monotonic()
-            print(f"scan: {self.finished} of {self.slides} slides, {self.share:.0%} of the next", file=sys.stderr)
-
-    def slide(self, name: str, error: str | None) -> None:
-        """A slide is finished, or has failed."""
-        self.bar.update(1 - self.share)
-        self.share, self.finished = 0.0, self.finished + 1
-        self.bar.set_postfix_str(f"{self.finished} of {self.slides} slides, last {name}")
-        if error and self.show:
-            self.bar.clear()
-            print(f"failed: {name}: {error}", file=sys.stderr)
+    pause = 1.0 if sys.stderr.isatty() else 60.0  # seconds
+    return tqdm(
+        total=slides, file=sys.stderr, mininterval=pause, delay=pause, smoothing=0.05, desc="scan", disable=not show,
+        bar_format="{desc} |{bar}| {percentage:3.0f}% [{elapsed} elapsed, {remaining} left] {postfix}",
+    )  # fmt: skip

@@ -22,6 +22,8 @@ TUMOUR, EXCLUDED = ("_0", "_1", "tumor"), ("_2", "exclusion", "none")
 TYPES = ("polygon", "spline", "rectangle")  # a spline through points that lie close together is taken as a polygon
 MAX_BYTES = 1 << 28  # of one file
 FARTHEST = 1 << 31  # level-0 pixels
+# What files, members of zip files and XML raise; a ValueError is also what defusedxml refuses.
+UNREADABLE = (OSError, RuntimeError, EOFError, LookupError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error)
 BLOCK = 8  # squares a side that are drawn at once
 
 
@@ -44,17 +46,14 @@ def read(path: Path | zipfile.Path) -> Annotation:
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)}); copy it again") from error
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path}: is larger than {MAX_BYTES:,} bytes; the outlines of one slide are much smaller")
-    try:
+        if len(content) > MAX_BYTES:
+            raise DataError(f"{path}: is larger than {MAX_BYTES:,} bytes; the outlines of one slide are much smaller")
         root = ElementTree.fromstring(content, forbid_dtd=True)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # a ValueError is also what defusedxml refuses
-        raise DataError(f"{path}: is no plain XML ({first_line(error)}); copy it again") from error
+    except UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read as plain XML ({first_line(error)}); copy it again") from error
     if root.tag != "ASAP_Annotations":
         raise DataError(f"{path}: its root is {root.tag!r}; annotations drawn with ASAP have 'ASAP_Annotations'")
-    polygons: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    tumour, excluded = [], []
     for element in root.iterfind("./Annotations/Annotation"):
         where = f"{path}: annotation {element.get('Name')!r}"
         group, kind = (element.get(what, "") for what in ("PartOfGroup", "Type"))
@@ -62,39 +61,31 @@ def read(path: Path | zipfile.Path) -> Annotation:
             raise DataError(f"{where} is in the unknown group {group!r}; known are {', '.join(TUMOUR + EXCLUDED)}")
         if kind.lower() not in TYPES:
             raise DataError(f"{where} is of type {kind!r}, which has no area; areas are {', '.join(TYPES)}")
-        polygons[group.lower() in TUMOUR].append(_points(where, element))
-    return Annotation(tuple(polygons[True]), tuple(polygons[False]))
+        (tumour if group.lower() in TUMOUR else excluded).append(_points(where, element))
+    return Annotation(tuple(tumour), tuple(excluded))
 
 
-def mask(annotation: Annotation, width: int, height: int, downsample: float) -> np.ndarray:
+def mask(annotation: Annotation, width: int, height: int, downsample: float, first=(0, 0)) -> np.ndarray:
     """(height, width) bool: where tumour is, on a level whose pixel (r, c) has its centre at ((c + 0.5), (r + 0.5)) *
-    downsample level-0 pixels.
+    downsample level-0 pixels.   first: x and y of the first pixel, in pixels of that level.
     """
-    tumour, excluded = (
-        _drawn(polygons, 0, 0, width, height, downsample) for polygons in (annotation.tumour, annotation.excluded)
-    )
-    return tumour & ~excluded
+    where = first, width, height, downsample
+    return _drawn(annotation.tumour, *where) & ~_drawn(annotation.excluded, *where)
 
 
-def touches(annotation: Annotation, x: int, y: int, side: int) -> bool:
-    """Whether the square [x, x + side) x [y, y + side) of level-0 pixels holds at least one tumour pixel."""
-    return bool(touches_many(annotation, np.array([x]), np.array([y]), side)[0])
+def touches(annotation: Annotation, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
+    """(n,) bool: which squares [x, x + side) x [y, y + side) of level-0 pixels hold at least one tumour pixel.
 
-
-def touches_many(annotation: Annotation, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
-    """`touches` for squares at x, y, (n,) whole numbers each: (n,) bool."""
-    x, y = np.asarray(x), np.asarray(y)
+    x, y: (n,) whole numbers.
+    """
     near = np.zeros(len(x), bool)
-    for left, top, right, bottom in _boxes(annotation.tumour):
+    for polygon in annotation.tumour:
+        (left, top), (right, bottom) = polygon.min(axis=0), polygon.max(axis=0)
         near |= (x <= right) & (x + side >= left) & (y <= bottom) & (y + side >= top)
     touched, block = np.zeros(len(x), bool), BLOCK * side
     blocks, of = np.unique(np.stack([x[near], y[near]], axis=1) // block, axis=0, return_inverse=True)
     for k, (left, top) in enumerate(blocks * block):
-        tumour, excluded = (
-            _drawn(polygons, left, top, block + side, block + side, 1)
-            for polygons in (annotation.tumour, annotation.excluded)
-        )
-        tumour &= ~excluded
+        tumour = mask(annotation, block + side, block + side, 1, (left, top))
         for i in np.flatnonzero(near)[of.ravel() == k]:
             touched[i] = tumour[y[i] - top :, x[i] - left :][:side, :side].any()
     return touched
@@ -115,16 +106,11 @@ def _points(where: str, element) -> np.ndarray:
     return points[np.argsort(order, kind="stable")]
 
 
-def _boxes(polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """(n, 4): left, top, right, bottom."""
-    return np.array([[*points.min(axis=0), *points.max(axis=0)] for points in polygons]).reshape(-1, 4)
-
-
-def _drawn(polygons: Sequence[np.ndarray], left: int, top: int, width: int, height: int, downsample: float):
-    """(height, width) bool: pixels from (left, top) on whose centres are in any of the polygons."""
+def _drawn(polygons: Sequence[np.ndarray], first: tuple[int, int], width: int, height: int, downsample: float):
+    """(height, width) bool: pixels from the first on whose centres are in any of the polygons."""
     window = np.zeros((height, width), bool)
     for polygon in polygons:
-        points = polygon / downsample - 0.5 - (left, top)  # pixel centres are at whole numbers
+        points = polygon / downsample - 0.5 - first  # pixel centres are at whole numbers
         low, high = np.ceil(points.min(axis=0)), np.floor(points.max(axis=0)) + 1
         (x, y), (right, bottom) = (np.clip(corner, 0, (width, height)).astype(int) for corner in (low, high))
         if x < right and y < bottom:

@@ -8,15 +8,14 @@ Formats: https://openslide.org/formats.
 
 from __future__ import annotations
 
+import functools
 import logging
-import operator
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,8 +41,7 @@ class Level:
     downsample: float  # level-0 pixels a side of one of its pixels
 
 
-@dataclass(frozen=True, eq=False)
-class _Grid:
+class _Grid(NamedTuple):
     """The tiles of a level, and how one is read."""
 
     tile_width: int  # pixels
@@ -61,16 +59,11 @@ class Slide:
         self.levels = tuple(Level(width, height, downsample) for (width, height), downsample in sizes)
         self._handle = handle
         self._handle_lock = threading.Lock()
-        self._cache = _Recent(cache_bytes)
+        pages = enumerate(_pages(path, handle, self.levels))
+        self._grids = [self._openslide(level) if page is None else self._tiff(level, page) for level, page in pages]
+        largest = max(3 * grid.tile_width * grid.tile_height for grid in self._grids)
+        self._tile = functools.lru_cache(cache_bytes // largest)(self._decoded)
         self._file = open(path, "rb")
-        try:
-            pages = _pages(path, handle, self.levels)
-        except BaseException:
-            self.close()
-            raise
-        self._grids = [
-            self._openslide(level) if page is None else self._tiff(level, page) for level, page in enumerate(pages)
-        ]
 
     def __enter__(self) -> Slide:
         return self
@@ -82,15 +75,11 @@ class Slide:
         """Later reads raise ValueError."""
         self._file.close()
         self._handle.close()
+        self._tile.cache_clear()
 
     def at(self, downsample: float) -> int:
-        """The coarsest level that is not coarser than asked, within 1 %.
-
-        Raises:  ValueError for a downsample below 1.
-        """
+        """The coarsest level that is not coarser than asked, within 1 %.   downsample: at least 1, that of level 0."""
         fine = [level for level, known in enumerate(self.levels) if known.downsample <= 1.01 * downsample]
-        if not fine:
-            raise ValueError(f"downsample is {downsample}; level 0 has 1, and no level is finer")
         return max(fine, key=lambda level: self.levels[level].downsample)
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -100,37 +89,28 @@ class Slide:
         Args:    x, y: its first pixel, in pixels of this level; may be negative.
         Raises:  DataError naming level and tile where a tile cannot be decoded; other tiles can still be read.
         """
-        x, y, width, height = map(operator.index, (x, y, width, height))
-        if not 0 <= level < len(self.levels) or min(width, height) < 1:
-            raise ValueError(
-                f"level {level}, {width} x {height} pixels: {self.path.name} has levels 0 to {len(self.levels) - 1}, "
-                "and a block has at least one pixel"
-            )
+        self._file.fileno()  # raises ValueError once the slide is closed
         size, grid = self.levels[level], self._grids[level]
         block = np.full((height, width, 3), WHITE, np.uint8)
-        for row, rows in _parts(y, height, size.height, grid.tile_height):
-            for column, columns in _parts(x, width, size.width, grid.tile_width):
+        bottom, right = min(y + height, size.height), min(x + width, size.width)
+        for row in range(max(y, 0) // grid.tile_height, -(-bottom // grid.tile_height)):
+            for column in range(max(x, 0) // grid.tile_width, -(-right // grid.tile_width)):
                 tile = self._tile(level, column, row)
                 if tile is not None:  # one channel fills all three
-                    here = tile[_moved(rows, row * grid.tile_height), _moved(columns, column * grid.tile_width)]
-                    block[_moved(rows, y), _moved(columns, x)] = here
+                    top, left = row * grid.tile_height, column * grid.tile_width
+                    seen = tile[max(y - top, 0) : bottom - top, max(x - left, 0) : right - left]
+                    i, j = max(top - y, 0), max(left - x, 0)
+                    block[i : i + len(seen), j : j + seen.shape[1]] = seen
         return block
 
-    def _tile(self, level: int, column: int, row: int) -> np.ndarray | None:
-        self._file.fileno()  # raises ValueError once the slide is closed
-        key = level, column, row
-        tile = self._cache.get(key)
-        if tile is None:
-            try:
-                tile = self._grids[level].decode(column, row)
-            except Exception as error:  # each codec has its own
-                raise DataError(
-                    f"{self.path}: level {level}, the tile in column {column}, row {row} is damaged ({error}); copy "
-                    "the slide again, or leave this tile out"
-                ) from error
-            if tile is not None:
-                self._cache.put(key, tile)
-        return tile
+    def _decoded(self, level: int, column: int, row: int) -> np.ndarray | None:
+        try:
+            return self._grids[level].decode(column, row)
+        except Exception as error:  # each codec has its own
+            raise DataError(
+                f"{self.path}: level {level}, the tile in column {column}, row {row} is damaged ({error}); copy "
+                "the slide again, or leave this tile out"
+            ) from error
 
     def _tiff(self, level: int, page: Any) -> _Grid:
         """Tiles by tifffile. The page's file is closed by now: its tables and its decoder were read before."""
@@ -200,10 +180,7 @@ def open_slide(path: Path | str, mpp: float | None = None, cache_bytes: int = CA
 
 
 def _mpp(properties: Any) -> float | None:
-    try:
-        x, y = (float(properties[f"openslide.mpp-{axis}"]) for axis in "xy")
-    except (KeyError, ValueError):
-        return None
+    x, y = (float(properties.get(f"openslide.mpp-{axis}", 0)) for axis in "xy")
     return (x + y) / 2 if min(x, y) > 0 else None
 
 
@@ -218,10 +195,7 @@ def _pages(path: Path, handle: Any, levels: tuple[Level, ...]) -> list[Any]:
     vendor = handle.properties.get("openslide.vendor")
     if vendor not in VENDORS:
         return none
-
-    def quiet(record: logging.LogRecord) -> bool:  # tifffile warns of tags that do not matter here
-        return False
-
+    quiet = logging.Filter("nobody")  # tifffile warns of tags that do not matter here
     tifffile.logger().addFilter(quiet)
     try:
         with tifffile.TiffFile(path) as tiff:
@@ -239,15 +213,12 @@ def _pages(path: Path, handle: Any, levels: tuple[Level, ...]) -> list[Any]:
         raise DataError(
             f"{path}: is cut short, its tiles take {end:,} bytes and it has {path.stat().st_size:,}; copy it again"
         )
-    sizes = [(page.imagewidth, page.imagelength) for page in tiled]
-    same = [(level.width, level.height) for level in levels] == sizes
-    # Philips pads each level to whole tiles, which OpenSlide cuts away.
-    padded = len(sizes) == len(levels) and all(
-        w >= level.width and h >= level.height for (w, h), level in zip(sizes, levels, strict=True)
-    )
+    stored = np.array([(page.imagewidth, page.imagelength) for page in tiled])
+    sizes = np.array([(level.width, level.height) for level in levels])
+    fits = np.greater_equal if vendor == "philips" else np.equal  # padded to whole tiles, which OpenSlide cuts away
     # Aperio's tiles that are not stored are drawn by OpenSlide from the finer levels.
     sparse = vendor == "aperio" and any(0 in page.databytecounts for page in tiled)
-    if sparse or not (same or (vendor == "philips" and padded)):
+    if sparse or len(stored) != len(sizes) or not fits(stored, sizes).all():
         return none
     return [page if can else None for page, can in zip(tiled, readable, strict=True)]
 
@@ -258,37 +229,3 @@ def _is_readable(page: Any) -> bool:
     whole = page.compression in COMPRESSIONS and page.planarconfig == 1 and not page.extrasamples
     kind = page.samplesperpixel == 3 if page.photometric in colour else page.photometric == GREY
     return whole and kind and page.dtype == np.uint8 and page.bitspersample == 8
-
-
-def _parts(start: int, length: int, end: int, tile: int) -> list[tuple[int, slice]]:
-    """The tiles along one axis that [start, start + length) meets within [0, end), and the pixels in each."""
-    first, last = max(start, 0), min(start + length, end)
-    numbers = range(first // tile, -(-last // tile)) if first < last else ()
-    return [(n, slice(max(first, n * tile), min(last, (n + 1) * tile))) for n in numbers]
-
-
-def _moved(pixels: slice, by: int) -> slice:
-    return slice(pixels.start - by, pixels.stop - by)
-
-
-class _Recent:
-    """Decoded tiles; the least recently used are dropped once all take more than a number of bytes."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes, self.bytes = most_bytes, 0
-        self._tiles: OrderedDict[tuple, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple) -> np.ndarray | None:
-        with self._lock:
-            if key in self._tiles:
-                self._tiles.move_to_end(key)
-            return self._tiles.get(key)
-
-    def put(self, key: tuple, tile: np.ndarray) -> None:
-        with self._lock:
-            if key not in self._tiles:  # else another thread decoded it too
-                self._tiles[key] = tile
-                self.bytes += tile.nbytes
-            while self.bytes > self.most_bytes:
-                self.bytes -= self._tiles.popitem(last=False)[1].nbytes
