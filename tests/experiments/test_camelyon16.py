@@ -10,9 +10,10 @@ import torch
 from fewscans import store
 from fewscans.errors import DataError, ParamsError
 from fewscans.experiments import camelyon16
-from fewscans.experiments.camelyon16 import EXPERIMENT, Grid, density, lesion_rows, patches, roughness
+from fewscans.experiments.camelyon16 import EXPERIMENT, Grid, density, lesion_rows, roughness
 from fewscans.experiments.camelyon16.arms import ARMS, SMALL
 from fewscans.nn import efficientnet, inception
+from fewscans.slides import patches
 from fewscans.slides.cells import NORMAL, NOTHING
 from fewscans.slides.detections import suppress
 from fewscans.slides.heatmap import turned

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fewscans.experiments import camelyon16
-from fewscans.experiments.camelyon16 import patches
 from fewscans.experiments.camelyon16.arms import ARMS, SMALL
+from fewscans.slides import patches
 from fewscans.slides.cells import NORMAL, NOTHING, TUMOUR
 from fewscans.slides.heatmap import Geometry, heatmap, scaled, turned
 

@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,12 @@ from fewscans.data.formats import stain
 from fewscans.errors import DataError, ParamsError
 from fewscans.experiments import base
 from fewscans.experiments.base import Entry, OnStep, Run, costs, require_best, rows
-from fewscans.experiments.camelyon16 import loose, patches
+from fewscans.experiments.camelyon16 import loose
 from fewscans.experiments.camelyon16.arms import ARMS, Arm
 from fewscans.experiments.camelyon16.models import OnLevels, macs, network_of, networks
 from fewscans.nn.dense import DenseDetector, reset_parameters
 from fewscans.slides import cells as of_slides
+from fewscans.slides import patches
 from fewscans.slides.cells import FALSE_ALARMS, NORMAL, NOTHING, TUMOUR, Slides
 from fewscans.slides.detections import suppress
 from fewscans.slides.heatmap import Geometry, heatmap, scaled
@@ -138,17 +140,12 @@ class Camelyon16(base.Experiment):
             return loose.check(grid, cases)
         if "histogram" in grid.arms:
             raise ParamsError("arms.histogram is for loose patches; the trivial arm of slides is tissue")
-        for sizes in grid.arms.values():
-            for n in sizes:
-                self._subset(cases, n, 0)
-        for split in ("train", "val"):
-            for value, what in ((NORMAL, "normal"), (TUMOUR, "tumour")):
-                if not any((cases.cells[i] == value).any() for i in cases.indices(split)):
-                    raise DataError(
-                        f"{cases.path}: no slide of the {split} split shows {what} tissue; it holds too few"
-                    )
-        scored = cases.indices("test")[cases.about["scored"].iloc[cases.indices("test")].to_numpy(bool)]
-        if len(set(cases.target[scored])) < 2:
+        for n in {n for sizes in grid.arms.values() for n in sizes}:
+            splits.nested_balanced(cases.target, cases.indices("train"), n, seed=0)
+        for split, (what, value) in product(("train", "val"), (("normal", NORMAL), ("tumour", TUMOUR))):
+            if not any(value in cases.cells[i] for i in cases.indices(split)):
+                raise DataError(f"{cases.path}: no slide of the {split} split shows {what} tissue; it holds too few")
+        if len(set(cases.target[cases.scored])) < 2:
             raise DataError(f"{cases.path}: the test split lacks slides with tumour, or without; it holds too few")
 
     def decides(self, run: Run, grid: Grid) -> dict:
@@ -171,23 +168,24 @@ class Camelyon16(base.Experiment):
     def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         if not isinstance(cases, Slides):
             return _slide_rows(run, run.arm, loose.baseline(cases, run.n_train, run.seed), cases)
-        maps = {i: density(cases.cells[i] != NOTHING) for i in _tested(cases)}
-        return _tables(run, run.arm, maps, cases)
+        return _tables(run, run.arm, {i: density(cases.cells[i] != NOTHING) for i in _tested(cases)}, cases)
 
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None
     ) -> tuple[Entry, dict[str, Tensor]]:
         spec = ARMS[run.arm]
-        fitted, weights, several = [], {}, spec.networks
-        if not isinstance(cases, Slides):
-            several, told = len(loose.folds(cases)), on_step
-            on_step = told and (lambda steps: told(steps / several))
+        fitted, weights = [], {}
+        several = spec.networks if isinstance(cases, Slides) else len(loose.folds(cases))
+        share = spec.networks / several  # of `updates`, where every fold of loose patches has a network of its own
+        told = on_step and (lambda steps: on_step(steps * share))
         for member in range(several):
+            seed = run.seed + 1000 * member
             kept = checkpoint if several == 1 else None  # an interrupted ensemble restarts from its first network
             with ExitStack() as opened:
-                made, stains = self._fit(run, grid, cases, device, kept, on_step, member, opened)
+                draw, held, stains = _drawn(run, grid, cases, member, seed, opened)
+                made = _fit(run, grid, draw, held, device, kept, told, seed)
             fitted.append(made)
-            weights |= {f"{member}/{name}": value for name, value in made.best["val_loss"].items()}
+            weights |= {f"{member}/{k.removeprefix('net.')}": v for k, v in made.best["val_loss"].items()}
             if stains is not None:
                 weights["stain"] = torch.from_numpy(stains)
         history = pd.concat([pd.DataFrame(made.history) for made in fitted]).groupby("step", as_index=False).mean()
@@ -205,67 +203,6 @@ class Camelyon16(base.Experiment):
         predicted = self.predict(run, grid, weights, cases, device)
         return Entry(predicted, history.to_dict("records"), record), weights
 
-    def _fit(
-        self, run, grid, cases, device, checkpoint, on_step, member, opened: ExitStack
-    ) -> tuple[train.Fitted, np.ndarray | None]:
-        """One network: how it was trained, and the stains that it sees, if normalised.   opened: closes its slides."""
-        spec, seed, stains = ARMS[run.arm], run.seed + 1000 * member, None
-        if spec.overview:
-            subset = self._subset(cases, run.n_train, run.seed)
-            batch, held = _overviews(spec, cases, subset, cases.indices("val"), grid, seed, device)
-        else:
-            source, held, stains = self._sources(run, grid, cases, member, opened)
-
-            def batch(_, step: int) -> tuple[list[Tensor], Tensor]:
-                cut, labels = source.draw(grid.batch_size, np.random.default_rng([seed, 2, step]), spec.augment)
-                return _seen(spec, [x.to(device) for x in cut], seed, step), labels.to(device)
-
-        net = network_of(spec, grid, pretrained=True)
-        new = list(net.children())[-1] if spec.imagenet else net
-        reset_parameters(new, train.generator(seed, "initialisation"))
-        net = net.to(device).to(memory_format=torch.channels_last)
-        x_val, y_val = [x.to(device) for x in held[0]], held[1].to(device)
-
-        def validate(net: nn.Module) -> dict[str, float]:
-            parts = zip(*(x.split(PREDICT_BATCH) for x in x_val), strict=True)
-            logits = torch.cat([net(*map(scaled, part)) for part in parts])
-            return {"val_loss": float(F.binary_cross_entropy_with_logits(logits, y_val))}
-
-        optimiser, rate = grid.optimiser, run.learning_rate
-        if spec.published:
-            optimiser, rate = "rmsprop", PUBLISHED_RATE
-        budget = train.Budget(grid.steps, grid.batch_size, rate, grid.eval_every)
-
-        def halved(done: float) -> float:
-            return 0.5 ** (int(done * grid.steps) * grid.batch_size // grid.halve_examples)
-
-        model, loss = OnLevels(net), F.binary_cross_entropy_with_logits
-        fitted = train.fit(
-            model, grid.batch_size, batch, loss, lambda m: validate(m.net), budget, seed, checkpoint, on_step,
-            OPTIMISERS[optimiser], schedule=halved,
-        )  # fmt: skip
-        require_best(run, fitted.best, ["val_loss"])
-        best = {name.removeprefix("net."): value for name, value in fitted.best["val_loss"].items()}
-        fitted.best["val_loss"] = best
-        return fitted, stains
-
-    def _sources(self, run, grid, cases, member, opened):
-        """Patches to train on, those that validate, and the stains to which both are normalised, if they are."""
-        rng = np.random.default_rng([run.seed, 1])
-        if not isinstance(cases, Slides):
-            chosen, rest = loose.sources(cases, member, run.n_train, run.seed, grid.patch)
-            return chosen, rest.draw(grid.validation, rng, jitter=True), None
-        spec, subset, val = ARMS[run.arm], self._subset(cases, run.n_train, run.seed), cases.indices("val")
-        stains, geometry = _stains(cases, subset[0]) if spec.stain else None, grid.geometry(spec.levels)
-        chosen, held = (
-            opened.enter_context(closing(patches.Source(cases, index, taught, geometry, balanced, stains)))
-            for index, taught, balanced in (
-                (subset, _taught(spec, cases, subset, run.seed), spec.balanced),
-                (val, _taught(replace(spec, mislabelled=0), cases, val, run.seed), True),
-            )
-        )
-        return chosen, held.draw(grid.validation, rng, jitter=False), stains
-
     def predict(
         self, run: Run, grid: Grid, weights: Mapping[str, Tensor], cases: Cases, device: torch.device
     ) -> pd.DataFrame:
@@ -273,7 +210,11 @@ class Camelyon16(base.Experiment):
         spec, along = ARMS[run.arm], self.computed_with(run.arm)
         nets = networks(spec, grid, weights, device)
         if spec.overview:
-            return _slide_rows(run, run.arm, _overview_scores(nets[0], cases, device), cases)
+            index = _tested(cases)
+            (images,), _ = _overviews(cases, index)
+            with torch.inference_mode():
+                p = torch.cat([nets[0](scaled(x)).sigmoid() for x in images.to(device).split(PREDICT_BATCH)])
+            return _slide_rows(run, run.arm, dict(zip(index, p.double().cpu().tolist(), strict=True)), cases)
         stains = weights["stain"].numpy() if "stain" in weights else None
 
         def maps(orientations: int) -> dict[int, list[np.ndarray]]:
@@ -290,18 +231,77 @@ class Camelyon16(base.Experiment):
         tables = _tables if isinstance(cases, Slides) else _slide_rows
         return pd.concat([tables(run, name, of_arm, cases) for name, of_arm in made.items()], ignore_index=True)
 
-    def _subset(self, cases: Cases, n: int, seed: int) -> np.ndarray:
-        return splits.nested_balanced(cases.target, cases.indices("train"), n, seed)
+
+def _drawn(run: Run, grid: Grid, cases: Cases, member: int, seed: int, opened: ExitStack) -> tuple:
+    """What one network sees: step → patches of each level and labels; those that validate; and the stains to which
+    both are normalised, if they are.   opened: closes the slides.
+    """
+    spec, stains, rng = ARMS[run.arm], None, np.random.default_rng([run.seed, 1])
+    if not isinstance(cases, Slides):
+        source, rest = loose.sources(cases, member, run.n_train, run.seed, grid.patch)
+        held = rest.draw(grid.validation, rng, jitter=True)
+    else:
+        subset = splits.nested_balanced(cases.target, cases.indices("train"), run.n_train, run.seed)
+        val = cases.indices("val")
+        if spec.overview:
+            indices = functools.partial(train.batch_indices, len(subset), grid.batch_size, seed=seed)
+            return lambda step: _overviews(cases, subset[indices(step).numpy()]), _overviews(cases, val), None
+        if spec.stain:
+            with patches.open_case(cases, subset[0]) as slide:
+                stains = stain.fit(slide)
+
+        def opened_source(index: np.ndarray, spec: Arm, balanced: bool) -> patches.Source:
+            taught = _taught(spec, cases, index, run.seed)
+            source = patches.Source(cases, index, taught, grid.geometry(spec.levels), balanced, stains)
+            return opened.enter_context(closing(source))
+
+        source = opened_source(subset, spec, spec.balanced)
+        held = opened_source(val, replace(spec, mislabelled=0), True).draw(grid.validation, rng, jitter=False)
+
+    def draw(step: int) -> tuple[list[Tensor], Tensor]:
+        return source.draw(grid.batch_size, np.random.default_rng([seed, 2, step]), spec.augment)
+
+    return draw, held, stains
+
+
+def _fit(run: Run, grid: Grid, draw, held, device, checkpoint, on_step, seed: int) -> train.Fitted:
+    """One network on what `_drawn` draws."""
+    spec = ARMS[run.arm]
+    net = network_of(spec, grid, pretrained=True)
+    reset_parameters(list(net.children())[-1] if spec.imagenet else net, train.generator(seed, "initialisation"))
+    x_val, y_val = [x.to(device) for x in held[0]], held[1].to(device)
+
+    def batch(_, step: int) -> tuple[list[Tensor], Tensor]:
+        drawn, labels = draw(step)
+        levels = [x.to(device) for x in drawn]
+        if spec.augment:
+            return patches.augmented(levels, train.generator(seed, "augmentation", step)), labels.to(device)
+        return [scaled(x) for x in levels], labels.to(device)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        parts = zip(*(x.split(PREDICT_BATCH) for x in x_val), strict=True)
+        logits = torch.cat([model([scaled(x) for x in part]) for part in parts])
+        return {"val_loss": float(F.binary_cross_entropy_with_logits(logits, y_val))}
+
+    def halved(done: float) -> float:
+        return 0.5 ** (int(done * grid.steps) * grid.batch_size // grid.halve_examples)
+
+    optimiser, rate = ("rmsprop", PUBLISHED_RATE) if spec.published else (grid.optimiser, run.learning_rate)
+    model = OnLevels(net.to(device).to(memory_format=torch.channels_last))
+    budget = train.Budget(grid.steps, grid.batch_size, rate, grid.eval_every)
+    fitted = train.fit(
+        model, grid.batch_size, batch, F.binary_cross_entropy_with_logits, validate, budget, seed, checkpoint, on_step,
+        OPTIMISERS[optimiser], schedule=halved,
+    )  # fmt: skip
+    require_best(run, fitted.best, ["val_loss"])
+    return fitted
 
 
 def heatmaps(nets, cases: Slides, i: int, geometry: Geometry, device, orientations: int = 1, stains=None) -> list:
     """Each network's heatmap of a slide, (rows, columns) float32, NaN where there is no tissue."""
     with patches.open_case(cases, i, stains) as slide:
         cells = cases.cells[i] != NOTHING
-        return [
-            heatmap(slide, net, geometry, cells, device, dense=hasattr(net, "sweep"), orientations=orientations)
-            for net in nets
-        ]
+        return [heatmap(slide, net, geometry, cells, device, orientations=orientations) for net in nets]
 
 
 def density(tissue: np.ndarray) -> np.ndarray:
@@ -320,33 +320,23 @@ def roughness(probability: np.ndarray) -> float:
 
 def shown(cases: Slides) -> list[int]:
     """The test slides whose heatmaps are kept: with the largest lesion, with the most lesions, and without any."""
-    test = [i for i in cases.indices("test") if cases.about["scored"].iloc[i]]
-    largest, *others = sorted(test, key=lambda i: -(cases.lesion[i] > 0).sum())
+    largest, *others = sorted(cases.scored, key=lambda i: -(cases.lesion[i] > 0).sum())
     most = sorted(others, key=lambda i: -len(cases.lesions[i]))[:1]
-    return list(dict.fromkeys([largest, *most, *(i for i in test if not cases.target[i])]))[:SHOWN]
+    return list(dict.fromkeys([largest, *most, *(i for i in cases.scored if not cases.target[i])]))[:SHOWN]
 
 
 def _tested(cases: Slides) -> list[int]:
-    return [int(i) for split in of_slides.TESTS for i in cases.indices(split)]
-
-
-def _stains(cases: Slides, i: int) -> np.ndarray:
-    with patches.open_case(cases, i) as slide:
-        return stain.fit(slide)
+    return [i for split in of_slides.TESTS for i in cases.indices(split).tolist()]
 
 
 def _taught(spec: Arm, cases: Slides, index: np.ndarray, seed: int) -> list[np.ndarray]:
     """What is taught of the cells of some slides; tumour slides that are not annotated throughout teach no normal
     tissue.
     """
-    label = cases.target[index]
-    taught = [cases.cells[i].copy() for i in index]
+    label, taught = cases.target[index], [cases.cells[i].copy() for i in index]
     if spec.shuffled:
         label = np.random.default_rng([seed, len(index)]).permutation(label)
-        return [
-            np.where(cells == NOTHING, NOTHING, whole).astype(np.int8)
-            for cells, whole in zip(taught, label, strict=True)
-        ]
+        return [np.where(cells == NOTHING, NOTHING, one) for cells, one in zip(taught, label, strict=True)]
     wrong = np.flatnonzero(label == 1)[: spec.mislabelled]
     for place, cells in enumerate(taught):
         if place in wrong:
@@ -356,37 +346,16 @@ def _taught(spec: Arm, cases: Slides, index: np.ndarray, seed: int) -> list[np.n
     return taught
 
 
-def _seen(spec: Arm, cut: list[Tensor], seed: int, step: int) -> list[Tensor]:
-    if spec.augment:
-        return patches.augmented(cut, train.generator(seed, "augmentation", step))
-    return [scaled(x) for x in cut]
+def _overviews(cases: Slides, index: np.ndarray | list[int]) -> tuple[list[Tensor], Tensor]:
+    """Whole slides, downsampled, and their labels, in the form in which patches are drawn."""
+    images = torch.from_numpy(cases.images[index]).permute(0, 3, 1, 2)
+    return [images], torch.from_numpy(cases.target[index]).float()
 
 
-def _overviews(spec: Arm, cases: Slides, subset, val, grid: Grid, seed: int, device):
-    """Batches of whole slides, and those that validate."""
-    x = torch.from_numpy(np.ascontiguousarray(cases.images)).permute(0, 3, 1, 2)
-    y = torch.from_numpy(cases.target).float()
-
-    def batch(_, step: int) -> tuple[list[Tensor], Tensor]:
-        chosen = subset[train.batch_indices(len(subset), grid.batch_size, step, seed).numpy()]
-        return _seen(spec, [x[chosen].to(device)], seed, step), y[chosen].to(device)
-
-    return batch, ([x[val]], y[val])
-
-
-@torch.inference_mode()
-def _overview_scores(net: nn.Module, cases: Slides, device) -> dict[int, float]:
-    index = _tested(cases)
-    x = scaled(torch.from_numpy(cases.images[index]).permute(0, 3, 1, 2).to(device))
-    scores = torch.cat([torch.sigmoid(net(part)) for part in x.split(PREDICT_BATCH)])
-    return dict(zip(index, scores.double().cpu().tolist(), strict=True))
-
-
-def _slide_rows(run: Run, arm: str, scores: Mapping[int, float], cases: Slides) -> pd.DataFrame:
+def _slide_rows(run: Run, arm: str, scores: Mapping[int, float], cases: Cases) -> pd.DataFrame:
     tables = []
-    for split in of_slides.TESTS:
+    for split, name in of_slides.TESTS.items():
         index = [i for i in scores if cases.split[i] == split]
-        name = "test" if split == "test" else f"test-{split}"
         if index:
             tables.append(rows(run, arm, name, cases, np.array(index), [scores[i] for i in index]))
     return pd.concat(tables, ignore_index=True)
@@ -394,36 +363,27 @@ def _slide_rows(run: Run, arm: str, scores: Mapping[int, float], cases: Slides) 
 
 def _tables(run: Run, arm: str, maps: Mapping[int, np.ndarray], cases: Slides) -> pd.DataFrame:
     """All rows of one arm, from its heatmaps."""
-    best = {i: float(np.nanmax(m)) if np.isfinite(m).any() else 0.0 for i, m in maps.items()}
-    tables = [_slide_rows(run, arm, best, cases)]
-    test = [i for i in maps if cases.split[i] == "test"]
-    rough = rows(run, arm, "test-roughness", cases, np.array(test), [roughness(maps[i]) for i in test])
-    tables.append(rough.assign(target=0.0))
-    made = []
-    for i in test:
-        if cases.about["scored"].iloc[i]:
-            made += [("test-lesions", i, *row) for row in lesion_rows(maps[i], cases, i)]
-    if run.seed == 0:
-        for i in shown(cases):
-            name, lesion, p = cases.case[i], cases.lesion[i] > 0, maps[i]
-            known = np.argwhere(np.isfinite(p))
-            made += [("test-cells", i, f"{name}/{r},{c}", lesion[r, c], p[r, c]) for r, c in known]
+    test = cases.indices("test")
+    slides = _slide_rows(run, arm, {i: np.nanmax(m, initial=0.0) for i, m in maps.items()}, cases)
+    rough = rows(run, arm, "test-roughness", cases, test, [roughness(maps[i]) for i in test]).assign(target=0.0)
+    made = [("test-lesions", i, *row) for i in cases.scored for row in lesion_rows(maps[i], cases, i)]
+    for i in shown(cases) if run.seed == 0 else ():
+        name, lesion, p = cases.case[i], cases.lesion[i] > 0, maps[i]
+        made += [("test-cells", i, f"{name}/{r},{c}", lesion[r, c], p[r, c]) for r, c in np.argwhere(np.isfinite(p))]
     table = pd.DataFrame(made, columns=["split", "slide", "case", "target", "prediction"])
     table = table.astype({"target": "float64", "prediction": "float64"})
     table = table.assign(arm=arm, n_train=run.n_train, seed=run.seed, group=cases.case[table.pop("slide")])
-    return pd.concat([*tables, table[list(tables[0])]], ignore_index=True)
+    return pd.concat([slides, rough, table[list(slides)]], ignore_index=True)
 
 
 def lesion_rows(probability: np.ndarray, cases: Slides, i: int) -> list[tuple[str, float, float]]:
     """(case, target, prediction) of every lesion of a slide, and of its most probable false alarms."""
-    found = suppress(probability, cases.geometry)
+    found = suppress(probability, cases.geometry)  # highest first
     hit = cases.lesion[i][found["row"], found["column"]]
     p = found["probability"].to_numpy()
     lesions = [(name, 1.0, float(p[hit == k].max(initial=0.0))) for k, name in enumerate(cases.lesions[i], start=1)]
-    false = np.zeros(FALSE_ALARMS)
-    alarms = np.sort(p[hit == 0])[::-1][:FALSE_ALARMS]
-    false[: len(alarms)] = alarms
-    return lesions + [(f"{cases.case[i]}/false alarm {k:03d}", 0.0, float(x)) for k, x in enumerate(false, start=1)]
+    false = np.pad(p[hit == 0], (0, FALSE_ALARMS))[:FALSE_ALARMS].tolist()
+    return lesions + [(f"{cases.case[i]}/false alarm {k:03d}", 0.0, x) for k, x in enumerate(false, start=1)]
 
 
 EXPERIMENT = Camelyon16()

@@ -35,9 +35,9 @@ class Source:
     def __init__(self, slides: Slides, index: Sequence[int], labels: Sequence[np.ndarray], geometry: Geometry,
                  balanced: bool, stain: np.ndarray | None = None):  # fmt: skip
         self.slides, self.index, self.geometry, self.balanced = slides, list(index), geometry, balanced
-        self.places = {label: [(i, np.argwhere(of_slide == label)) for i, of_slide in zip(index, labels, strict=True)]
+        pairs = list(zip(index, labels, strict=True))
+        self.places = {label: [(i, np.argwhere(cells == label)) for i, cells in pairs if label in cells]
                        for label in (NORMAL, TUMOUR)}  # fmt: skip
-        self.places = {label: [(i, where) for i, where in pairs if len(where)] for label, pairs in self.places.items()}
         self._open = {i: open_case(slides, i, stain, TILES // len(self.index)) for i in self.index}
 
     def close(self) -> None:
