@@ -170,7 +170,7 @@ def test_the_papers_number_follows_from_its_table(check, table, test, value, of)
         (*swapped(baseline="ResNet"), "unknown baseline 'ResNet'"),
         (*swapped(n_train=1), "n_train is 1; labels trains on 2 or more"),
         (*swapped(n_train_baseline=0), "n_train_baseline is 0"),
-        (*swapped(metric="accuracy"), "unknown score 'accuracy'"),
+        (*swapped(metric="precision"), "unknown score 'precision'"),
         (*swapped(metric="data_efficiency:frok"), "unknown score 'frok'"),
         (*swapped(metric="data_efficiency:auc", baseline=None), "baseline is missing"),
         (*swapped(minus_n_train=300, baseline=None), "baseline is missing"),

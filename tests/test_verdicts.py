@@ -2,13 +2,17 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from fewscans import experiments
 from fewscans.claims import Test as ClaimTest
-from fewscans.results import Results
+from fewscans.data import registry
+from fewscans.errors import RunError
+from fewscans.results import Results, _check_reference
 from fewscans.stats import Estimate
 from fewscans.stats.resample import Spread
 from fewscans.verdicts import evaluate, settling, verdict
@@ -190,6 +194,71 @@ def test_epochs_are_compared_by_seed():
     assert evaluate(test_of(**epochs), few).reason == "the interval of a median needs 6 seeds (now 4)"
     never = Tables(TABLES.predictions, history({"Z2": [6] * 8, "p4m": [2] * 7 + [9]}))
     assert "88% of the seeds reached the goal" in evaluate(test_of(**epochs), never).reason
+
+
+def test_computing_to_an_auc_is_compared_by_seed_and_says_who_did_not_arrive():
+    def found(patches, whole, metric="compute_to_auc@0.80"):
+        reached = history({"p4m": patches, "Z2": whole})
+        reached = reached.assign(compute=10 * reached["epoch"], val_auc=np.where(reached["val_loss"] < 0.5, 0.8, 0.6))
+        test = test_of(metric=metric, n_train=1000, line=1.0, claimed="below")
+        return evaluate(test, Tables(TABLES.predictions, reached))
+
+    faster = found([2] * 8, [6] * 8)
+    assert faster.verdict == "reproduced" and faster.estimate.value == pytest.approx(1 / 3) and faster.reason == ""
+    assert found([6] * 8, [2] * 8).verdict == "contradicted"
+    alone = found([2] * 8, [9] * 8)
+    assert alone.verdict == "reproduced" and alone.estimate.censored == "low" and alone.estimate.high == 0.25
+    assert alone.reason == "100% of the seeds reached the goal within the budget, and 0% of those of Z2"
+    neither = found([2] * 2 + [9] * 6, [9] * 8)
+    assert neither.verdict == "not tested" and neither.reason.startswith("too few seeds of p4m and Z2 at N = 1000")
+    assert "reach a validation AUC of 0.9" in found([2] * 8, [2] * 8, "compute_to_auc@0.9").reason
+    lacking = evaluate(test_of(metric="compute_to_auc@0.8", n_train=1000, line=1.0), TABLES)
+    assert lacking.verdict == "not tested" and "lacks column 'compute'" in lacking.reason
+
+
+@pytest.mark.parametrize(("change", "complaint"), [({"metric": "compute_to_auc@0.4"}, "an AUC between 0.5 and 1"),
+                                                   ({"metric": "compute_to_auc"}, "unknown score 'compute_to_auc'"),
+                                                   ({"baseline": None}, "baseline is missing"),
+                                                   ({"minus_n_train": 30}, "compares at one size")])  # fmt: skip
+def test_a_test_of_computing_needs_a_goal_and_a_baseline(change, complaint):
+    assert test_of(metric="compute_to_auc@0.80").ratio
+    with pytest.raises(ValueError, match=complaint):
+        test_of(**{"metric": "compute_to_auc@0.80"} | change)
+
+
+def findings(skills):
+    """Predictions of two findings of each case."""
+    tables = [rows(skills, rng=k).assign(case=lambda t, f=f: t["case"] + "/" + f) for k, f in enumerate(["a", "b"])]
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_several_findings_decide_by_their_mean_by_one_of_them_and_by_what_beats_a_trivial_arm(monkeypatch):
+    table = findings({("p4m", 100): 2.0, ("Z2", 100): 0.5, ("mean", 100): 0.0})
+    tables = Tables(table, history({"Z2": [1]}), 300)
+    for metric, claimed in (("mean_auc", "above"), ("auc:b", "above"), ("log_loss", "below"), ("brier", "below")):
+        assert evaluate(test_of(metric=metric, claimed=claimed), tables).verdict == "reproduced", metric
+    absent = evaluate(test_of(metric="auc:c"), tables)
+    assert absent.verdict == "not tested" and "the cases <image>/c are none" in absent.reason
+    monkeypatch.setattr(type(experiments.get("gcnn")), "beaten_by", "mean_auc")
+    equal = {"metric": "mean_auc", "claimed": None, "margin": 0.2, "beats": "mean"}
+    assert evaluate(test_of(**equal, baseline="p4m"), tables).verdict == "reproduced"
+    nothing = evaluate(test_of(**equal, arm="mean-too", baseline="Z2"), Tables(
+        findings({("mean-too", 100): 0.0, ("Z2", 100): 0.0, ("mean", 100): 0.5}), history({"Z2": [1]}), 300))
+    assert nothing.verdict == "not tested" and "over mean in mean_auc is" in nothing.reason
+
+
+def test_images_with_several_findings_are_counted_once_and_lesions_are_checked_by_their_own_rows(monkeypatch):
+    known = replace(registry.dataset("luna16"), score="mean_auc")
+    monkeypatch.setattr(registry, "dataset", lambda name: known)
+    lesions = rows({("p4m", 100): 1.0, ("Z2", 100): 0.5}).assign(split="test-lesions")
+    table = pd.concat([findings({("p4m", 100): 1.0, ("Z2", 100): 0.5}), lesions], ignore_index=True)
+    about = {"dataset": "luna16", "run": "cxr-x"}
+    made = Results(table, history({"Z2": [1]}), [], about, reference(lesions), n_bootstrap=300)
+    assert made.test_set == {"cases": 240, "groups": 40, "seeds": 6, "positive": 80} and made.score_name == "mean_auc"
+    assert made.gain("p4m", "Z2", 100).low > 0 and made.score("p4m", 100, "lesion_froc").value > 0
+    _check_reference(made)
+    with pytest.raises(RunError, match="no prediction of case c004, which lies inside a nodule"):
+        _check_reference(replace(made, predictions=table[table["case"] != "c004"]))
 
 
 def reference(predictions):

@@ -34,11 +34,11 @@ from pydantic.dataclasses import dataclass as checked
 
 from fewscans import experiments, files, paths, strictyaml
 from fewscans.errors import ClaimsError, ParamsError
+from fewscans.stats.convergence import is_speed
 from fewscans.stats.scores import score
 
 Kind = Literal["value", "ordering", "ratio", "invariance"]
 Named = Literal["before", "after"]
-EPOCHS, COMPARISONS = "epochs_to_baseline", ("data_efficiency:", "seed_spread:")  # metrics of two arms
 HISTORY = "history.yaml"
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -49,9 +49,10 @@ class Test:
 
     What is measured: the metric of `arm` at `n_train`; with `baseline`, the difference to it (at
     `n_train_baseline`, or the same size); with `minus_n_train`, that difference minus the one at this other size.
-    Metrics: a score of `stats.scores` ("auc", "sensitivity@0.05", "froc", "icc", "mse"); "data_efficiency:<score>",
-    how many times more data the baseline needs; "seed_spread:<score>", the score's standard deviation over seeds over
-    the baseline's; "epochs_to_baseline", epochs until the baseline's best validation loss over the baseline's own.
+    Metrics: a score of `stats.scores` ("auc", "icc"); "data_efficiency:<score>", how many times more data the baseline
+    needs; "seed_spread:<score>", the score's standard deviation over seeds over the baseline's; "epochs_to_baseline",
+    epochs until the baseline's best validation loss over the baseline's own; "compute_to_auc@0.80", computing until a
+    validation AUC of 0.8 over the baseline's.
     What decides: `line` and the `claimed` side of it; or `line` and `margin`, for values within line ± margin.
     What must hold first: with `beats`, an arm such as "mean", the test decides only if the 95 % interval of the lead of
     `arm` or `baseline` (or of `beaten_by`, if named) over it lies above 0, by the experiment's score for that. It is
@@ -82,7 +83,7 @@ class Test:
             (self.beaten_by and not self.beats, f"beaten_by is {self.beaten_by!r}, but beats does not name what"),
             (self.beats in self.learners, f"beats is {self.beats!r}, which the test compares; name another, as mean"),
         )
-        if self.metric != EPOCHS:
+        if not is_speed(self.metric):
             score(self.metric.partition(":")[2] if self.ratio else self.metric)
         return self
 
@@ -108,7 +109,7 @@ class Test:
     @property
     def ratio(self) -> bool:
         """Whether the metric is a ratio of arm and baseline."""
-        return self.metric == EPOCHS or self.metric.startswith(COMPARISONS)
+        return is_speed(self.metric) or self.metric.startswith(("data_efficiency:", "seed_spread:"))
 
     @property
     def compared(self) -> str:
@@ -361,8 +362,7 @@ def _claim(file: _File, section: _Section, entry: _Entry, values: dict[str, int 
     notes = [note for note in (entry.note or section.defaults.note, at.note) if note]
     own["note"] = " ".join(_filled(notes, values)) or None
     own["headline"] = own["id"] in file.headline
-    if own["headline"] and file.headline_named == "after":
-        own["named"] = "after"
+    own |= {"named": "after"} if own["headline"] and file.headline_named == "after" else {}
     if table is not None and tests:
         _first((table not in file.tables, f"paper_value: no table {table!r}; tables: {', '.join(file.tables)}"))
         try:

@@ -66,7 +66,7 @@ def publish(
     seeds = sorted(int(seed) for seed in predictions["seed"].unique())
     missing = _missing(found)
     complaints = [f"the grid lacks {len(missing)} runs, the first: {missing[0]}"] if missing else []
-    if len(seeds) < minimum_seeds:
+    if len(seeds) * min((record.get("networks", 1) for record in records), default=1) < minimum_seeds:
         complaints.append(f"{len(seeds)} seeds, fewer than {minimum_seeds}")
     grid = params.typed(found.about["grid"], experiments.get(spec.experiment).Grid, "grid")
     if made_with is None or "trained_on" not in found.about and grid != known.grid(run, made_with):

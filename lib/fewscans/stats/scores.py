@@ -5,6 +5,9 @@ called once per seed and resample (about 10,000 times for an interval), so give 
 
 Scores of regression (icc, icc:C, mse, mae) take any numbers as targets, the others labels of 0 and 1.
 
+Scores by finding (mean_auc, auc:FINDING) take several findings from one table: the case of a row is then called
+"<image>/<finding>".
+
 Scores of detection (froc, lesion_froc, malignant_in_top) need more than targets: which candidates lie in which nodule
 of which scan, the test split's `reference`. So a score is bound to the test cases before it is computed, and what is
 resampled is the groups of these cases, or, for detection, all scans of the reference, those without a candidate among
@@ -21,7 +24,7 @@ from functools import partial
 
 import numpy as np
 
-from fewscans.stats.auc import auc, sensitivity_at
+from fewscans.stats.auc import auc, checked, sensitivity_at
 from fewscans.stats.calibration import brier, expected_calibration_error
 from fewscans.stats.cells import Cell
 from fewscans.stats.froc import RATES, SLIDE_RATES, sensitivities
@@ -29,8 +32,8 @@ from fewscans.stats.icc import agreement, paired, resampled_icc, targets_differ
 from fewscans.stats.reference import Layout, Reference
 
 KNOWN = (
-    "auc, sensitivity@RATE with 0 < RATE < 1, brier, calibration error, icc, icc:C, mse, mae, "
-    "froc, froc@RATE, malignant_in_top@K, "
+    "auc, auc:FINDING, mean_auc, accuracy, log_loss, sensitivity@RATE with 0 < RATE < 1, brier, calibration error, "
+    "icc, icc:C, mse, mae, froc, froc@RATE, malignant_in_top@K, "
     "lesion_froc, lesion_froc@RATE, lesion_froc:negative, lesion_froc:negative@RATE"
 )
 
@@ -45,6 +48,7 @@ class Score:
     targets are 0 and 1, it needs cases of each.   varied: it needs two different targets.   detection: for a score
     that needs the reference, how it is bound to a layout of test cases; function and resample then only say so.
     rows: what is appended to a split's name for the split that holds the score's rows, "-lesions" for those of slides.
+    findings: for a score that is the mean over some findings, cell → their rows; None: it is of all rows together.
     """
 
     name: str
@@ -56,27 +60,47 @@ class Score:
     varied: bool = False
     detection: Callable[[Layout], Bound] | None = None
     rows: str = ""
+    findings: Callable[[Cell], list[np.ndarray]] | None = None
 
     def bind(self, cell: Cell, reference: Reference | None = None) -> Bound:
-        """The score of these test cases.   Raises ValueError if it needs the reference and there is none."""
+        """The score of these test cases.
+
+        Raises ValueError if it needs the reference and there is none, and for a finding that no row has, or of one
+        class only.
+        """
         if self.detection is not None:
             if reference is None:
                 raise ValueError(_without(self.name))
             return self.detection(reference.layout(cell))
-        groups, group = np.unique(cell.group.astype(str), return_inverse=True)
+        parts = [np.arange(len(cell.case))] if self.findings is None else self.findings(cell)
+        used = np.concatenate(parts)
+        groups, place = np.unique(cell.group[used].astype(str), return_inverse=True)
+        group = np.zeros(len(cell.case), dtype=int)  # of rows of other findings it is never read
+        group[used] = place
         needed, holds, need = [], None, "both classes; too few groups hold a positive, or a negative,"
         if self.both_classes and np.isin(cell.target, (0, 1)).all():
-            needed = [np.bincount(group, cell.target == label, minlength=len(groups)) for label in (0, 1)]
+            needed = [
+                np.bincount(group[part], cell.target[part] == label, minlength=len(groups))
+                for part in parts
+                for label in (0, 1)
+            ]
         if self.varied:
             need = "two different targets; too few groups differ in theirs"
 
             def holds(weights):
                 return targets_differ(cell.target, group, weights)
 
+        def function(prediction):
+            return float(np.mean([self.function(cell.target[part], prediction[part]) for part in parts]))
+
+        def resample(prediction, weights):
+            drawn = [self.resample(cell.target[part], prediction[part], group[part], weights) for part in parts]
+            return np.mean(drawn, axis=0)
+
         return Bound(
             groups=groups,
-            function=lambda prediction: self.function(cell.target, prediction),
-            resample=lambda prediction, weights: self.resample(cell.target, prediction, group, weights),
+            function=function,
+            resample=resample,
             needed=tuple(needed),
             need=need,
             holds=holds,
@@ -108,10 +132,12 @@ class Bound:
 def score(name: str | Callable | Score) -> Score:
     """The score of that name.
 
-    "auc", "sensitivity@0.05" (at that false-positive rate), "brier", "calibration error".   "icc", the absolute
-    agreement of predictions with targets, ICC(A,1); "icc:C", their consistency, ICC(C,1); "mse" and "mae", mean squared
-    and absolute differences, in the targets' unit, squared or not.   "froc", LUNA16's overall
-    score, the mean sensitivity at 1/8 to 8 false positives per scan; "froc@1", the sensitivity at one per scan.
+    "auc", "sensitivity@0.05" (at that false-positive rate), "brier", "calibration error".   "auc:effusion", the AUC of
+    that finding's rows; "mean_auc", the mean of the AUCs of all findings.   "accuracy", the share of predictions on the
+    right side of 0.5, which itself counts as 1; "log_loss", the mean cross-entropy in nats, of predictions cut to
+    [1e-7, 1 - 1e-7].   "icc", the absolute agreement of predictions with targets, ICC(A,1); "icc:C", their consistency,
+    ICC(C,1); "mse" and "mae", mean squared and absolute differences, in the targets' unit, squared or not.   "froc",
+    LUNA16's overall score, the mean sensitivity at 1/8 to 8 false positives per scan; "froc@1", the sensitivity at one.
     "lesion_froc", CAMELYON16's, at 1/4 to 8 false positives per slide; "lesion_froc:negative", the same with the false
     positives of slides without tumour alone; both also "@8". Of these a prediction of 0 is no detection.
     "malignant_in_top@250", how many malignant nodules are among the 250 found with the highest predictions.
@@ -127,6 +153,12 @@ def score(name: str | Callable | Score) -> Score:
         return score(known) if known else Score(title, name, _slowly(name), both_classes=True)
     if name == "auc":
         return Score(name, auc, _auc, bounds=(0.0, 1.0), both_classes=True)
+    family, _, finding = str(name).partition(":")
+    if name == "mean_auc" or (family == "auc" and finding):
+        rows = partial(_rows_by_finding, only=finding)
+        return Score(name, auc, _auc, bounds=(0.0, 1.0), both_classes=True, findings=rows)
+    if name == "accuracy":
+        return Score(name, _label_loss(_right), _mean(_right), bounds=(0.0, 1.0))
     if name == "brier":
         return Score(name, brier, _mean(_squared), higher_is_better=False, bounds=(0.0, 1.0))
     if name == "icc":  # no fixed lower bound: it reaches a little below -1
@@ -134,6 +166,8 @@ def score(name: str | Callable | Score) -> Score:
     if name == "icc:C":
         consistency = partial(agreement, kind="C,1")
         return Score(name, consistency, resampled_icc("C,1"), bounds=(-1.0, 1.0), varied=True)
+    if name == "log_loss":
+        return Score(name, _label_loss(_cross_entropy), _mean(_cross_entropy), False, (0.0, math.inf))
     if name in _LOSSES:
         loss = _LOSSES[name]
         return Score(name, lambda y, p: _mean_loss(loss, y, p), _mean(loss), False, (0.0, math.inf))
@@ -168,6 +202,18 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _rows_by_finding(cell: Cell, only: str) -> list[np.ndarray]:
+    """The rows of each finding, by name; only: of this one, unless it is empty."""
+    of = np.array([case.rpartition("/")[2] for case in cell.case])
+    rows = {finding: np.flatnonzero(of == finding) for finding in ([only] if only else np.unique(of))}
+    for finding, row in rows.items():
+        labels = np.unique(cell.target[row])
+        if len(labels) < 2:
+            held = f"have target {labels[0]:g}; an AUC needs both classes" if len(labels) else "are none"
+            raise ValueError(f"{cell}: the cases <image>/{finding} {held}; a case here is {cell.case[0]}")
+    return list(rows.values())
 
 
 def _auc(target, prediction, group, weights):
@@ -216,6 +262,19 @@ def _absolute(target, prediction):
 
 
 _LOSSES = {"mse": _squared, "mae": _absolute}
+
+
+def _right(target, prediction):
+    return (prediction >= 0.5) == (target == 1)
+
+
+def _cross_entropy(target, prediction):
+    cut = np.clip(prediction, 1e-7, 1 - 1e-7)
+    return -np.log(np.where(target == 1, cut, 1 - cut))
+
+
+def _label_loss(loss):
+    return lambda target, prediction: _mean_loss(loss, *checked(target, prediction))
 
 
 def _mean_loss(loss, target, prediction) -> float:
