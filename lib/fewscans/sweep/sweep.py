@@ -161,9 +161,8 @@ def _write(context: Context, grid, entries: dict[Run, Entry], out: Path, name: s
         for e in entries.values()
         for row in e.history
     ]
-    history = pd.DataFrame(
-        rows, columns=["arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss", "small_val_loss"]
-    )
+    first = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss", "small_val_loss")
+    history = pd.DataFrame(rows, columns=list(dict.fromkeys([*first, *(name for row in rows for name in row)])))
     records = [e.record for e in entries.values()]
     setting = context.setting
     about = {"run": setting.name, "profile": setting.profile, "grid": vars(grid), "code": context.code}

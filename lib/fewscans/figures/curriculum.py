@@ -1,0 +1,380 @@
+"""Figures and tables of one result: patches first, then whole chest X-rays (Park et al., Sci. Rep. 2019).
+
+Class activation maps (CAMs) come from the rows "test-cells" of the prediction tables, which hold those of a few images
+at seed 0; X-rays beneath them are drawn where the images of the same tables are at hand.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from fewscans import results
+from fewscans.data import radiographs
+from fewscans.data.base import Cases
+from fewscans.data.radiographs import Box
+from fewscans.experiments.curriculum.arms import CURRICULUM
+from fewscans.experiments.curriculum.places import FINE
+from fewscans.figures import curves
+from fewscans.figures.style import GREY, Picture, columns_for, legend, picture_only, sheet, styled
+from fewscans.figures.tables import text
+from fewscans.nn.cam import upsampled
+from fewscans.results import Results
+from fewscans.stats import Estimate
+from fewscans.stats.convergence import compute_to_auc
+from fewscans.stats.delong import delong_test, holm
+
+if TYPE_CHECKING:
+    from ipywidgets import VBox
+
+BASELINE, LONGER = "baseline", "baseline-compute"
+MAIN = (BASELINE, LONGER, CURRICULUM)
+TRIVIAL = ("histogram", "shortcuts", "prior", "centre")
+BOX, CAM, PEAK = "#00e5ff", "#ff8c1a", "#ffffff"  # colours of a reader's box, of a map and of its highest point
+MEASURED = {"val_loss": "validation loss", "val_accuracy": "validation accuracy", "val_auc": "validation AUC"}
+RATES = (0.05, 0.1, 0.2)  # false positives an image
+BARS = "Bars: 95 % intervals over seeds and patients of the test images."
+
+
+def findings(run: Results) -> list[str]:
+    """In the order of the table."""
+    case = run.predictions.loc[run.predictions["split"] == "test", "case"].astype(str)
+    return [str(name) for name in case.str.rpartition("/")[2].unique()]
+
+
+def patches_end(run: Results) -> float:
+    """The computing, in updates on whole images, after which the curriculum leaves patches."""
+    grid = run.about.get("params") or run.about["grid"]
+    return grid["patch_steps"] * (grid["patch"] / grid["size"]) ** 2
+
+
+# Figures
+
+
+@styled
+def learning(run: Results, n_train: int, arms: Sequence[str], title: str) -> Picture:
+    """Loss, accuracy and AUC of the validation images over computing: mean, lowest and highest of the seeds."""
+    table = run.history[(run.history["n_train"] == n_train) & run.history["arm"].isin(arms)]
+    table = table.astype({"arm": str}).round(dict.fromkeys(MEASURED, 4))  # to what can be seen
+    arms = [arm for arm in arms if arm in set(table["arm"])]
+    note = f"N = {n_train}. Line: mean over seeds. Band: from the lowest seed to the highest. Dotted: patches end. One "
+    note += "update on whole images counts 1, one on patches their share of the pixels."
+    figure, axes = sheet(title, 1, len(MEASURED), 3.2, note)
+    for panel, (column, name) in zip(axes[0], MEASURED.items(), strict=True):
+        for arm in arms:
+            look = run.arm(arm)
+            options = {"color": look.colour, "linestyle": look.line, "errorbar": ("pi", 100), "legend": False}
+            sns.lineplot(
+                table[table["arm"] == arm], x="compute", y=column, ax=panel, err_kws={"alpha": 0.15}, **options
+            )
+        if CURRICULUM in arms:
+            panel.axvline(patches_end(run), color=GREY, linewidth=1.0, linestyle=":")
+        panel.set(xlabel="computing (updates)", ylabel="", xlim=(0, None))
+        panel.set_title(name)
+    handles = {run.arm(a).label: axes[0, 0].plot([], [], run.arm(a).line, color=run.arm(a).colour)[0] for a in arms}
+    legend(figure, handles, columns_for(list(handles)))
+    return Picture(figure, title, run.provenance | {"figure": title, "n_train": n_train})
+
+
+@styled
+def aucs(run: Results, n_train: int, arms: Sequence[str], title: str) -> Picture:
+    """A panel for each finding and one for their mean: a dot an arm with its interval; arms without a network grey."""
+    arms = [arm for arm in arms if arm in run.arms and run.has(arm, n_train)]
+    scores = {name: f"auc:{name}" for name in findings(run)} | {"mean of findings": "mean_auc"}
+    columns, labels = min(3, len(scores)), [textwrap.fill(run.arm(arm).label, 30) for arm in arms]
+    rows = -(-len(scores) // columns)
+    height = 0.9 + rows * (0.6 + 0.25 * len(arms))
+    figure, axes = sheet(title, rows, columns, height, f"N = {n_train}. {BARS}", sharex=True, sharey=True)
+    for panel in axes.flat[len(scores) :]:
+        panel.set_visible(False)
+    for panel, (name, score) in zip(axes.flat, scores.items(), strict=False):
+        for place, arm in enumerate(arms):
+            e, look = run.score(arm, n_train, score), run.arm(arm)
+            colour = GREY if look.trivial else look.colour
+            panel.plot([e.low, e.high], [place, place], color=colour, linewidth=1.5)
+            panel.plot(e.value, place, look.marker, color=colour, markersize=5)
+        panel.axvline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (5, 3)))
+        panel.set_title(name, fontsize=9.5)
+        panel.set_yticks(range(len(arms)), labels, fontsize=7.5, linespacing=0.9)
+        panel.set_ylim(len(arms) - 0.5, -0.5)
+        panel.tick_params(axis="x", labelsize=9)
+        panel.grid(False, axis="y")
+    for panel in axes[-1]:
+        panel.set_xlabel("AUC")
+    return Picture(figure, title, run.provenance | {"figure": title, "n_train": n_train})
+
+
+def maps(run: Results, arm: str, n_train: int) -> dict[tuple[str, str], np.ndarray]:
+    """(image, finding) → the network's own coarse map of it at seed 0, (h, w) probabilities."""
+    table = run.predictions.query("split == 'test-cells' and arm == @arm and n_train == @n_train and seed == 0")
+    table = table.assign(case=table["case"].astype(str))
+    table[["image", "finding", "place"]] = table["case"].str.rsplit("/", n=2, expand=True).reindex(columns=range(3))
+    drawn = {}
+    for key, cells in table.groupby(["image", "finding"], sort=False):
+        row, column = cells["place"].str.split(",", expand=True).astype(int).to_numpy().T
+        drawn[key] = np.full((row.max() + 1, column.max() + 1), np.nan)
+        drawn[key][row, column] = cells["prediction"]
+    return drawn
+
+
+def pointing(run: Results, arm: str, n_train: int) -> dict[tuple[str, str], bool]:
+    """(image, finding) → whether the highest point of the map at seed 0 lies in a box."""
+    table = run.predictions.query("split == 'test-pointing' and arm == @arm and n_train == @n_train and seed == 0")
+    names = table["case"].astype(str).str.rpartition("/")
+    return dict(zip(zip(names[0], names[2], strict=True), table["prediction"] == 1, strict=True))
+
+
+def examples(run: Results, arm: str, n_train: int, each: int = 2) -> dict[str, list[tuple[str, bool]]]:
+    """Finding → the first images of which a map is kept, `each` hits and `each` misses: (image, hit)."""
+    kept, hits = maps(run, arm, n_train), pointing(run, arm, n_train)
+    chosen = {}
+    for finding in findings(run):
+        of = [(image, hits[image, name]) for image, name in kept if name == finding and (image, name) in hits]
+        chosen[finding] = [*[e for e in of if e[1]][:each], *[e for e in of if not e[1]][:each]]
+    return {finding: of for finding, of in chosen.items() if of}
+
+
+@styled
+def places(
+    run: Results, cases: Cases, arms: Sequence[str], n_train: int, title: str, each: int = 2, note: str = ""
+) -> Picture:
+    """X-rays with readers' boxes and CAMs: a row a finding and arm; hits, then misses, of the first arm.
+
+    cases: those that the table was computed on.   Raises ValueError if they are others.
+    """
+    _same(run, cases)
+    chosen, kept = examples(run, arms[0], n_train, each), {arm: maps(run, arm, n_train) for arm in arms}
+    rows = [(finding, arm) for finding in chosen for arm in arms]
+    if not rows:
+        raise ValueError(f"nothing to draw for {title!r}: no map of {arms[0]} is kept at N = {n_train}")
+    about = (
+        "Cyan: readers' boxes. Orange: the map, each from its lowest to its highest value; cross: its highest point. "
+    )
+    figure, axes = sheet(title, len(rows), 2 * each, 0.8 + 1.5 * len(rows), f"{about}N = {n_train}, seed 0. {note}")
+    for line, (finding, arm) in zip(axes, rows, strict=True):
+        hits = pointing(run, arm, n_train)
+        for panel in line:
+            picture_only(panel)
+        for panel, (image, _) in zip(line, chosen[finding], strict=False):
+            fine = _xray(panel, cases, image, finding, kept[arm][image, finding])
+            glow = (fine - fine.min()) / max(np.ptp(fine), 1e-12)
+            panel.imshow(np.full((*fine.shape, 3), _rgb(CAM)), alpha=0.75 * glow**2)
+            x, y = _peak(kept[arm][image, finding], fine.shape[0])
+            panel.plot(x, y, "x", color=PEAK, markersize=6, markeredgewidth=1.5)
+            panel.set_title("hit" if hits[image, finding] else "miss", fontsize=8.5, loc="center", pad=2)
+        beneath = textwrap.wrap(run.arm(arm).label, 20) if len(arms) > 1 else []
+        line[0].set_ylabel("\n".join([finding, *beneath]), fontsize=8.5)
+    shown = {finding: [image for image, _ in of] for finding, of in chosen.items()}
+    return Picture(figure, title, run.provenance | {"figure": title, "arms": list(arms), "shown": shown})
+
+
+@styled
+def gallery(
+    images: np.ndarray, headings: Sequence[str], title: str, note: str = "", boxes: Sequence[Sequence[Box]] = ()
+) -> Picture:
+    """Grey images (n, S, S) at one scale of grey, at most five in a row.   boxes: of each image."""
+    columns = min(5, max(4, len(images)))
+    rows = -(-len(images) // columns)
+    figure, axes = sheet(title, rows, columns, 0.65 + rows * (0.25 + 5.8 / columns), note)
+    for panel in axes.flat:
+        picture_only(panel)
+    for panel, image, heading in zip(axes.flat, images, headings, strict=False):
+        panel.imshow(image, vmin=images.min(), vmax=images.max(), interpolation="bilinear")
+        panel.set_title(textwrap.fill(heading, 90 // columns), fontsize=8, loc="center", pad=2)
+    for panel, of_image in zip(axes.flat, boxes, strict=False):
+        _draw(panel, of_image, images.shape[1])
+    return Picture(figure, title, {"figure": title, "shown": list(headings)})
+
+
+def slider(run: Results, cases: Cases, arm: str, n_train: int) -> VBox:
+    """Sliders for image, finding and threshold over an X-ray, its map and boxes; alive only beside a kernel.
+
+    Raises ValueError for cases that the table was not computed on, and where it keeps no map of the arm.
+    """
+    import ipywidgets as widgets
+
+    _same(run, cases)
+    kept = maps(run, arm, n_train)
+    if not kept:
+        raise ValueError(f"no map of {arm} is kept at N = {n_train}")
+    wide, name = widgets.Layout(width="480px"), {"description_width": "70px"}
+    options = {"layout": wide, "style": name, "continuous_update": False}
+    image = widgets.SelectionSlider(options=list(dict.fromkeys(i for i, _ in kept)), description="image", **options)
+    finding = widgets.SelectionSlider(options=findings(run), description="finding", **options)
+    threshold = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.01, description="threshold", **options)
+    shown = widgets.Image(format="png", width=480)
+
+    def redraw(_=None) -> None:
+        of = kept[image.value, finding.value]
+        shown.value = single(cases, image.value, finding.value, of, threshold.value).png
+
+    for control in (image, finding, threshold):
+        control.observe(redraw, "value")
+    redraw()
+    return widgets.VBox([image, finding, threshold, shown])
+
+
+@styled
+def single(cases: Cases, image: str, finding: str, coarse: np.ndarray, threshold: float) -> Picture:
+    """One X-ray with its boxes, and the outline of where its map is above the threshold."""
+    title = f"{finding}, map above {threshold:.2f}"
+    figure, axes = sheet(title, 1, 1, 6.4)
+    (panel,) = axes[0]
+    picture_only(panel)
+    fine = _xray(panel, cases, image, finding, coarse)
+    if fine.min() < threshold < fine.max():
+        panel.contour(fine, [threshold], colors=[CAM])
+    panel.set_title(f"the map's values: {fine.min():.2f} to {fine.max():.2f}", fontsize=9)
+    return Picture(figure, title, {"figure": title, "data": cases.fingerprint, "shown": image})
+
+
+def _same(run: Results, cases: Cases) -> None:
+    if cases.fingerprint != run.about["data"]:
+        raise ValueError(f"the images at hand are not those that {run.run} was computed on")
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def boxes_of(cases: Cases, i: int, names: Sequence[str]) -> list[Box]:
+    """An image's boxes of these findings."""
+    return [Box(*values) for values in json.loads(cases.about["boxes"].iloc[i]) if values[0] in names]
+
+
+def _draw(panel: Axes, boxes: Sequence[Box], side: int) -> None:
+    for box in boxes:
+        corner = (box.x * side - 0.5, box.y * side - 0.5)
+        panel.add_patch(
+            Rectangle(corner, box.width * side, box.height * side, fill=False, edgecolor=BOX, linewidth=1.1)
+        )
+
+
+def _xray(panel: Axes, cases: Cases, image: str, finding: str, coarse: np.ndarray) -> np.ndarray:
+    """Draws an image with its boxes; returns the map at the image's size, bilinear, as it is scored."""
+    i = int(np.flatnonzero(cases.case == image)[0])
+    panel.imshow(cases.images[i], vmin=0, vmax=255, interpolation="bilinear")
+    _draw(panel, boxes_of(cases, i, [finding]), cases.images.shape[1])
+    return upsampled(torch.from_numpy(coarse)[None, None], cases.images.shape[1])[0, 0].numpy()
+
+
+def _peak(coarse: np.ndarray, side: int) -> tuple[float, float]:
+    """x and y of a map's highest point, in pixels of the image, among the points on which maps are scored."""
+    fine = upsampled(torch.from_numpy(coarse)[None, None], FINE)[0, 0].numpy()
+    row, column = np.unravel_index(fine.argmax(), fine.shape)
+    return (column + 0.5) / FINE * side - 0.5, (row + 0.5) / FINE * side - 0.5
+
+
+# Tables
+
+
+def across(run: Results, arms: Sequence[str], n_train: int, score: str, splits: Mapping[str, str]) -> pd.DataFrame:
+    """One score on several test splits: a row an arm, a column a split.   splits: split → its name in the table."""
+    there = {split: name for split, name in splits.items() if (run.predictions["split"] == split).any()}
+    some = [arm for arm in arms if arm in run.arms and run.has(arm, n_train)]
+    cells = [[text(run.score(arm, n_train, score, split)) for split in there] for arm in some]
+    return pd.DataFrame(cells, [run.arm(arm).label for arm in some], list(there.values()))
+
+
+def localisation(run: Results, arms: Sequence[str], n_train: int) -> pd.DataFrame:
+    """How often a map points beside every box, and the share of boxes found at a few false positives an image."""
+    some = [arm for arm in arms if arm in run.arms and run.has(arm, n_train)]
+    columns = {"points beside every box": ("mae", "test-pointing")}
+    if run.reference is not None:
+        columns |= {f"found at {rate:g} false positives": (f"lesion_froc@{rate:g}", "test") for rate in RATES}
+    shares = [[run.score(arm, n_train, *which) for which in columns.values()] for arm in some]
+    cells = [[text(replace(e, low=max(e.low, 0.0), high=min(e.high, 1.0)), 2) for e in row] for row in shares]
+    return pd.DataFrame(cells, [run.arm(arm).label for arm in some], list(columns))
+
+
+def speed(run: Results, arms: Sequence[str], baseline: str, n_train: int, goal: float) -> pd.DataFrame:
+    """Computing until the validation AUC is at the goal, over the baseline's: median, interval, who got there."""
+    rows = {}
+    for arm in (arm for arm in arms if arm in set(run.history["arm"].astype(str)) and run.has(arm, n_train)):
+        try:
+            c = compute_to_auc(run.history, arm, baseline, n_train, goal)
+            rows[run.arm(arm).label] = [text(c.ratio, 2), f"{c.reached:.0%}", f"{c.baseline_reached:.0%}"]
+        except ValueError as error:
+            rows[run.arm(arm).label] = [str(error), "", ""]
+    columns = ["computing over the baseline's", "seeds that get there", "of the baseline"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def operating(run: Results, arm: str, n_train: int) -> pd.DataFrame:
+    """Sensitivity and specificity of each finding at one threshold: means over seeds, and the test images of each kind.
+
+    The threshold maximises sensitivity + specificity - 1 (Youden, Cancer 1950) on validation images, seeds together.
+    No rows where the table holds no predictions of validation images.
+    """
+    table = run.predictions.query("split in ('val', 'test') and arm == @arm and n_train == @n_train")
+    table = table.assign(finding=table["case"].astype(str).str.rpartition("/")[2], split=table["split"].astype(str))
+    rows = {}
+    for finding in findings(run) if (table["split"] == "val").any() else ():
+        val, test = (table[(table["finding"] == finding) & (table["split"] == split)] for split in ("val", "test"))
+        at = youden(val["target"].to_numpy(), val["prediction"].to_numpy())
+        right = ((test["prediction"] >= at) == (test["target"] == 1)).groupby([test["target"], test["seed"]]).mean()
+        counts = test.drop_duplicates("case")["target"].value_counts()
+        rows[finding] = [at, right[1.0].mean(), right[0.0].mean(), int(counts[1.0]), int(counts[0.0])]
+    columns = ["threshold", "sensitivity", "specificity", "images with it", "without"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).round(3)
+
+
+def youden(target: np.ndarray, prediction: np.ndarray) -> float:
+    """The highest of the predictions from which on, calling them positive, sensitivity + specificity is largest."""
+    order = np.argsort(-prediction, kind="stable")
+    positive, sorted_ = target[order] == 1, prediction[order]
+    gain = np.cumsum(positive) / positive.sum() - np.cumsum(~positive) / (~positive).sum()
+    last = np.append(np.diff(sorted_) < 0, True)  # of equal predictions all or none are called positive
+    return float(sorted_[np.where(last, gain, -np.inf).argmax()])
+
+
+def delong(run: Results, arm: str, other: str, n_train: int) -> pd.DataFrame:
+    """DeLong's test by finding, p also by Holm's correction: the first image of each patient, means over seeds."""
+    table = run.predictions.query("split == 'test' and arm in [@arm, @other] and n_train == @n_train")
+    table = table.assign(arm=table["arm"].astype(str), case=table["case"].astype(str), group=table["group"].astype(str))
+    wide = table.pivot_table("prediction", ["group", "case", "target"], "arm").reset_index()
+    wide[["image", "finding"]] = wide["case"].str.rsplit("/", n=1, expand=True)
+    wide = wide[wide["image"] == wide.groupby("group")["image"].transform("first")]
+    rows = {}
+    for finding in findings(run):
+        some = wide[wide["finding"] == finding]
+        t = delong_test(some["target"], some[arm], some[other], some["group"])
+        interval = text(Estimate(t.difference, t.low, t.high))
+        rows[finding] = [len(some), int(some["target"].sum()), round(t.auc_a, 3), round(t.auc_b, 3), interval, t.p]
+    columns = ["patients", "with it", run.arm(arm).label, run.arm(other).label, "difference (95 % interval)", "p"]
+    made = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return made.assign(**{"p, Holm": holm(made["p"]).round(4)}).round({"p": 4})
+
+
+def disagreement(cases: Cases, one: str, other: str) -> pd.DataFrame:
+    """How often two readings of the same images agree: images by both."""
+    labels = radiographs.labels(cases, [one, other])
+    named = [np.where(values == 1, name, f"no {name}") for values, name in zip(labels.T, (one, other), strict=True)]
+    return pd.crosstab(*named).rename_axis(index=None, columns=None)
+
+
+def kept() -> dict[str, Picture]:
+    """What git keeps, drawn from published results."""
+    pictures = {}
+    several = {"cxr_nih": ("nih-subset", "NIH chest X-rays"), "cxr_twin": ("vindr-cxr-twin", "synthetic twin")}
+    for name, (data, shown) in several.items():
+        run = results.published("curriculum", data)
+        if run is None:
+            continue
+        n = max(run.sizes(CURRICULUM))
+        pictures[f"{name}_learning"] = learning(run, n, MAIN, f"Learning curves over computing, {shown}")
+        pictures[f"{name}_aucs"] = aucs(run, n, run.arms, f"AUC by finding, {shown}")
+        if len(run.sizes(CURRICULUM)) > 1:
+            panel = curves.scores(run, [*MAIN, "histogram"], "mean_auc", ylabel="mean AUC", title="")
+            pictures[f"{name}_over_n"] = curves.over_n([panel], f"Mean AUC over training images, {shown}", BARS)
+    return pictures

@@ -1,0 +1,263 @@
+"""Tables and figures of chest X-rays say what the prediction tables hold; only images of the same copy are drawn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fewscans import results
+from fewscans.data import radiographs
+from fewscans.data.base import Cases
+from fewscans.data.radiographs import Box
+from fewscans.experiments.curriculum import places as scored
+from fewscans.experiments.curriculum.arms import ARMS, CURRICULUM
+from fewscans.figures import curriculum as cxr
+from fewscans.results import Results
+from fewscans.stats.auc import auc
+from fewscans.stats.cells import COLUMNS
+from fewscans.stats.delong import delong_test
+
+FINDINGS, SIZES, SEEDS, IMAGES, SIDE, N = ("nodule", "effusion"), (100, 300), 2, 60, 32, 300
+SKILL = {"baseline": 1.0, CURRICULUM: 1.6, "baseline-compute": 1.1, "histogram": 0.2, "prior": 0.0}
+
+
+def xrays(findings=FINDINGS) -> Cases:
+    """Test images with a box a finding in half of them; patients 0 to 9 have two images each."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((IMAGES, len(findings))) < 0.5
+    boxes = [[Box(name, 0.1 + 0.3 * k, 0.2, 0.3, 0.4) for k, name in enumerate(findings) if has[k]] for has in labels]
+    case = np.array([f"image{i:02d}" for i in range(IMAGES)])
+    group = np.array([f"patient{i % 50:02d}" for i in range(IMAGES)])
+    about = radiographs.about(dict(zip(findings, labels.T, strict=True)), boxes)
+    images = rng.integers(0, 256, (IMAGES, SIDE, SIDE)).astype(np.uint8)
+    return Cases(
+        images, labels.any(axis=1).astype(int), case, group, np.full(IMAGES, "test"), "da7a", None, about=about
+    )
+
+
+def made_up(arms=SKILL, findings=FINDINGS, seeds=SEEDS) -> Results:
+    """Made-up predictions on `xrays`; `SKILL` is how many standard deviations lie between the classes."""
+    cases, parts, history = xrays(findings), [], []
+    labels = radiographs.labels(cases, findings)
+    boxes = radiographs.boxes(cases, findings)
+    names = scored.lesion_names(cases, boxes)
+    for key in ((arm, n, seed) for arm in arms for n in SIZES for seed in range(seeds)):
+        arm, n, seed = key
+        skill, rng = arms[arm] * n / N, np.random.default_rng([seed, n, sum(map(ord, arm))])
+        p = 1 / (1 + np.exp(-rng.normal(skill * (2 * labels - 1))))
+        rows = []
+        for i, k in np.ndindex(labels.shape):
+            name = f"{cases.case[i]}/{findings[k]}"
+            rows += [(split, name, cases.group[i], labels[i, k], p[i, k]) for split in ("test", "test-style", "val")]
+            rows.append(("test-lesions", f"{name} elsewhere 1", cases.case[i], 0, rng.random()))
+            if labels[i, k]:
+                rows.append(("test-pointing", name, cases.group[i], 1, float(rng.random() < 0.5)))
+            if seed == 0 and i < 20 and not ARMS[arm].trivial:
+                rows += [
+                    ("test-cells", f"{name}/{r},{c}", cases.group[i], 0, rng.random()) for r, c in np.ndindex(2, 3)
+                ]
+        rows += [
+            ("test-lesions", name, cases.case[i], 1, rng.random())
+            for name, i in zip(names, boxes["image"], strict=True)
+        ]
+        part = pd.DataFrame(rows, columns=["split", "case", "group", "target", "prediction"]).astype({"target": float})
+        parts.append(part.assign(arm=arm, n_train=n, seed=seed))
+        if not ARMS[arm].trivial:
+            for i in range(1, 9):
+                scores = (20.0 * i, 0.6 + 0.02 * skill * i + 0.05 * seed, 0.5 + 0.03 * i)
+                history.append((*key, 20 * i, i, 0.5, 0.7 - 0.02 * i, *scores))
+    columns = "arm n_train seed step epoch train_loss val_loss compute val_auc val_accuracy".split()
+    grid = {"patch_steps": 80, "patch": 32, "size": 64}
+    about = {"run": "curriculum-vindr-cxr-twin", "experiment": "curriculum", "dataset": "vindr-cxr", "real": False}
+    about |= {"profile": "long", "data": "da7a", "params": grid}
+    reference = scored.truth(cases, boxes)
+    predictions = pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    return Results(predictions, pd.DataFrame(history, columns=columns), [], about, reference, True, n_bootstrap=100)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return made_up()
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return xrays()
+
+
+def rows(run, split, arm, finding):
+    table = run.predictions.query("split == @split and arm == @arm and n_train == @N")
+    return table[table["case"].str.endswith(f"/{finding}")]
+
+
+def test_patches_end_where_their_share_of_whole_images_is_used_up(run):
+    assert cxr.patches_end(run) == 80 * (32 / 64) ** 2
+
+
+def test_learning_curves_are_means_over_seeds_with_a_band_from_lowest_to_highest(run):
+    panels = cxr.learning(run, N, ["baseline", CURRICULUM], "curves").figure.axes
+    assert [panel.get_title(loc="left") for panel in panels] == list(cxr.MEASURED.values())
+    table = run.history.query("arm == @CURRICULUM and n_train == @N").groupby("compute")["val_auc"]
+    line = panels[2].lines[1]
+    np.testing.assert_allclose(line.get_ydata(), table.mean(), atol=1e-4)
+    np.testing.assert_allclose(line.get_xdata(), table.mean().index)
+    band = panels[2].collections[1].get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose((band.min(), band.max()), (table.min().min(), table.max().max()), atol=1e-4)
+    assert [mark.get_xdata()[0] for mark in panels[0].lines if mark.get_linestyle() == ":"] == [cxr.patches_end(run)]
+
+
+def test_aucs_have_a_panel_a_finding_and_their_mean_and_grey_for_arms_without_network(run):
+    panels = cxr.aucs(run, N, [*SKILL, "joint"], "AUC").figure.axes
+    assert [panel.get_title(loc="left") for panel in panels] == [*FINDINGS, "mean of findings"]
+    for panel, score in zip(panels, ("auc:nodule", "auc:effusion", "mean_auc"), strict=True):
+        dots = [line for line in panel.lines if len(line.get_xdata()) == 1]
+        assert [dot.get_xdata()[0] for dot in dots] == [run.score(arm, N, score).value for arm in SKILL]
+        grey = [dot.get_color() == cxr.GREY for dot in dots]
+        assert grey == [ARMS[arm].trivial is not None for arm in SKILL] and any(grey) and not all(grey)
+
+
+def test_examples_are_hits_then_misses_of_the_images_whose_maps_are_kept(run, cases):
+    kept = cxr.maps(run, CURRICULUM, N)
+    cell = run.predictions.query("split == 'test-cells' and arm == @CURRICULUM and n_train == @N").set_index("case")
+    for (image, finding), coarse in kept.items():
+        assert coarse.shape == (2, 3) and coarse[1, 2] == cell.loc[f"{image}/{finding}/1,2", "prediction"]
+    for finding, chosen in cxr.examples(run, CURRICULUM, N).items():
+        assert [hit for _, hit in chosen] == [True, True, False, False]
+        hits = rows(run, "test-pointing", CURRICULUM, finding).query("seed == 0").set_index("case")["prediction"]
+        assert all((image, finding) in kept and hits[f"{image}/{finding}"] == hit for image, hit in chosen)
+    assert cxr.maps(run, "prior", N) == {}, "an arm without a network keeps none"
+
+
+def test_x_rays_are_drawn_with_boxes_where_readers_saw_the_finding_and_a_cross_at_the_peak(run, cases):
+    picture, kept = cxr.places(run, cases, [CURRICULUM, "baseline"], N, "places"), cxr.maps(run, CURRICULUM, N)
+    panels = np.array(picture.figure.axes).reshape(4, 4)
+    assert [line[0].get_ylabel().partition("\n")[0] for line in panels] == [f for f in FINDINGS for _ in range(2)]
+    assert [panel.get_title() for panel in panels[0]] == ["hit", "hit", "miss", "miss"]
+    for line, finding in zip(panels[::2], FINDINGS, strict=True):
+        for panel, image in zip(line, picture.provenance["shown"][finding], strict=True):
+            i = list(cases.case).index(image)
+            np.testing.assert_array_equal(panel.images[0].get_array(), cases.images[i])
+            box = panel.patches[0].get_bbox()
+            left = 0.1 + 0.3 * FINDINGS.index(finding)
+            assert len(panel.patches) == 1 and box.x0 == pytest.approx(left * SIDE - 0.5)
+            assert box.height == pytest.approx(0.4 * SIDE)
+            row, column = np.argwhere(kept[image, finding] == kept[image, finding].max())[0]
+            x, y = panel.lines[0].get_xydata()[0] + 0.5
+            assert column * SIDE / 3 <= x <= (column + 1) * SIDE / 3 and row * SIDE / 2 <= y <= (row + 1) * SIDE / 2
+            glow = panel.images[1].get_alpha()
+            assert glow.min() == 0 and glow[int(y), int(x)] > 0.9 * glow.max()
+
+
+def test_a_gallery_shows_all_images_at_one_scale_of_grey_with_the_boxes_of_the_findings_named(cases):
+    chosen = [int(i) for i in np.flatnonzero(radiographs.labels(cases, FINDINGS).all(axis=1))[:6]]
+    boxes = [cxr.boxes_of(cases, i, ["effusion"]) for i in chosen]
+    panels = cxr.gallery(cases.images[chosen], [f"image {i}" for i in chosen], "X-rays", boxes=boxes).figure.axes
+    assert [len(panel.images) for panel in panels] == [1] * 6 + [0] * 4
+    assert len({panel.images[0].get_clim() for panel in panels[:6]}) == 1
+    assert [panel.patches[0].get_bbox().x0 for panel in panels[:6]] == pytest.approx([0.4 * SIDE - 0.5] * 6)
+
+
+def test_x_rays_of_another_copy_are_refused(run, cases):
+    other = xrays()
+    object.__setattr__(other, "fingerprint", "0ther")
+    with pytest.raises(ValueError, match="not those"):
+        cxr.places(run, other, [CURRICULUM], N, "places")
+    with pytest.raises(ValueError, match="not those"):
+        cxr.slider(run, other, CURRICULUM, N)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_sliders_redraw_the_picture_and_draw_the_outline_only_where_the_map_crosses_the_threshold(run, cases):
+    box = cxr.slider(run, cases, CURRICULUM, N)
+    image, finding, threshold, shown = box.children
+    pictures = [shown.value]
+    for control, value in ((image, image.options[1]), (finding, "effusion"), (threshold, 0.99)):
+        control.value = value
+        pictures.append(shown.value)
+    assert len(set(pictures)) == 4
+    coarse = np.array([[0.2, 0.4], [0.6, 0.8]])
+    outlines = [len(cxr.single(cases, "image00", "nodule", coarse, t).figure.axes[0].collections) for t in (0.5, 0.9)]
+    assert outlines == [1, 0]
+
+
+def test_a_score_is_listed_for_the_splits_that_the_table_has(run):
+    table = cxr.across(run, SKILL, N, "mean_auc", {"test": "seen", "test-AP": "AP", "test-style": "new"})
+    assert list(table.columns) == ["seen", "new"] and list(table.index) == [ARMS[arm].label for arm in SKILL]
+    assert table.loc["grey values", "new"].startswith(
+        f"{run.score('histogram', N, 'mean_auc', 'test-style').value:.3f}"
+    )
+
+
+def test_localisation_lists_misses_and_boxes_found(run):
+    table = cxr.localisation(run, ["baseline", "prior", "centre"], N)
+    assert list(table.index) == ["whole images only", "where boxes are most often"] and table.shape[1] == 4
+    hits = run.predictions.query("split == 'test-pointing' and arm == 'prior' and n_train == @N").groupby("seed")
+    assert table.iloc[1, 0].startswith(f"{1 - hits['prediction'].mean().mean():.2f} (")
+    assert table.iloc[0, 3].startswith(f"{run.score('baseline', N, 'lesion_froc@0.2').value:.2f} (")
+
+
+def test_speed_says_who_reached_the_goal(run):
+    slow = made_up({"baseline": 1.0, CURRICULUM: 1.6, "joint": 0.1})
+    table = cxr.speed(slow, [CURRICULUM, "joint", "random-patches"], "baseline", N, 0.7)
+    assert table.iloc[0, 0].startswith("0.73 (") and table.iloc[0, 1:].tolist() == ["100%", "100%"]
+    assert table.iloc[1, 1:].tolist() == ["0%", "100%"] and table.iloc[1, 0].startswith("> ")
+    assert "too few seeds" in cxr.speed(slow, ["joint"], "joint", N, 0.9).iloc[0, 0]
+
+
+def test_youden_s_threshold_is_the_best_of_all_and_keeps_ties_together():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        target, p = rng.integers(0, 2, 40), rng.integers(0, 8, 40) / 8
+        gain = {t: (p[target == 1] >= t).mean() - (p[target == 0] >= t).mean() for t in np.unique(p)}
+        assert gain[cxr.youden(target, p)] == pytest.approx(max(gain.values()))
+
+
+def test_operating_points_come_from_validation_rows_and_are_scored_on_test_images(run):
+    table = cxr.operating(run, CURRICULUM, N)
+    assert list(table.index) == list(FINDINGS)
+    for finding, row in table.iterrows():
+        val, test = (rows(run, split, CURRICULUM, finding) for split in ("val", "test"))
+        assert row["threshold"] == round(cxr.youden(val["target"].to_numpy(), val["prediction"].to_numpy()), 3)
+        found = test["prediction"] >= cxr.youden(val["target"].to_numpy(), val["prediction"].to_numpy())
+        assert row["sensitivity"] == round(found[test["target"] == 1].mean(), 3)
+        assert row["specificity"] == round((~found[test["target"] == 0]).mean(), 3)
+        assert row["images with it"] + row["without"] == IMAGES and 0 < row["sensitivity"] < 1
+    without = Results(run.predictions[run.predictions["split"] != "val"], run.history, [], run.about)
+    assert cxr.operating(without, CURRICULUM, N).empty
+
+
+def test_delong_s_test_is_of_one_image_a_patient_with_p_corrected(run, cases):
+    table = cxr.delong(run, CURRICULUM, "baseline", N)
+    first = set(cases.case[:50])
+    for finding in FINDINGS:
+        means = {}
+        for arm in (CURRICULUM, "baseline"):
+            test = rows(run, "test", arm, finding)
+            test = test[test["case"].str.rpartition("/")[0].isin(first)]
+            means[arm] = test.groupby("case")[["target", "prediction"]].mean()
+        expected = delong_test(means[CURRICULUM]["target"], *(m["prediction"] for m in means.values()))
+        assert table.loc[finding, "patients"] == 50 and table.loc[finding, "p"] == round(expected.p, 4)
+        assert table.loc[finding, ARMS[CURRICULUM].label] == round(auc(*means[CURRICULUM].to_numpy().T), 3)
+    assert table["p, Holm"].max() <= 1 and table["p, Holm"].min() == pytest.approx(
+        min(1, 2 * table["p"].min()), abs=1e-4
+    )
+
+
+def test_two_readings_are_counted_against_each_other(cases):
+    table = cxr.disagreement(cases, "nodule", "effusion")
+    labels = radiographs.labels(cases, FINDINGS)
+    assert table.to_numpy().sum() == IMAGES
+    assert table.loc["nodule", "no effusion"] == ((labels[:, 0] == 1) & (labels[:, 1] == 0)).sum()
+
+
+def test_git_keeps_figures_with_the_same_bytes_and_no_text_outside(monkeypatch):
+    monkeypatch.setattr(results, "published", lambda *args: made_up() if args[1] == "vindr-cxr-twin" else None)
+    drawn, again = cxr.kept(), cxr.kept()
+    assert list(drawn) == ["cxr_twin_learning", "cxr_twin_aucs", "cxr_twin_over_n"]
+    for name, picture in drawn.items():
+        assert picture.png == again[name].png
+        width, height = picture.figure.bbox.size
+        for text in (picture.figure._suptitle, *picture.figure.texts, *(axes.title for axes in picture.figure.axes)):
+            box = text.get_window_extent()
+            assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, text.get_text()
+    monkeypatch.setattr(results, "published", lambda *args: None)
+    assert cxr.kept() == {}
