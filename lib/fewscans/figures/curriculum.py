@@ -30,9 +30,8 @@ from fewscans.figures.style import GREY, Picture, columns_for, legend, picture_o
 from fewscans.figures.tables import text
 from fewscans.nn.cam import upsampled
 from fewscans.results import Results
-from fewscans.stats import Estimate
+from fewscans.stats.auc import delong_test, holm
 from fewscans.stats.convergence import compute_to_auc
-from fewscans.stats.delong import delong_test, holm
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -348,10 +347,9 @@ def delong(run: Results, arm: str, other: str, n_train: int) -> pd.DataFrame:
     rows = {}
     for finding in findings(run):
         some = wide[wide["finding"] == finding]
-        t = delong_test(some["target"], some[arm], some[other], some["group"])
-        interval = text(Estimate(t.difference, t.low, t.high))
-        rows[finding] = [len(some), int(some["target"].sum()), round(t.auc_a, 3), round(t.auc_b, 3), interval, t.p]
-    columns = ["patients", "with it", run.arm(arm).label, run.arm(other).label, "difference (95 % interval)", "p"]
+        one, two, z, p = delong_test(some["target"], some[arm], some[other])
+        rows[finding] = [len(some), int(some["target"].sum()), *np.round([one, two, one - two, z], 3), p]
+    columns = ["patients", "with it", run.arm(arm).label, run.arm(other).label, "difference", "z", "p"]
     made = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return made.assign(**{"p, Holm": holm(made["p"]).round(4)}).round({"p": 4})
 

@@ -1,8 +1,9 @@
-"""Areas under ROC curves: the area, DeLong's paired test, and sensitivity at a false-positive rate.
+"""Areas under ROC curves: the area, DeLong's paired test and Holm's correction of several, sensitivity at a rate.
 
 DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988); computed by midranks as in Sun & Xu, IEEE Signal Processing
 Letters 21 (2014). A positive and a negative case with the same score count one half everywhere.
-The test takes cases as independent and one fixed score per case: for seeds and patients together see `intervals`.
+The test takes cases as independent and one fixed score per case: it is for sets with one image a patient. For several,
+and for seeds, see `intervals`.
 """
 
 from __future__ import annotations
@@ -63,6 +64,21 @@ def delong_test(y, score_a, score_b) -> tuple[float, float, float, float]:
         return auc_a, auc_b, math.copysign(math.inf, auc_a - auc_b), 0.0
     z = (auc_a - auc_b) / math.sqrt(variance)
     return auc_a, auc_b, z, float(2 * stats.norm.sf(abs(z)))
+
+
+def holm(p_values) -> np.ndarray:
+    """p-values of several tests, adjusted so that the chance of any false rejection stays below the level.
+
+    Holm, Scand. J. Statist. 6 (1979): the k-th smallest of m is multiplied by m - k + 1, is never below a smaller one's
+    and never above 1.   p_values: (m,).   Raises ValueError for one that does not lie between 0 and 1.
+    """
+    p = np.asarray(p_values, dtype=float)
+    wrong = p[~((p >= 0) & (p <= 1))]
+    if wrong.size:
+        raise ValueError(f"a p-value lies between 0 and 1, got {wrong[0]}")
+    order, adjusted = np.argsort(p), np.empty(p.size)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
+    return adjusted
 
 
 def _placements(y: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ image and finding; "test-lesions" and "test-pointing" are those of `places`.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -79,8 +80,7 @@ class Grid(base.Grid):
         faults = {
             f"network must be one of {', '.join(NETWORKS)}, got {self.network!r}": self.network not in NETWORKS,
             f"findings must name each once, got {list(self.findings)}": len(set(self.findings)) < len(self.findings),
-            f"size and patch are cut from stored, {self.stored}, and exceed it": max(self.size, self.patch)
-            > self.stored,
+            f"size and patch exceed stored, {self.stored}": max(self.size, self.patch) > self.stored,
             f"folds must be 3 or more, for training, validation and test, or 0, got {self.folds}": 0 < self.folds < 3,
             f"imagenet names no file: {self.imagenet!r}": self.imagenet and not Path(self.imagenet).is_file(),
         }
@@ -109,8 +109,8 @@ class Curriculum(base.Experiment):
         cases = super().read(dataset, path, grid, cache)
         read = np.isfinite(radiographs.labels(cases, grid.findings)).all(axis=1)
         some = {name: getattr(cases, name)[read] for name in ("images", "target", "case", "group", "split")}
-        left_out = (*cases.left_out, *cases.case[~read].tolist())
-        cases = replace(cases, **some, about=cases.about[read].reset_index(drop=True), left_out=left_out)
+        some["left_out"] = (*cases.left_out, *cases.case[~read].tolist())
+        cases = replace(cases, **some, about=cases.about[read].reset_index(drop=True))
         return replace(cases, truth=places.truth(cases, radiographs.boxes(cases, grid.findings)))
 
     def check(self, grid: Grid, cases: Cases) -> None:
@@ -180,7 +180,6 @@ class Curriculum(base.Experiment):
             "macs": net.macs(grid.size),
             "networks": len(fitted),
             "pretrained": "ImageNet" if grid.network == "lite0" or grid.imagenet else "none",
-            "steps": len(computing),
             "compute": float(computing[-1]),
             "best_val_loss": float(np.mean([made.best_loss["val_loss"] for made in fitted])),
             **costs(*fitted),
@@ -220,10 +219,10 @@ class Curriculum(base.Experiment):
 
         def rate(done: float) -> float:
             """Each step warms up, then falls to 0."""
-            step, first = round(done * len(schedule)), schedule.sum() if not spec.joint else 0
+            step, first = round(done * len(schedule)), 0 if spec.joint else int(schedule.sum())
             begins, ends = (0, first) if step < first else (first, len(schedule))
             share = (step - begins) / (ends - begins)
-            return min(1.0, (share + 1 / (ends - begins)) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * share))
+            return min(1.0, (share + 1 / (ends - begins)) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * share))
 
         net = _network(grid, pretrained=True)
         net.reset_parameters(train.generator(seed, "initialisation"))
@@ -294,10 +293,8 @@ class Curriculum(base.Experiment):
 def _schedule(arm: str, grid: Grid) -> np.ndarray:
     """Which updates are on patches, (updates,) bool."""
     spec = ARMS[arm]
-    if spec.longer:
-        return np.zeros(grid.steps + round(grid.patch_steps * grid.patch_cost), bool)
     if not spec.patches:
-        return np.zeros(grid.steps, bool)
+        return np.zeros(grid.steps + spec.longer * round(grid.patch_steps * grid.patch_cost), bool)
     total = grid.steps + grid.patch_steps
     if not spec.joint:
         return np.arange(total) < grid.patch_steps

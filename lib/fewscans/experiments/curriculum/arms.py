@@ -24,7 +24,6 @@ class Arm(base.Arm):
 
 
 ORANGE, BLUE, GREEN, PINK, SKY, RED = "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#c0392b"
-GREY, DARK = "#5a5a5a", "#8c8c8c"
 CURRICULUM = "curriculum"
 
 
@@ -49,9 +48,9 @@ PAPER_ARMS = {
 CONTROL_ARMS = {
     "random-patches": _of("patches anywhere, the image's labels", PINK, "P", patches="random"),
     f"{CURRICULUM}-shuffled": _of("labels of patches shuffled", RED, "x", ":", shuffled=True),
-    "histogram": Arm(trivial="histogram", label="grey values", colour=GREY, marker="h", line=":"),
+    "histogram": Arm(trivial="histogram", label="grey values", colour="#5a5a5a", marker="h", line=":"),
     "shortcuts": Arm(trivial="shortcuts", label="view, visit, age and sex", colour="#222222", marker="*", line=":"),
-    "prior": Arm(trivial="prior", label="where boxes are most often", colour=DARK, marker="p", line=":"),
+    "prior": Arm(trivial="prior", label="where boxes are most often", colour="#8c8c8c", marker="p", line=":"),
     "centre": Arm(trivial="centre", label="the image's centre", colour="#bbbbbb", marker="+", line=":"),
 }
 ARMS: dict[str, Arm] = PAPER_ARMS | CONTROL_ARMS

@@ -26,8 +26,8 @@ def truth(cases: Cases, boxes: pd.DataFrame) -> pd.DataFrame:
     """What FROC must know of the test images, `stats.reference`: every image, and every box as its own hit."""
     test = cases.indices("test")
     scans = pd.DataFrame({"kind": "scan", "scan": cases.case[test]})
-    name, of = lesion_names(cases, boxes), cases.split[boxes["image"].to_numpy()] == "test"
-    found = pd.DataFrame({"scan": cases.case[boxes["image"]], "nodule": name, "case": name})[of]
+    of, name = boxes["image"].to_numpy(), lesion_names(cases, boxes)
+    found = pd.DataFrame({"scan": cases.case[of], "nodule": name, "case": name})[cases.split[of] == "test"]
     frame = pd.concat([scans, found.assign(kind="nodule", case=""), found.assign(kind="hit")], ignore_index=True)
     return frame.reindex(columns=list(REFERENCE)).fillna({"nodule": "", "case": ""}).astype(REFERENCE)
 
