@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from pathlib import Path
@@ -21,15 +20,6 @@ def write(path: Path, content: bytes | str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
-
-
-def write_arrays(path: Path, **arrays: object) -> Path:
-    """A compressed .npz file."""
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return write(path, buffer.getvalue())
 
 
 def write_json(path: Path, content: object) -> Path:

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fewscans.data import patch_cache, radiographs
-from fewscans.data.base import Cases, Cut, Dataset, and_more, code_of, digest, first_line, read_table, report
+from fewscans.data import radiographs
+from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, first_line, read_table, report
 from fewscans.data.radiographs import Box, checked_box, not_blank, square
 from fewscans.errors import DataError
 
@@ -95,12 +95,8 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
             f"the rows of absent images out of {archive.tables[0].name}"
         )
     fingerprint = digest({"data": archive.fingerprint, "side": side, "one in": ONE_IN})
-    shape, table = (side, side), images.rename(columns={"image": "case"})[["case"]]
-    if cache is None:
-        pixels = np.concatenate([*_decoded(images["file"], side)])
-    else:
-        place = Path(cache) / digest({"cases": fingerprint, "code": code_of([radiographs.__file__, __file__])})[:32]
-        pixels = patch_cache.opened(place, table, shape, lambda: _decoded(images["file"], side))
+    case = images["image"].to_numpy(str)
+    pixels = radiographs.stored(cache, fingerprint, (__file__,), case, side, lambda: _decoded(images["file"], side))
     labels = findings(images, FINDING_OF)
     return gathered(
         images, labels, archive.boxes, images=pixels, target=any_of(labels.values()), fingerprint=fingerprint,

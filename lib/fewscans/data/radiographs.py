@@ -7,7 +7,8 @@ where nobody looked for it, and "boxes", one JSON text an image. Images are stre
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from fewscans.data.base import Cases
+from fewscans.data import patch_cache
+from fewscans.data.base import Cases, code_of, digest
 from fewscans.errors import DataError
 
 FINDINGS = ("nodule", "consolidation", "interstitial", "effusion", "pneumothorax")  # the five of Park et al. 2019
@@ -61,6 +63,21 @@ def not_blank(what: str, pixels: np.ndarray) -> np.ndarray:
     if pixels.size == 0 or pixels.min() == pixels.max():
         raise DataError(f"{what}: every pixel has the same value; copy the image again, or leave it out")
     return pixels
+
+
+def stored(
+    cache: Path | None, fingerprint: str, code: Sequence[str], case: np.ndarray, side: int,
+    decoded: Callable[[], Iterator[np.ndarray]],
+) -> np.ndarray:  # fmt: skip
+    """Images that a reader decodes, (n, side, side); with a cache they are decoded once and are a memory map.
+
+    fingerprint, code: of the images, and the files of the reader's modules.   case: (n,) names.   decoded: yields
+    (k, side, side) uint8 blocks in their order.
+    """
+    if cache is None:
+        return np.concatenate([*decoded()])
+    place = Path(cache) / digest({"cases": fingerprint, "code": code_of([*code, __file__])})[:32]
+    return patch_cache.opened(place, pd.DataFrame({"case": case}), (side, side), decoded)
 
 
 def about(labels: Mapping[str, Sequence[float]], boxes: Sequence[Sequence[Box]], **others: Sequence) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from fewscans.data import radiographs
-from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, kept, read_table, report
+from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, read_table, report
 from fewscans.data.formats import xray_dicom
 from fewscans.data.radiographs import FINDINGS, Box
 from fewscans.errors import DataError
@@ -105,17 +105,15 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
         raise ValueError(f"size {cut.size}: a chest X-ray is stretched to a square, (S, S)")
     copy, side = read(path), cut.size[0]
 
-    def make() -> dict[str, Any]:
+    def decoded() -> Iterator[np.ndarray]:
         with ThreadPoolExecutor(WORKERS) as pool:
-            images = pool.map(lambda file: radiographs.square(xray_dicom.read(file).pixels, side), copy.file)
-            target = (copy.about[[f"label {finding}" for finding in FINDINGS]] == 1).any(axis=1)
-            return {
-                "images": np.stack(list(images)), "target": target.to_numpy(np.int64), "case": copy.case,
-                "group": copy.group, "split": copy.split, "about": copy.about,
-            }  # fmt: skip
+            for image in pool.map(lambda file: radiographs.square(xray_dicom.read(file).pixels, side), copy.file):
+                yield image[None]
 
-    settings = {"data": _fingerprint(copy), "side": side}
-    return kept(cache, settings, copy.path, (xray_dicom.__file__, radiographs.__file__, __file__), make)
+    fingerprint = digest({"data": _fingerprint(copy), "side": side})
+    images = radiographs.stored(cache, fingerprint, (xray_dicom.__file__, __file__), copy.case, side, decoded)
+    target = (copy.about[[f"label {finding}" for finding in FINDINGS]] == 1).any(axis=1).to_numpy(np.int64)
+    return Cases(images, target, copy.case, copy.group, copy.split, fingerprint, copy.path, about=copy.about)
 
 
 def check_copy(folder: Path | str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from fewscans.stats import Estimate
 from fewscans.stats.convergence import convergence
 
 SCORES = {
-    "auc": "AUC", "froc": "overall FROC score", "lesion_froc": "FROC score",
+    "auc": "AUC", "mean_auc": "mean AUC", "accuracy": "accuracy", "log_loss": "log loss",
+    "froc": "overall FROC score", "lesion_froc": "FROC score",
     "lesion_froc:negative": "FROC score, negative slides",
     "icc": "ICC(A,1)", "icc:C": "ICC(C,1)", "brier": "Brier score",
     "mse": "mean squared error", "mae": "mean absolute error",

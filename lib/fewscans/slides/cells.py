@@ -6,6 +6,7 @@ whatever the slide's size. Made once and kept, as it takes longer than to train 
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def read(path: Path, cases: Cases, geometry: heatmap.Geometry, microns_per_pixel
     else:
         arrays = _measured(path, cases, geometry, microns_per_pixel)
         if kept is not None:
-            files.write_arrays(kept, **arrays)
+            np.savez_compressed(packed := io.BytesIO(), **arrays)
+            files.write(kept, packed.getvalue())
     cells, lesion, names = ([arrays[f"{what} {i}"] for i in range(len(cases))] for what in ("cells", "lesion", "names"))
     made = Slides(
         **vars(cases) | {"fingerprint": digest(settings)}, cells=tuple(cells), lesion=tuple(lesion),

@@ -148,7 +148,7 @@ def _save(out: Path, name: str, decides: dict, probability, geometry: Geometry, 
     write_csv(detections, out / f"{name}.csv")
     files.write_json(out / f"{name}.geojson", to_geojson(detections, geometry, view.scale))
     kept = {"heatmap": probability.astype(np.float16), "mpp": view.mpp, "downsample": view.scale}
-    files.write_arrays(out / f"{name}.heatmap.npz", **kept, **asdict(geometry))
+    np.savez_compressed(out / f"{name}.heatmap.npz", **kept, **asdict(geometry))
     predicted = probability[~np.isnan(probability)]
     found = {"detections": len(detections), "tissue_cells": len(predicted)}
     return {"decides": decides, "max_probability": float(predicted.max(initial=0))} | found
