@@ -39,7 +39,7 @@ def toy(split=None, folds=False) -> Cases:
     target = np.maximum(labels["nodule"], labels["effusion"]).astype(np.int64)
     case = np.array([f"i{i:02d}" for i in range(N)])
     cases = Cases(images, target, case, group, split, "toy", Path("toy"), about=about)
-    return dataclasses.replace(cases, truth=places.truth(cases, radiographs.boxes(cases, FINDINGS)))
+    return dataclasses.replace(cases, truth=places.truth(cases, FINDINGS))
 
 
 def grid(**changes) -> Grid:
@@ -51,11 +51,11 @@ def grid(**changes) -> Grid:
     return Grid(**settings | changes)
 
 
-def source(share=1.0, labels=None, boxes=None) -> Source:
-    cases = toy()
-    labels = radiographs.labels(cases, FINDINGS) if labels is None else labels
-    boxes = radiographs.boxes(cases, FINDINGS) if boxes is None else boxes
-    return Source(cases.indices("train"), labels, boxes, FINDINGS, 0.5, share, np.random.default_rng(1))
+def source(share=1.0, cases=None) -> Source:
+    cases = cases or toy()
+    labels, boxes = radiographs.labels(cases, FINDINGS), radiographs.boxes(cases, FINDINGS)
+    taught, rng = radiographs.boxed(cases, FINDINGS), np.random.default_rng(1)
+    return Source(cases.indices("train"), labels, boxes, FINDINGS, taught, 0.5, share, rng)
 
 
 def test_windows_show_a_finding_or_normal_lung_of_training_images_alone():
@@ -77,12 +77,15 @@ def test_a_window_is_labelled_with_the_boxes_it_covers_and_a_cut_box_is_unknown(
     np.testing.assert_array_equal(cut, [[np.nan, 0]])
 
 
-def test_a_finding_that_some_training_image_has_without_a_box_is_unknown_in_all_windows():
-    boxes = radiographs.boxes(toy(), FINDINGS)
-    drawn = source(boxes=boxes[~((boxes["finding"] == "effusion") & (boxes["image"] == 6))]).draw(
-        100, np.random.default_rng(0)
-    )
+def test_a_finding_that_some_image_has_without_a_box_is_neither_taught_by_patches_nor_localised():
+    cases = toy()
+    boxes = [text if i != 6 else "[]" for i, text in enumerate(cases.about["boxes"])]
+    nodules = np.where(np.arange(N) == 6, 0.0, cases.about["label nodule"])
+    cases = dataclasses.replace(cases, about=cases.about.assign(**{"boxes": boxes, "label nodule": nodules}))
+    drawn = source(cases=cases).draw(100, np.random.default_rng(0))
     assert np.isnan(drawn.labels[:, 1]).all() and np.isfinite(drawn.labels[:, 0]).any()
+    rows = places.tables({48: np.full((2, 3, 3), 0.5)}, cases, radiographs.boxes(cases, FINDINGS), FINDINGS, False)
+    assert {case.partition("/")[2].partition(" ")[0] for _, _, case, *_ in rows} == {"nodule"}
 
 
 def test_a_share_of_the_boxes_is_that_share_of_the_images_that_have_some():
@@ -121,25 +124,34 @@ def test_folds_part_no_patient_and_spread_positive_ones():
     assert sorted(tested) == list(range(N))
 
 
-def test_a_map_that_points_into_the_box_hits_and_one_beside_it_does_not():
+@pytest.mark.parametrize("cell", [(0, 0), (0, 3), (3, 0), (3, 3), (1, 2)])
+def test_the_first_mark_is_the_centre_of_the_highest_cell_wherever_it_lies(cell):
+    p = np.full((4, 4), 0.1)
+    p[cell] = 0.9
+    probability, x, y = places.marks(p)
+    assert (x[0], y[0], probability[0]) == ((cell[1] + 0.5) / 4, (cell[0] + 0.5) / 4, 0.9)
+    gap = np.maximum(abs(x[1:] - x[0]), abs(y[1:] - y[0]))
+    assert (gap > 0.25 + 1e-9).all() and len(x) <= places.MARKS
+
+
+def test_a_map_that_points_into_the_box_hits_and_one_outside_it_does_not():
     cases = toy()
-    boxes, hit, miss = radiographs.boxes(cases, FINDINGS), torch.full((2, 8, 8), 0.1), torch.full((2, 8, 8), 0.1)
+    boxes, hit, miss = radiographs.boxes(cases, FINDINGS), np.full((2, 8, 8), 0.1), np.full((2, 8, 8), 0.1)
     hit[0, 2, 2], miss[0, 7, 0] = 0.9, 0.8
     rows = places.tables({48: hit, 50: miss}, cases, boxes, FINDINGS, keep=False)
     table = pd.DataFrame(rows, columns=["split", "image", "case", "target", "prediction"]).set_index("case")
     pointing = table[table["split"] == "test-pointing"]["prediction"]
     assert pointing["i48/nodule"] == 1 and pointing["i50/nodule"] == 0
     lesions = table[table["split"] == "test-lesions"]
-    assert lesions.loc["i48/nodule 1", "prediction"] > 0.5 > lesions.loc["i50/nodule 1", "prediction"]
-    assert lesions.loc["i50/nodule elsewhere 1", "prediction"] > 0.5
-    of_a_case = lesions[lesions["target"] == 0].groupby("image").size()
-    assert (of_a_case == 2 * places.FALSE_ALARMS).all()
+    assert lesions.loc["i48/nodule 1", "prediction"] == 0.9 and lesions.loc["i50/nodule 1", "prediction"] < 0.5
+    assert lesions.loc["i50/nodule elsewhere 1", "prediction"] == 0.8
+    assert (lesions[lesions["target"] == 0].groupby("image").size() == 2 * places.FALSE_ALARMS).all()
 
 
 def test_the_prior_is_highest_where_boxes_overlap_most():
     hill = places.prior(radiographs.boxes(toy(), FINDINGS), FINDINGS)
     row, column = np.unravel_index(hill[0].argmax(), hill[0].shape)
-    assert 6 / 32 <= row / places.FINE <= 12 / 32 and 8 / 32 <= column / places.FINE <= 14 / 32
+    assert 6 / 32 <= (row + 0.5) / places.HILL <= 12 / 32 and 8 / 32 <= (column + 0.5) / places.HILL <= 14 / 32
 
 
 @pytest.mark.parametrize("arm", ["curriculum", "joint", "curriculum-shuffled", "random-patches"])

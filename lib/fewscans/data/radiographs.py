@@ -100,3 +100,10 @@ def boxes(cases: Cases, findings: Sequence[str]) -> pd.DataFrame:
     rows = [(i, *box) for i, text in enumerate(cases.about["boxes"]) for box in json.loads(text) if box[0] in findings]
     frame = pd.DataFrame(rows, columns=["image", *Box._fields])
     return frame.astype({"image": int} | dict.fromkeys(Box._fields[1:], float))
+
+
+def boxed(cases: Cases, findings: Sequence[str]) -> list[str]:
+    """Those of these findings of which every positive image has a box: others can be neither cut out nor localised."""
+    drawn, known = boxes(cases, findings), labels(cases, findings)
+    has = [set(drawn.loc[drawn["finding"] == finding, "image"]) for finding in findings]
+    return [f for f, images, y in zip(findings, has, known.T, strict=True) if set(np.flatnonzero(y == 1)) <= images]

@@ -24,7 +24,7 @@ from fewscans.data import radiographs
 from fewscans.data.base import Cases
 from fewscans.data.radiographs import Box
 from fewscans.experiments.curriculum.arms import CURRICULUM
-from fewscans.experiments.curriculum.places import FINE
+from fewscans.experiments.curriculum.places import marks
 from fewscans.figures import curves
 from fewscans.figures.style import GREY, Picture, columns_for, legend, picture_only, sheet, styled
 from fewscans.figures.tables import text
@@ -268,10 +268,9 @@ def _xray(panel: Axes, cases: Cases, image: str, finding: str, coarse: np.ndarra
 
 
 def _peak(coarse: np.ndarray, side: int) -> tuple[float, float]:
-    """x and y of a map's highest point, in pixels of the image, among the points on which maps are scored."""
-    fine = upsampled(torch.from_numpy(coarse)[None, None], FINE)[0, 0].numpy()
-    row, column = np.unravel_index(fine.argmax(), fine.shape)
-    return (column + 0.5) / FINE * side - 0.5, (row + 0.5) / FINE * side - 0.5
+    """x and y of a map's first mark, in pixels of the image."""
+    _, x, y = marks(coarse)
+    return x[0] * side - 0.5, y[0] * side - 0.5
 
 
 # Tables

@@ -32,7 +32,8 @@ from fewscans.stats.icc import agreement, paired, resampled_icc, targets_differ
 from fewscans.stats.reference import Layout, Reference
 
 KNOWN = (
-    "auc, auc:FINDING, mean_auc, accuracy, log_loss, sensitivity@RATE with 0 < RATE < 1, brier, calibration error, "
+    "auc, auc:FINDING, mean_auc, accuracy, accuracy:FINDING, log_loss, log_loss:FINDING, "
+    "sensitivity@RATE with 0 < RATE < 1, brier, calibration error, "
     "icc, icc:C, mse, mae, froc, froc@RATE, malignant_in_top@K, "
     "lesion_froc, lesion_froc@RATE, lesion_froc:negative, lesion_froc:negative@RATE"
 )
@@ -132,11 +133,12 @@ class Bound:
 def score(name: str | Callable | Score) -> Score:
     """The score of that name.
 
-    "auc", "sensitivity@0.05" (at that false-positive rate), "brier", "calibration error".   "auc:effusion", the AUC of
-    that finding's rows; "mean_auc", the mean of the AUCs of all findings.   "accuracy", the share of predictions on the
-    right side of 0.5, which itself counts as 1; "log_loss", the mean cross-entropy in nats, of predictions cut to
-    [1e-7, 1 - 1e-7].   "icc", the absolute agreement of predictions with targets, ICC(A,1); "icc:C", their consistency,
-    ICC(C,1); "mse" and "mae", mean squared and absolute differences, in the targets' unit, squared or not.   "froc",
+    "auc", "sensitivity@0.05" (at that false-positive rate), "brier", "calibration error".   "mean_auc", the mean of the
+    AUCs of all findings.   "accuracy", the share of predictions on the right side of 0.5, which itself counts as 1;
+    "log_loss", the mean cross-entropy in nats, of predictions cut to [1e-7, 1 - 1e-7].   "auc:effusion",
+    "accuracy:effusion", "log_loss:effusion", those of one finding's rows.   "icc", the absolute agreement of
+    predictions with targets, ICC(A,1); "icc:C", their consistency, ICC(C,1); "mse" and "mae", mean squared and absolute
+    differences, in the targets' unit, squared or not.   "froc",
     LUNA16's overall score, the mean sensitivity at 1/8 to 8 false positives per scan; "froc@1", the sensitivity at one.
     "lesion_froc", CAMELYON16's, at 1/4 to 8 false positives per slide; "lesion_froc:negative", the same with the false
     positives of slides without tumour alone; both also "@8". Of these a prediction of 0 is no detection.
@@ -154,11 +156,11 @@ def score(name: str | Callable | Score) -> Score:
     if name == "auc":
         return Score(name, auc, _auc, bounds=(0.0, 1.0), both_classes=True)
     family, _, finding = str(name).partition(":")
+    rows = partial(_rows_by_finding, only=finding) if finding or name == "mean_auc" else None
     if name == "mean_auc" or (family == "auc" and finding):
-        rows = partial(_rows_by_finding, only=finding)
         return Score(name, auc, _auc, bounds=(0.0, 1.0), both_classes=True, findings=rows)
-    if name == "accuracy":
-        return Score(name, _label_loss(_right), _mean(_right), bounds=(0.0, 1.0))
+    if family == "accuracy":
+        return Score(name, _label_loss(_right), _mean(_right), bounds=(0.0, 1.0), findings=rows)
     if name == "brier":
         return Score(name, brier, _mean(_squared), higher_is_better=False, bounds=(0.0, 1.0))
     if name == "icc":  # no fixed lower bound: it reaches a little below -1
@@ -166,8 +168,8 @@ def score(name: str | Callable | Score) -> Score:
     if name == "icc:C":
         consistency = partial(agreement, kind="C,1")
         return Score(name, consistency, resampled_icc("C,1"), bounds=(-1.0, 1.0), varied=True)
-    if name == "log_loss":
-        return Score(name, _label_loss(_cross_entropy), _mean(_cross_entropy), False, (0.0, math.inf))
+    if family == "log_loss":
+        return Score(name, _label_loss(_cross_entropy), _mean(_cross_entropy), False, (0.0, math.inf), findings=rows)
     if name in _LOSSES:
         loss = _LOSSES[name]
         return Score(name, lambda y, p: _mean_loss(loss, y, p), _mean(loss), False, (0.0, math.inf))

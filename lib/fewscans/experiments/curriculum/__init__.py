@@ -111,18 +111,18 @@ class Curriculum(base.Experiment):
         some = {name: getattr(cases, name)[read] for name in ("images", "target", "case", "group", "split")}
         some["left_out"] = (*cases.left_out, *cases.case[~read].tolist())
         cases = replace(cases, **some, about=cases.about[read].reset_index(drop=True))
-        return replace(cases, truth=places.truth(cases, radiographs.boxes(cases, grid.findings)))
+        return replace(cases, truth=places.truth(cases, grid.findings))
 
     def check(self, grid: Grid, cases: Cases) -> None:
-        labels, boxes = radiographs.labels(cases, grid.findings), radiographs.boxes(cases, grid.findings)
-        for part in self._parts(grid, cases, 0):
+        labels = radiographs.labels(cases, grid.findings)
+        for part in (part for seed in range(grid.seeds) for part in self._parts(grid, cases, seed)):
             for finding, *known in zip(grid.findings, labels[part.val].T, labels[part.test].T, strict=True):
                 if any(len(set(of_split)) < 2 for of_split in known):
                     raise DataError(f"{cases.path}: all images of a split agree on {finding!r}; it holds too few")
             for arm, sizes in grid.arms.items():
                 if max(sizes) > len(part.train):
                     raise ParamsError(f"arms.{arm}: {max(sizes)} training images, and there are {len(part.train)}")
-                source = self._source(Run(0, min(sizes), arm, 0.0), grid, labels, boxes, part)
+                source = self._source(Run(0, min(sizes), arm, 0.0), grid, cases, part)
                 if ARMS[arm].patches and not (len(source.boxes) and len(source.normal)):
                     raise DataError(f"{cases.path}: {min(sizes)} training images hold no box, or none without findings")
         if "shortcuts" in grid.arms and (lacking := set(SHORTCUTS) - set(cases.about)):
@@ -153,7 +153,7 @@ class Curriculum(base.Experiment):
             if kind in ("prior", "centre"):
                 mine = boxes[boxes["image"].isin(subset)]
                 hill = places.prior(mine, grid.findings) if kind == "prior" else places.centre(grid.findings)
-                maps |= dict.fromkeys(part.test.tolist(), torch.from_numpy(hill * share[:, None, None]))
+                maps |= dict.fromkeys(part.test.tolist(), hill * share[:, None, None])
             else:
                 x = _shortcuts(cases) if kind == "shortcuts" else baselines.histogram(cases.images) * baselines.BINS
                 fitted = [baselines.ridge(x[subset], labels[subset, k], x[part.test], kind == "shortcuts")
@@ -189,9 +189,9 @@ class Curriculum(base.Experiment):
     def _fit(self, run, grid: Grid, cases, part: Fold, number: int, device, checkpoint, on_step) -> train.Fitted:
         """One network of a run."""
         spec, seed, schedule = ARMS[run.arm], run.seed * max(1, grid.folds) + number, _schedule(run.arm, grid)
-        labels, boxes = radiographs.labels(cases, grid.findings), radiographs.boxes(cases, grid.findings)
+        labels = radiographs.labels(cases, grid.findings)
         x, subset = torch.from_numpy(np.ascontiguousarray(cases.images)).to(device), self._subset(part, run)
-        source = self._source(run, grid, labels, boxes, part) if spec.patches else None
+        source = self._source(run, grid, cases, part) if spec.patches else None
 
         def batch(positions: Tensor, step: int) -> tuple[Tensor, Tensor]:
             rng = np.random.default_rng([seed, 3, step])
@@ -250,10 +250,10 @@ class Curriculum(base.Experiment):
                         coarse = (cam(net, x) + net.head.bias[:, None, None]).double().cpu()
                     p = coarse.mean((2, 3)).sigmoid().numpy()
                     predicted += zip([split or cases.split[i] for i in some], some, p, strict=True)
-                    maps |= dict(zip(some.tolist(), coarse.sigmoid(), strict=True)) if not split else {}
+                    maps |= dict(zip(some.tolist(), coarse.sigmoid().numpy(), strict=True)) if not split else {}
         return self._tables(run, grid, cases, predicted, maps)
 
-    def _tables(self, run: Run, grid: Grid, cases: Cases, predicted, maps: Mapping[int, Tensor]) -> pd.DataFrame:
+    def _tables(self, run: Run, grid: Grid, cases: Cases, predicted, maps: Mapping[int, np.ndarray]) -> pd.DataFrame:
         """All rows of one run.   predicted: (split, place of the image, (K,)).   maps: (K, h, w) by place, or none."""
         labels, boxes = radiographs.labels(cases, grid.findings), radiographs.boxes(cases, grid.findings)
         if "view" in cases.about:
@@ -284,10 +284,11 @@ class Curriculum(base.Experiment):
         """Training images; with one seed, fewer are the beginning of more."""
         return np.random.default_rng([run.seed, 1]).permutation(part.train)[: run.n_train]
 
-    def _source(self, run: Run, grid: Grid, labels, boxes: pd.DataFrame, part: Fold) -> patches.Source:
-        rng, side = np.random.default_rng([run.seed, 2]), grid.patch / grid.stored
-        share = ARMS[run.arm].share
-        return patches.Source(self._subset(part, run), labels, boxes, grid.findings, side, share, rng)
+    def _source(self, run: Run, grid: Grid, cases: Cases, part: Fold) -> patches.Source:
+        drawn = [of(cases, grid.findings) for of in (radiographs.labels, radiographs.boxes)]
+        rng, taught = np.random.default_rng([run.seed, 2]), radiographs.boxed(cases, grid.findings)
+        index, side = self._subset(part, run), grid.patch / grid.stored
+        return patches.Source(index, *drawn, grid.findings, taught, side, ARMS[run.arm].share, rng)
 
 
 def _schedule(arm: str, grid: Grid) -> np.ndarray:

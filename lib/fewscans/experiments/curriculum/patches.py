@@ -3,12 +3,12 @@
 Source: Park et al. 2019 and Cho et al. 2021: patches around lesions, and patches cut at random from normal lung. How
 large theirs were could not be read. Here a window has the side of the network's patch, in pixels of the stored image,
 and grows with a box that does not fit. Half of the windows show a finding; each is labelled with all findings whose
-box it covers by half; one that a window cuts is unknown. A finding that some training image has without a box is
-unknown in all windows, as patches would teach that it is never there.
+box it covers by half; one that a window cuts is unknown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,17 +33,16 @@ class Source:
     """Windows of some images.
 
     index: places of the training images.   labels: (n, K) of all images.   boxes: of all images, `radiographs.boxes`.
-    side: of a window, share of the image.   share: of the images with boxes, those whose boxes may be used, drawn by
-    `rng`; findings on the others' patches are never shown.
+    taught: findings whose boxes are complete; others are unknown in every window, as patches would teach that they are
+    never there.   side: of a window, share of the image.   share: of the images with boxes, those whose boxes may be
+    used, drawn by `rng`; findings on the others' patches are never shown.
     """
 
-    def __init__(self, index: np.ndarray, labels: np.ndarray, boxes: pd.DataFrame, findings, side: float,
-                 share: float, rng: np.random.Generator):  # fmt: skip
+    def __init__(self, index: np.ndarray, labels: np.ndarray, boxes: pd.DataFrame, findings: Sequence[str],
+                 taught: Sequence[str], side: float, share: float, rng: np.random.Generator):  # fmt: skip
         self.index, self.labels, self.side, self.findings = index, labels, side, list(findings)
+        self.taught = np.isin(self.findings, taught)
         mine = boxes[boxes["image"].isin(index)]
-        boxed = {finding: set(of["image"]) for finding, of in mine.groupby("finding")}
-        has = [set(index[labels[index, k] == 1]) for k in range(len(self.findings))]
-        self.taught = np.array([some <= boxed.get(f, set()) for f, some in zip(self.findings, has, strict=True)])
         owners = rng.permutation(np.unique(mine["image"]))
         some = owners[: max(1, round(share * len(owners)))] if len(owners) else owners
         self.boxes = mine[mine["image"].isin(some)].reset_index(drop=True)

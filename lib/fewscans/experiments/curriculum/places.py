@@ -1,7 +1,8 @@
 """Where a network looks: class activation maps against the boxes of images that it was never trained on.
 
-A map's peaks are marks; a box is found by the most probable peak inside it, and peaks outside every box of their
-finding are false positives. Pointing asks only whether the map's highest point lies in a box (Zhang et al. 2018).
+A box is found by the most probable mark of the map inside it; marks outside every box of their finding are false
+positives. Pointing asks only whether the first mark lies in a box (Zhang et al. 2018). A finding that some positive
+image has without a box is left out: where it was found could not be told from a false positive.
 """
 
 from __future__ import annotations
@@ -10,21 +11,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
+from fewscans.data import radiographs
 from fewscans.data.base import REFERENCE, Cases
 
-FINE = 64  # points a side on which maps are read
-APART = 9  # of these points; a peak is the highest in a square of so many
-FALSE_ALARMS = 3  # rows of an image and finding; 0 where there are fewer
+HILL = 8  # points a side of the trivial maps
+MARKS, FALSE_ALARMS = 6, 3  # marks of a map; rows for those outside all boxes, 0 where there are fewer
 SHOWN = 6  # images of each finding whose maps are kept
 
 
-def truth(cases: Cases, boxes: pd.DataFrame) -> pd.DataFrame:
+def truth(cases: Cases, findings: Sequence[str]) -> pd.DataFrame:
     """What FROC must know of the test images, `stats.reference`: every image, and every box as its own hit."""
-    test = cases.indices("test")
+    boxes, test = radiographs.boxes(cases, radiographs.boxed(cases, findings)), cases.indices("test")
     scans = pd.DataFrame({"kind": "scan", "scan": cases.case[test]})
     of, name = boxes["image"].to_numpy(), lesion_names(cases, boxes)
     found = pd.DataFrame({"scan": cases.case[of], "nodule": name, "case": name})[cases.split[of] == "test"]
@@ -38,49 +36,56 @@ def lesion_names(cases: Cases, boxes: pd.DataFrame) -> np.ndarray:
     return (pd.Series(cases.case[boxes["image"]]) + "/" + boxes["finding"] + " " + number.astype(str)).to_numpy(str)
 
 
-def tables(maps: Mapping[int, Tensor], cases: Cases, boxes: pd.DataFrame, findings: Sequence[str], keep: bool):
+def marks(p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probability, x and y (shares of the image) of a map's marks, (h, w) → up to (MARKS,) each: the highest cell, then
+    the highest that is no neighbour of an earlier one, and so on. A mark is the centre of its cell.
+    """
+    left, places = np.pad(p, 1, constant_values=-1.0), []
+    while len(places) < MARKS and left.max() >= 0:
+        row, column = np.unravel_index(left.argmax(), left.shape)
+        places.append((p[row - 1, column - 1], (column - 0.5) / p.shape[1], (row - 0.5) / p.shape[0]))
+        left[row - 1 : row + 2, column - 1 : column + 2] = -1.0
+    return tuple(np.array(places).T)
+
+
+def tables(maps: Mapping[int, np.ndarray], cases: Cases, boxes: pd.DataFrame, findings: Sequence[str], keep: bool):
     """Rows (split, image, case, target, prediction) of the splits "test-lesions", "test-pointing" and, to `keep` some
     maps for pictures, "test-cells".   maps: of each test image, (K, h, w) probabilities.
     """
     rows = []
     names, of_image = lesion_names(cases, boxes), boxes.groupby("image").indices
-    kept = set(_shown(cases, boxes, findings)) if keep else set()
-    for i, coarse in maps.items():
-        fine = F.interpolate(coarse[None], (FINE, FINE), mode="bilinear", align_corners=False)
-        top = (fine == F.max_pool2d(fine, APART, 1, APART // 2))[0]
+    kept, localised = set(_shown(cases, boxes, findings)) if keep else set(), radiographs.boxed(cases, findings)
+    for i, of_findings in maps.items():
         mine = boxes.iloc[of_image.get(i, [])]
-        for k, finding in enumerate(findings):
-            row, column = torch.nonzero(top[k], as_tuple=True)
-            p = fine[0, k][row, column].double().numpy()
-            x, y = ((axis.numpy() + 0.5) / FINE for axis in (column, row))
+        for finding, p_map in zip(findings, of_findings, strict=True):
+            case = f"{cases.case[i]}/{finding}"
+            if i in kept:
+                rows += [("test-cells", i, f"{case}/{r},{c}", 0.0, p_map[r, c]) for r, c in np.ndindex(*p_map.shape)]
+            if finding not in localised:
+                continue
+            p, x, y = marks(p_map)
             here = np.flatnonzero(mine["finding"] == finding)
             inside = _inside(x, y, mine.iloc[here])
             for place, hits in zip(here, inside, strict=True):
-                name = names[of_image[i][place]]
-                rows.append(("test-lesions", i, name, 1.0, p[hits].max(initial=0.0)))
-            outside = np.sort(np.append(p[~inside.any(axis=0)], [0.0] * FALSE_ALARMS))[::-1][:FALSE_ALARMS]
-            rows += [("test-lesions", i, f"{cases.case[i]}/{finding} elsewhere {n}", 0.0, value)
-                     for n, value in enumerate(outside, start=1)]  # fmt: skip
+                rows.append(("test-lesions", i, names[of_image[i][place]], 1.0, p[hits].max(initial=0.0)))
+            outside = np.append(p[~inside.any(axis=0)], [0.0] * FALSE_ALARMS)[:FALSE_ALARMS]
+            rows += [("test-lesions", i, f"{case} elsewhere {n}", 0.0, value) for n, value in enumerate(outside, 1)]
             if len(here):
-                hit = float(inside[:, p.argmax()].any())
-                rows.append(("test-pointing", i, f"{cases.case[i]}/{finding}", 1.0, hit))
-            if i in kept:
-                rows += [("test-cells", i, f"{cases.case[i]}/{finding}/{r},{c}", 0.0, float(coarse[k, r, c]))
-                         for r, c in np.ndindex(*coarse.shape[1:])]  # fmt: skip
+                rows.append(("test-pointing", i, case, 1.0, float(inside[:, 0].any())))
     return rows
 
 
 def prior(boxes: pd.DataFrame, findings: Sequence[str]) -> np.ndarray:
-    """How often a point lies in a box of training images, relative to the most frequent point: (K, FINE, FINE)."""
-    at = (np.arange(FINE) + 0.5) / FINE
+    """How often a point lies in a box of training images, relative to the most frequent point: (K, HILL, HILL)."""
+    at = (np.arange(HILL) + 0.5) / HILL
     x, y = (axis.ravel() for axis in np.meshgrid(at, at))
     counts = [_inside(x, y, boxes[boxes["finding"] == finding]).sum(axis=0) for finding in findings]
-    return np.stack([(n / max(n.max(), 1)).reshape(FINE, FINE) for n in counts])
+    return np.stack([(n / max(n.max(), 1)).reshape(HILL, HILL) for n in counts])
 
 
 def centre(findings: Sequence[str]) -> np.ndarray:
-    """A hill in the middle of the image, (K, FINE, FINE)."""
-    at = (np.arange(FINE) + 0.5) / FINE - 0.5
+    """A hill in the middle of the image, (K, HILL, HILL)."""
+    at = (np.arange(HILL) + 0.5) / HILL - 0.5
     return np.repeat(np.exp(-8 * (at[:, None] ** 2 + at**2))[None], len(findings), axis=0)
 
 
