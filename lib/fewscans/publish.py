@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def publish(
     seeds = sorted(int(seed) for seed in predictions["seed"].unique())
     missing = _missing(found)
     complaints = [f"the grid lacks {len(missing)} runs, the first: {missing[0]}"] if missing else []
-    if len(seeds) * min((record.get("networks", 1) for record in records), default=1) < minimum_seeds:
+    if len(seeds) * max((record.get("networks", 1) for record in records), default=1) < minimum_seeds:
         complaints.append(f"{len(seeds)} seeds, fewer than {minimum_seeds}")
     grid = params.typed(found.about["grid"], experiments.get(spec.experiment).Grid, "grid")
     if made_with is None or "trained_on" not in found.about and grid != known.grid(run, made_with):
@@ -112,7 +113,9 @@ def publish(
     if split is None:
         (folder / "split.csv").unlink(missing_ok=True)  # of other data
     else:
-        files.write(folder / "split.csv", split_table(split).to_csv(index=False, lineterminator="\n").encode())
+        of, divided = experiments.get(spec.experiment), getattr(grid, "folds", 0)
+        folds = {f"fold of seed {seed}": of.fold_of(grid, split, seed) for seed in seeds} if divided else None
+        files.write(folder / "split.csv", split_table(split, folds).to_csv(index=False, lineterminator="\n").encode())
     lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records)
     files.write(folder / "records.json", f"[\n{lines}\n]\n".encode())
     files.write(folder / "README.md", _readme(about, predictions, records).encode())
@@ -122,14 +125,15 @@ def publish(
     return folder
 
 
-def split_table(cases: Cases) -> pd.DataFrame:
+def split_table(cases: Cases, folds: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
     """Which case was in which split, so that others can use the same one: case, group, split and, where the source has
-    a split of its own that was used as well, repository_split; where folds are whole sites, site.
+    a split of its own that was used as well, repository_split; where folds are whole sites, site.   folds: further
+    columns, the part of each case where a seed divides the cases anew.
     """
     table = pd.DataFrame({"case": cases.case, "group": cases.group, "split": cases.split})
     for column in {"repository_split", "site"} & set(cases.about):  # no data set has both
         table[column] = cases.about[column].to_numpy(str)
-    return table.sort_values("case", kind="stable")
+    return table.assign(**folds or {}).sort_values("case", kind="stable")
 
 
 def _cases(found: Results, spec: params.RunSpec, grid: Grid) -> Cases | None:

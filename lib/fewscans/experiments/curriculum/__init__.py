@@ -42,7 +42,6 @@ from fewscans.nn.cam import cam
 NETWORKS = ("resnet", "lite0")
 WARM_UP = 0.1  # share of a step's updates
 PREDICT_BATCH = 32
-TESTS = ("test", "test-style")
 WHOLE_GRID = ("arms", "seeds", "learning_rates", "tuning_seeds")  # decide no run by themselves
 CELL = ("arm", "n_train", "seed", "split", "case", "group", "target", "prediction")
 SHORTCUTS = ("view", "followup", "age", "sex")
@@ -270,12 +269,16 @@ class Curriculum(base.Experiment):
         table = table.assign(arm=run.arm, n_train=run.n_train, seed=run.seed, group=group)
         return table[list(CELL)].astype({"target": "float64", "prediction": "float64"})
 
+    def fold_of(self, grid: Grid, cases: Cases, seed: int) -> np.ndarray:
+        """Which part each image belongs to, (n,), with a grid of folds; published beside the tables."""
+        return _folds(cases.group, radiographs.labels(cases, grid.findings[:1])[:, 0], grid.folds, seed)
+
     def _parts(self, grid: Grid, cases: Cases, seed: int) -> Iterator[Fold]:
         if not grid.folds:
-            test = np.flatnonzero(np.isin(cases.split, TESTS))
+            test = np.flatnonzero(np.isin(cases.split, ("test", "test-style")))
             yield Fold("", cases.indices("train"), cases.indices("val"), test)
             return
-        fold = _folds(cases.group, radiographs.labels(cases, grid.findings[:1])[:, 0], grid.folds, seed)
+        fold = self.fold_of(grid, cases, seed)
         for k in range(grid.folds):
             held = (k, (k + 1) % grid.folds)
             yield Fold(str(k), np.flatnonzero(~np.isin(fold, held)), *(np.flatnonzero(fold == h) for h in held[::-1]))
