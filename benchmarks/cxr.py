@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fewscans.data.radiographs import square
-from fewscans.experiments.cxr.images import amounts, prepared, sharpened
+from fewscans.experiments.curriculum.images import amounts, prepared, sharpened
 
 PUBLISHED, KEPT, SIDE, BATCH, EPOCHS = 1024, 224, 160, 32, 10
 LATER, FIRST, TOGETHER = "ours, later epochs", "ours, first epoch", f"ours, mean of {EPOCHS} epochs"

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from fewscans.experiments.cxr.images import amounts, prepared, sharpened, windows
+from fewscans.experiments.curriculum.images import amounts, prepared, sharpened, windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
