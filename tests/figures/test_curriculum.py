@@ -8,6 +8,7 @@ from fewscans import results
 from fewscans.data import radiographs
 from fewscans.data.base import Cases
 from fewscans.data.radiographs import Box
+from fewscans.experiments.curriculum import Grid, _folds
 from fewscans.experiments.curriculum import places as scored
 from fewscans.experiments.curriculum.arms import ARMS, CURRICULUM
 from fewscans.figures import curriculum as cxr
@@ -16,14 +17,16 @@ from fewscans.stats.auc import auc, delong_test
 from fewscans.stats.cells import COLUMNS
 
 FINDINGS, SIZES, SEEDS, IMAGES, SIDE, N = ("nodule", "effusion"), (100, 300), 2, 60, 32, 300
+REAL = ("opacity", "pneumonia")
 SKILL = {"baseline": 1.0, CURRICULUM: 1.6, "baseline-compute": 1.1, "histogram": 0.2, "prior": 0.0}
 
 
 def xrays(findings=FINDINGS) -> Cases:
-    """Test images with a box a finding in half of them; patients 0 to 9 have two images each."""
+    """Test images with a box a finding, but for pneumonia, in half of them; patients 0 to 9 have two images each."""
     rng = np.random.default_rng(0)
     labels = rng.random((IMAGES, len(findings))) < 0.5
-    boxes = [[Box(name, 0.1 + 0.3 * k, 0.2, 0.3, 0.4) for k, name in enumerate(findings) if has[k]] for has in labels]
+    boxes = [[Box(f, 0.1 + 0.3 * k, 0.2, 0.3, 0.4) for k, f in enumerate(findings) if has[k] and f != "pneumonia"]
+             for has in labels]  # fmt: skip
     case = np.array([f"image{i:02d}" for i in range(IMAGES)])
     group = np.array([f"patient{i % 50:02d}" for i in range(IMAGES)])
     about = radiographs.about(dict(zip(findings, labels.T, strict=True)), boxes)
@@ -37,7 +40,8 @@ def made_up(arms=SKILL, findings=FINDINGS, seeds=SEEDS) -> Results:
     """Made-up predictions on `xrays`; `SKILL` is how many standard deviations lie between the classes."""
     cases, parts, history = xrays(findings), [], []
     labels = radiographs.labels(cases, findings)
-    boxes = radiographs.boxes(cases, findings)
+    boxed = radiographs.boxed(cases, findings)
+    boxes = radiographs.boxes(cases, boxed)
     names = scored.lesion_names(cases, boxes)
     for key in ((arm, n, seed) for arm in arms for n in SIZES for seed in range(seeds)):
         arm, n, seed = key
@@ -47,8 +51,9 @@ def made_up(arms=SKILL, findings=FINDINGS, seeds=SEEDS) -> Results:
         for i, k in np.ndindex(labels.shape):
             name = f"{cases.case[i]}/{findings[k]}"
             rows += [(split, name, cases.group[i], labels[i, k], p[i, k]) for split in ("test", "test-style", "val")]
-            rows.append(("test-lesions", f"{name} elsewhere 1", cases.case[i], 0, rng.random()))
-            if labels[i, k]:
+            if findings[k] in boxed:
+                rows.append(("test-lesions", f"{name} elsewhere 1", cases.case[i], 0, rng.random()))
+            if findings[k] in boxed and labels[i, k]:
                 rows.append(("test-pointing", name, cases.group[i], 1, float(rng.random() < 0.5)))
             if seed == 0 and i < 20 and not ARMS[arm].trivial:
                 rows += [
@@ -68,7 +73,7 @@ def made_up(arms=SKILL, findings=FINDINGS, seeds=SEEDS) -> Results:
     grid = {"patch_steps": 80, "patch": 32, "size": 64}
     about = {"run": "curriculum-vindr-cxr-twin", "experiment": "curriculum", "dataset": "vindr-cxr", "real": False}
     about |= {"profile": "long", "data": "da7a", "params": grid}
-    reference = scored.truth(cases, boxes)
+    reference = scored.truth(cases, findings)
     predictions = pd.concat(parts, ignore_index=True)[list(COLUMNS)]
     return Results(predictions, pd.DataFrame(history, columns=columns), [], about, reference, True, n_bootstrap=100)
 
@@ -81,6 +86,11 @@ def run():
 @pytest.fixture(scope="module")
 def cases():
     return xrays()
+
+
+@pytest.fixture(scope="module")
+def real():
+    return made_up(findings=REAL)
 
 
 def rows(run, split, arm, finding):
@@ -104,14 +114,18 @@ def test_learning_curves_are_means_over_seeds_with_a_band_from_lowest_to_highest
     assert [mark.get_xdata()[0] for mark in panels[0].lines if mark.get_linestyle() == ":"] == [cxr.patches_end(run)]
 
 
-def test_aucs_have_a_panel_a_finding_and_their_mean_and_grey_for_arms_without_network(run):
+def test_aucs_have_a_panel_a_finding_and_their_mean_grey_for_arms_without_network_and_no_constant_arm(run, real):
     panels = cxr.aucs(run, N, [*SKILL, "joint"], "AUC").figure.axes
     assert [panel.get_title(loc="left") for panel in panels] == [*FINDINGS, "mean of findings"]
     for panel, score in zip(panels, ("auc:nodule", "auc:effusion", "mean_auc"), strict=True):
         dots = [line for line in panel.lines if len(line.get_xdata()) == 1]
-        assert [dot.get_xdata()[0] for dot in dots] == [run.score(arm, N, score).value for arm in SKILL]
-        grey = [dot.get_color() == cxr.GREY for dot in dots]
-        assert grey == [ARMS[arm].trivial is not None for arm in SKILL] and any(grey) and not all(grey)
+        assert [dot.get_xdata()[0] for dot in dots] == [
+            run.score(arm, N, score).value for arm in SKILL if arm != "prior"
+        ]
+        assert [dot.get_color() == cxr.GREY for dot in dots] == [False, False, False, True]
+    panels = cxr.aucs(real, N, SKILL, "AUC").figure.axes
+    assert [panel.get_title(loc="left") for panel in panels] == list(REAL), "two readings have no mean"
+    assert cxr.main_score(real) == "auc:opacity" and cxr.main_score(run) == "mean_auc"
 
 
 def test_examples_are_hits_then_misses_of_the_images_whose_maps_are_kept(run, cases):
@@ -124,6 +138,20 @@ def test_examples_are_hits_then_misses_of_the_images_whose_maps_are_kept(run, ca
         hits = rows(run, "test-pointing", CURRICULUM, finding).query("seed == 0").set_index("case")["prediction"]
         assert all((image, finding) in kept and hits[f"{image}/{finding}"] == hit for image, hit in chosen)
     assert cxr.maps(run, "prior", N) == {}, "an arm without a network keeps none"
+
+
+def test_a_finding_without_complete_boxes_has_maps_but_is_neither_an_example_nor_localised(real):
+    assert {finding for _, finding in cxr.maps(real, CURRICULUM, N)} == set(REAL)
+    assert list(cxr.examples(real, CURRICULUM, N)) == ["opacity"]
+    picture = cxr.places(real, xrays(REAL), [CURRICULUM], N, "places")
+    note = picture.figure.texts[-1].get_text().replace("\n", " ")
+    hits = real.predictions.query("split == 'test-pointing' and arm == @CURRICULUM and n_train == @N")
+    assert hits["case"].str.endswith("/opacity").all()
+    assert (
+        len(picture.figure.axes) == 4 and f": {100 * hits.groupby('seed')['prediction'].mean().mean():.0f} % (" in note
+    )
+    table = cxr.localisation(real, [CURRICULUM, "histogram"], N)
+    assert table.iloc[0, 0].startswith(f"{1 - hits.groupby('seed')['prediction'].mean().mean():.2f} (")
 
 
 def test_x_rays_are_drawn_with_boxes_where_readers_saw_the_finding_and_a_cross_at_the_peak(run, cases):
@@ -155,6 +183,18 @@ def test_a_gallery_shows_all_images_at_one_scale_of_grey_with_the_boxes_of_the_f
     assert [panel.patches[0].get_bbox().x0 for panel in panels[:6]] == pytest.approx([0.4 * SIDE - 0.5] * 6)
 
 
+def test_a_patch_is_the_window_around_the_first_single_box_and_grows_with_it(cases):
+    for side, wide in ((0.6, 0.6), (0.2, 0.48)):
+        picture = cxr.idea(cases, "effusion", side, "idea")
+        whole, patch = picture.figure.axes
+        i = list(cases.case).index(picture.provenance["shown"])
+        assert len(cxr.boxes_of(cases, i, ["effusion"])) == 1 and len(whole.patches) == 2
+        window, (left, right), (low, up) = whole.patches[1].get_bbox(), patch.get_xlim(), patch.get_ylim()
+        assert (left, right, up, low) == pytest.approx((window.x0, window.x1, window.y0, window.y1))
+        assert right - left == pytest.approx(wide * SIDE)
+        assert left < 0.4 * SIDE - 0.5 and right > 0.7 * SIDE - 0.5 and left >= -0.5
+
+
 def test_x_rays_of_another_copy_are_refused(run, cases):
     other = xrays()
     object.__setattr__(other, "fingerprint", "0ther")
@@ -184,6 +224,39 @@ def test_a_score_is_listed_for_the_splits_that_the_table_has(run):
     assert table.loc["grey values", "new"].startswith(
         f"{run.score('histogram', N, 'mean_auc', 'test-style').value:.3f}"
     )
+
+
+def test_differences_are_paired_and_stand_beside_those_of_single_seeds(run):
+    scores = {"AUC": ("auc:nodule", "test"), "misses": ("mae", "test-pointing")}
+    table = cxr.differences(run, CURRICULUM, ["baseline", "joint"], N, scores)
+    assert table.index.tolist() == [("AUC", "minus whole images only"), ("misses", "minus whole images only")]
+    for seed in range(SEEDS):
+        some = [rows(run, "test", arm, "nodule") for arm in (CURRICULUM, "baseline")]
+        one, two = (auc(*t[t["seed"] == seed][["target", "prediction"]].to_numpy().T) for t in some)
+        assert float(table.iloc[0, 1 + seed].replace("−", "-")) == pytest.approx(one - two, abs=6e-4)
+    gain = run.gain(CURRICULUM, "baseline", N, "mae", "test-pointing").value
+    assert table.iloc[1, 0].startswith(f"{gain:.3f}".replace("-", "−"))
+
+
+def test_pairs_within_a_part_are_those_that_one_network_scored(run, cases):
+    grid = Grid(arms={"baseline": (N,)}, seeds=SEEDS, steps=1, eval_every=1, learning_rates=(0.1,), findings=FINDINGS,
+                folds=3)  # fmt: skip
+    shifted, means = run.predictions.copy(), []
+    names = shifted["case"].astype(str).str.partition("/")[0]
+    for seed in range(SEEDS):
+        part = _folds(cases.group, radiographs.labels(cases, FINDINGS)[:, 0], 3, seed)
+        of = names.map(dict(zip(cases.case, part, strict=True))).fillna(0)
+        here = (shifted["seed"] == seed) & (shifted["split"] == "test")
+        shifted.loc[here, "prediction"] = (shifted["prediction"] + of)[here] / 3  # networks at different levels
+        mine = rows(run, "test", "baseline", "nodule").query("seed == @seed")
+        y, p, k = *mine[["target", "prediction"]].to_numpy().T, of[mine.index].to_numpy()
+        pairs = [(i, j) for i in np.flatnonzero(y == 1) for j in np.flatnonzero(y == 0) if k[i] == k[j]]
+        means.append(np.mean([p[i] > p[j] for i, j in pairs]))
+    other = Results(shifted, run.history, [], run.about, n_bootstrap=100)
+    table = cxr.within_folds(other, cases, grid, ["baseline"], N)
+    assert table.iloc[0, 1] == f"{np.mean(means):.3f}"
+    assert table.iloc[0, 0].startswith(f"{other.score('baseline', N, 'auc:nodule').value:.3f} (")
+    assert other.score("baseline", N, "auc:nodule").value < np.mean(means) - 0.05
 
 
 def test_localisation_lists_misses_and_boxes_found(run):
@@ -239,13 +312,6 @@ def test_delong_s_test_is_of_one_image_a_patient_with_p_corrected(run, cases):
     assert table["p, Holm"].max() <= 1 and table["p, Holm"].min() == pytest.approx(
         min(1, 2 * table["p"].min()), abs=1e-4
     )
-
-
-def test_two_readings_are_counted_against_each_other(cases):
-    table = cxr.disagreement(cases, "nodule", "effusion")
-    labels = radiographs.labels(cases, FINDINGS)
-    assert table.to_numpy().sum() == IMAGES
-    assert table.loc["nodule", "no effusion"] == ((labels[:, 0] == 1) & (labels[:, 1] == 0)).sum()
 
 
 def test_git_keeps_figures_with_the_same_bytes_and_no_text_outside(monkeypatch):

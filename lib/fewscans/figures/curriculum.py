@@ -10,45 +10,51 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from fewscans import results
 from fewscans.data import radiographs
 from fewscans.data.base import Cases
 from fewscans.data.radiographs import Box
+from fewscans.experiments.curriculum import Grid, _folds
 from fewscans.experiments.curriculum.arms import CURRICULUM
+from fewscans.experiments.curriculum.patches import ROOM
 from fewscans.experiments.curriculum.places import marks
 from fewscans.figures import curves
 from fewscans.figures.style import GREY, Picture, columns_for, legend, picture_only, sheet, styled
 from fewscans.figures.tables import text
 from fewscans.nn.cam import upsampled
 from fewscans.results import Results
-from fewscans.stats.auc import delong_test, holm
+from fewscans.stats.auc import auc, delong_test, holm, roc_curve
 from fewscans.stats.convergence import compute_to_auc
-
-if TYPE_CHECKING:
-    from ipywidgets import VBox
 
 BASELINE, LONGER = "baseline", "baseline-compute"
 MAIN = (BASELINE, LONGER, CURRICULUM)
-TRIVIAL = ("histogram", "shortcuts", "prior", "centre")
+CONSTANT = ("prior", "centre")  # arms that predict one probability for all images: their AUC says nothing
 BOX, CAM, PEAK = "#00e5ff", "#ff8c1a", "#ffffff"  # colours of a reader's box, of a map and of its highest point
 MEASURED = {"val_loss": "validation loss", "val_accuracy": "validation accuracy", "val_auc": "validation AUC"}
+EACH = 2  # hits, and misses, in a row of maps
 RATES = (0.05, 0.1, 0.2)  # false positives an image
+MAPS = "Cyan: readers' boxes. Orange: the map, each stretched to its own range; cross: centre of its highest cell. "
 BARS = "Bars: 95 % intervals over seeds and patients of the test images."
 
 
 def findings(run: Results) -> list[str]:
     """In the order of the table."""
-    case = run.predictions.loc[run.predictions["split"] == "test", "case"].astype(str)
-    return [str(name) for name in case.str.rpartition("/")[2].unique()]
+    case = run.predictions["case"][run.predictions["split"] == "test"].astype(str)
+    return case.str.rpartition("/")[2].unique().tolist()
+
+
+def main_score(run: Results) -> str:
+    """What a single number of the run is: of real images the AUC of opacity, which has the boxes."""
+    return "auc:opacity" if "opacity" in findings(run) else "mean_auc"
 
 
 def patches_end(run: Results) -> float:
@@ -67,19 +73,21 @@ def learning(run: Results, n_train: int, arms: Sequence[str], title: str) -> Pic
     table = table.astype({"arm": str}).round(dict.fromkeys(MEASURED, 4))  # to what can be seen
     arms = [arm for arm in arms if arm in set(table["arm"])]
     note = f"N = {n_train}. Line: mean over seeds. Band: from the lowest seed to the highest. Dotted: patches end. One "
-    note += "update on whole images counts 1, one on patches their share of the pixels."
+    note += "update on whole images counts 1, one on patches their share of the pixels. All: means over findings."
     figure, axes = sheet(title, 1, len(MEASURED), 3.2, note)
     for panel, (column, name) in zip(axes[0], MEASURED.items(), strict=True):
         for arm in arms:
             look = run.arm(arm)
-            options = {"color": look.colour, "linestyle": look.line, "errorbar": ("pi", 100), "legend": False}
-            sns.lineplot(
-                table[table["arm"] == arm], x="compute", y=column, ax=panel, err_kws={"alpha": 0.15}, **options
-            )
+            options = {
+                "color": look.colour,
+                "linestyle": look.line,
+                "errorbar": ("pi", 100),
+                "err_kws": {"alpha": 0.15},
+            }
+            sns.lineplot(table[table["arm"] == arm], x="compute", y=column, ax=panel, legend=False, **options)
         if CURRICULUM in arms:
             panel.axvline(patches_end(run), color=GREY, linewidth=1.0, linestyle=":")
-        panel.set(xlabel="computing (updates)", ylabel="", xlim=(0, None))
-        panel.set_title(name)
+        panel.set(xlabel="computing (updates)", ylabel="", xlim=(0, None), title=name)
     handles = {run.arm(a).label: axes[0, 0].plot([], [], run.arm(a).line, color=run.arm(a).colour)[0] for a in arms}
     legend(figure, handles, columns_for(list(handles)))
     return Picture(figure, title, run.provenance | {"figure": title, "n_train": n_train})
@@ -87,15 +95,18 @@ def learning(run: Results, n_train: int, arms: Sequence[str], title: str) -> Pic
 
 @styled
 def aucs(run: Results, n_train: int, arms: Sequence[str], title: str) -> Picture:
-    """A panel for each finding and one for their mean: a dot an arm with its interval; arms without a network grey."""
-    arms = [arm for arm in arms if arm in run.arms and run.has(arm, n_train)]
-    scores = {name: f"auc:{name}" for name in findings(run)} | {"mean of findings": "mean_auc"}
-    columns, labels = min(3, len(scores)), [textwrap.fill(run.arm(arm).label, 30) for arm in arms]
-    rows = -(-len(scores) // columns)
-    height = 0.9 + rows * (0.6 + 0.25 * len(arms))
-    figure, axes = sheet(title, rows, columns, height, f"N = {n_train}. {BARS}", sharex=True, sharey=True)
+    """A panel for each finding, and for their mean where that is the main score: a dot an arm with its interval.
+
+    Arms without a network are grey; those that predict a constant are left out.
+    """
+    arms = [arm for arm in _there(run, arms, n_train) if run.arm(arm).trivial not in CONSTANT]
+    scores = {name: f"auc:{name}" for name in findings(run)}
+    scores |= {"mean of findings": "mean_auc"} if main_score(run) == "mean_auc" else {}
+    labels = [textwrap.fill(run.arm(arm).label, 30) for arm in arms]
+    columns, rows, each = min(3, len(scores)), -(-len(scores) // 3), 0.6 + 0.25 * len(arms)
+    figure, axes = sheet(title, rows, columns, 0.9 + rows * each, f"N = {n_train}. {BARS}", sharex=True, sharey=True)
     for panel in axes.flat[len(scores) :]:
-        panel.set_visible(False)
+        panel.remove()
     for panel, (name, score) in zip(axes.flat, scores.items(), strict=False):
         for place, arm in enumerate(arms):
             e, look = run.score(arm, n_train, score), run.arm(arm)
@@ -105,11 +116,10 @@ def aucs(run: Results, n_train: int, arms: Sequence[str], title: str) -> Picture
         panel.axvline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (5, 3)))
         panel.set_title(name, fontsize=9.5)
         panel.set_yticks(range(len(arms)), labels, fontsize=7.5, linespacing=0.9)
-        panel.set_ylim(len(arms) - 0.5, -0.5)
+        panel.set(xlabel="AUC", ylim=(len(arms) - 0.5, -0.5))
         panel.tick_params(axis="x", labelsize=9)
         panel.grid(False, axis="y")
-    for panel in axes[-1]:
-        panel.set_xlabel("AUC")
+        panel.label_outer()
     return Picture(figure, title, run.provenance | {"figure": title, "n_train": n_train})
 
 
@@ -133,43 +143,42 @@ def pointing(run: Results, arm: str, n_train: int) -> dict[tuple[str, str], bool
     return dict(zip(zip(names[0], names[2], strict=True), table["prediction"] == 1, strict=True))
 
 
-def examples(run: Results, arm: str, n_train: int, each: int = 2) -> dict[str, list[tuple[str, bool]]]:
-    """Finding → the first images of which a map is kept, `each` hits and `each` misses: (image, hit)."""
+def examples(run: Results, arm: str, n_train: int) -> dict[str, list[tuple[str, bool]]]:
+    """Finding → the first images of which a map is kept, EACH hits and EACH misses: (image, hit)."""
     kept, hits = maps(run, arm, n_train), pointing(run, arm, n_train)
     chosen = {}
     for finding in findings(run):
         of = [(image, hits[image, name]) for image, name in kept if name == finding and (image, name) in hits]
-        chosen[finding] = [*[e for e in of if e[1]][:each], *[e for e in of if not e[1]][:each]]
-    return {finding: of for finding, of in chosen.items() if of}
+        if of:  # a finding without complete boxes has maps, but no hits
+            chosen[finding] = [e for hit in (True, False) for e in [e for e in of if e[1] == hit][:EACH]]
+    return chosen
 
 
 @styled
-def places(
-    run: Results, cases: Cases, arms: Sequence[str], n_train: int, title: str, each: int = 2, note: str = ""
-) -> Picture:
+def places(run: Results, cases: Cases, arms: Sequence[str], n_train: int, title: str, note: str = "") -> Picture:
     """X-rays with readers' boxes and CAMs: a row a finding and arm; hits, then misses, of the first arm.
 
     cases: those that the table was computed on.   Raises ValueError if they are others.
     """
     _same(run, cases)
-    chosen, kept = examples(run, arms[0], n_train, each), {arm: maps(run, arm, n_train) for arm in arms}
+    misses = {a: run.score(a, n_train, "mae", "test-pointing").value for a in arms}
+    rates = ", ".join(f"{100 - 100 * share:.0f} % ({run.arm(a).label})" for a, share in misses.items())
+    note = f"{MAPS}N = {n_train}, seed 0. Hits among all test images with a box, all seeds: {rates}. {note}"
+    chosen, kept = examples(run, arms[0], n_train), {arm: maps(run, arm, n_train) for arm in arms}
     rows = [(finding, arm) for finding in chosen for arm in arms]
     if not rows:
         raise ValueError(f"nothing to draw for {title!r}: no map of {arms[0]} is kept at N = {n_train}")
-    about = (
-        "Cyan: readers' boxes. Orange: the map, each from its lowest to its highest value; cross: its highest point. "
-    )
-    figure, axes = sheet(title, len(rows), 2 * each, 0.8 + 1.5 * len(rows), f"{about}N = {n_train}, seed 0. {note}")
+    figure, axes = sheet(title, len(rows), 2 * EACH, 0.8 + 1.5 * len(rows), note)
     for line, (finding, arm) in zip(axes, rows, strict=True):
         hits = pointing(run, arm, n_train)
         for panel in line:
             picture_only(panel)
         for panel, (image, _) in zip(line, chosen[finding], strict=False):
-            fine = _xray(panel, cases, image, finding, kept[arm][image, finding])
+            fine = _fine(panel, cases, image, finding, kept[arm][image, finding])
             glow = (fine - fine.min()) / max(np.ptp(fine), 1e-12)
-            panel.imshow(np.full((*fine.shape, 3), _rgb(CAM)), alpha=0.75 * glow**2)
-            x, y = _peak(kept[arm][image, finding], fine.shape[0])
-            panel.plot(x, y, "x", color=PEAK, markersize=6, markeredgewidth=1.5)
+            panel.imshow(np.full((*fine.shape, 3), to_rgb(CAM)), alpha=0.75 * glow**2)
+            _, x, y = marks(kept[arm][image, finding])
+            panel.plot(*(np.array([x[0], y[0]]) * len(fine) - 0.5), "x", color=PEAK, markersize=6, mew=1.5)
             panel.set_title("hit" if hits[image, finding] else "miss", fontsize=8.5, loc="center", pad=2)
         beneath = textwrap.wrap(run.arm(arm).label, 20) if len(arms) > 1 else []
         line[0].set_ylabel("\n".join([finding, *beneath]), fontsize=8.5)
@@ -178,9 +187,7 @@ def places(
 
 
 @styled
-def gallery(
-    images: np.ndarray, headings: Sequence[str], title: str, note: str = "", boxes: Sequence[Sequence[Box]] = ()
-) -> Picture:
+def gallery(images: np.ndarray, headings: Sequence[str], title: str, note="", boxes: Sequence = ()) -> Picture:
     """Grey images (n, S, S) at one scale of grey, at most five in a row.   boxes: of each image."""
     columns = min(5, max(4, len(images)))
     rows = -(-len(images) // columns)
@@ -195,8 +202,28 @@ def gallery(
     return Picture(figure, title, {"figure": title, "shown": list(headings)})
 
 
-def slider(run: Results, cases: Cases, arm: str, n_train: int) -> VBox:
-    """Sliders for image, finding and threshold over an X-ray, its map and boxes; alive only beside a kernel.
+@styled
+def idea(cases: Cases, finding: str, side: float, title: str, note: str = "") -> Picture:
+    """The first X-ray with a single box of a finding, and beside it the window around that box.
+
+    side: of a window, as a share of the image; it grows with a box that does not fit.
+    """
+    drawn = radiographs.boxes(cases, [finding])
+    box = drawn[~drawn["image"].duplicated(keep=False)].iloc[0]
+    side = np.clip(ROOM * max(box["width"], box["height"]), side, 1)
+    corner = np.clip([box["x"] + box["width"] / 2 - side / 2, box["y"] + box["height"] / 2 - side / 2], 0, 1 - side)
+    i, (left, top), wide = int(box["image"]), corner * cases.images.shape[1] - 0.5, side * cases.images.shape[1]
+    figure, axes = sheet(title, 1, 2, 3.7, note)
+    for panel, heading in zip(axes[0], ("whole image and box", "patch around the box"), strict=True):
+        _xray(panel, cases, i, finding)
+        panel.set_title(heading, fontsize=9)
+    axes[0, 0].add_patch(Rectangle((left, top), wide, wide, fill=False, edgecolor=CAM, linestyle="--"))
+    axes[0, 1].set(xlim=(left, left + wide), ylim=(top + wide, top))
+    return Picture(figure, title, {"figure": title, "data": cases.fingerprint, "shown": str(cases.case[i])})
+
+
+def slider(run: Results, cases: Cases, arm: str, n_train: int):
+    """Sliders for image, finding and threshold over an X-ray, its map and boxes, a VBox; alive only beside a kernel.
 
     Raises ValueError for cases that the table was not computed on, and where it keeps no map of the arm.
     """
@@ -206,31 +233,27 @@ def slider(run: Results, cases: Cases, arm: str, n_train: int) -> VBox:
     kept = maps(run, arm, n_train)
     if not kept:
         raise ValueError(f"no map of {arm} is kept at N = {n_train}")
-    wide, name = widgets.Layout(width="480px"), {"description_width": "70px"}
-    options = {"layout": wide, "style": name, "continuous_update": False}
-    image = widgets.SelectionSlider(options=list(dict.fromkeys(i for i, _ in kept)), description="image", **options)
-    finding = widgets.SelectionSlider(options=findings(run), description="finding", **options)
-    threshold = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.01, description="threshold", **options)
-    shown = widgets.Image(format="png", width=480)
+    wide = {"layout": widgets.Layout(width="480px"), "continuous_update": False}
+    image = widgets.SelectionSlider(options=list(dict.fromkeys(i for i, _ in kept)), description="image", **wide)
+    finding = widgets.SelectionSlider(options=findings(run), description="finding", **wide)
+    threshold = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.01, description="threshold", **wide)
+    controls, shown = (image, finding, threshold), widgets.Image(format="png", width=480)
 
     def redraw(_=None) -> None:
-        of = kept[image.value, finding.value]
-        shown.value = single(cases, image.value, finding.value, of, threshold.value).png
+        shown.value = single(cases, *(at := (image.value, finding.value)), kept[at], threshold.value).png
 
-    for control in (image, finding, threshold):
+    for control in controls:
         control.observe(redraw, "value")
     redraw()
-    return widgets.VBox([image, finding, threshold, shown])
+    return widgets.VBox([*controls, shown])
 
 
 @styled
 def single(cases: Cases, image: str, finding: str, coarse: np.ndarray, threshold: float) -> Picture:
     """One X-ray with its boxes, and the outline of where its map is above the threshold."""
     title = f"{finding}, map above {threshold:.2f}"
-    figure, axes = sheet(title, 1, 1, 6.4)
-    (panel,) = axes[0]
-    picture_only(panel)
-    fine = _xray(panel, cases, image, finding, coarse)
+    figure, ((panel,),) = sheet(title, 1, 1, 6.4)
+    fine = _fine(panel, cases, image, finding, coarse)
     if fine.min() < threshold < fine.max():
         panel.contour(fine, [threshold], colors=[CAM])
     panel.set_title(f"the map's values: {fine.min():.2f} to {fine.max():.2f}", fontsize=9)
@@ -242,8 +265,8 @@ def _same(run: Results, cases: Cases) -> None:
         raise ValueError(f"the images at hand are not those that {run.run} was computed on")
 
 
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+def _there(run: Results, arms: Sequence[str], n_train: int) -> list[str]:
+    return [arm for arm in arms if arm in run.arms and run.has(arm, n_train)]
 
 
 def boxes_of(cases: Cases, i: int, names: Sequence[str]) -> list[Box]:
@@ -252,25 +275,21 @@ def boxes_of(cases: Cases, i: int, names: Sequence[str]) -> list[Box]:
 
 
 def _draw(panel: Axes, boxes: Sequence[Box], side: int) -> None:
-    for box in boxes:
-        corner = (box.x * side - 0.5, box.y * side - 0.5)
-        panel.add_patch(
-            Rectangle(corner, box.width * side, box.height * side, fill=False, edgecolor=BOX, linewidth=1.1)
-        )
+    for _, x, y, width, height in boxes:
+        corner = (x * side - 0.5, y * side - 0.5)
+        panel.add_patch(Rectangle(corner, width * side, height * side, fill=False, edgecolor=BOX))
 
 
-def _xray(panel: Axes, cases: Cases, image: str, finding: str, coarse: np.ndarray) -> np.ndarray:
-    """Draws an image with its boxes; returns the map at the image's size, bilinear, as it is scored."""
-    i = int(np.flatnonzero(cases.case == image)[0])
+def _xray(panel: Axes, cases: Cases, i: int, finding: str) -> None:
+    picture_only(panel)
     panel.imshow(cases.images[i], vmin=0, vmax=255, interpolation="bilinear")
     _draw(panel, boxes_of(cases, i, [finding]), cases.images.shape[1])
+
+
+def _fine(panel: Axes, cases: Cases, image: str, finding: str, coarse: np.ndarray) -> np.ndarray:
+    """Draws an image with its boxes; returns the map at the image's size, bilinear."""
+    _xray(panel, cases, int(np.flatnonzero(cases.case == image)[0]), finding)
     return upsampled(torch.from_numpy(coarse)[None, None], cases.images.shape[1])[0, 0].numpy()
-
-
-def _peak(coarse: np.ndarray, side: int) -> tuple[float, float]:
-    """x and y of a map's first mark, in pixels of the image."""
-    _, x, y = marks(coarse)
-    return x[0] * side - 0.5, y[0] * side - 0.5
 
 
 # Tables
@@ -279,17 +298,56 @@ def _peak(coarse: np.ndarray, side: int) -> tuple[float, float]:
 def across(run: Results, arms: Sequence[str], n_train: int, score: str, splits: Mapping[str, str]) -> pd.DataFrame:
     """One score on several test splits: a row an arm, a column a split.   splits: split → its name in the table."""
     there = {split: name for split, name in splits.items() if (run.predictions["split"] == split).any()}
-    some = [arm for arm in arms if arm in run.arms and run.has(arm, n_train)]
+    some = _there(run, arms, n_train)
     cells = [[text(run.score(arm, n_train, score, split)) for split in there] for arm in some]
     return pd.DataFrame(cells, [run.arm(arm).label for arm in some], list(there.values()))
 
 
+def differences(run: Results, arm: str, others: Sequence[str], n_train: int, scores: Mapping) -> pd.DataFrame:
+    """An arm minus others, paired: the mean with its interval, and the difference with each seed.
+
+    scores: name in the table → score and split.   Returns a row a score and other arm.
+    """
+    rows = {}
+    for name, which in scores.items():
+        for other in _there(run, others, n_train):
+            row = {"difference (95 % interval)": text(run.gain(arm, other, n_train, *which), star=True)}
+            each = np.subtract(*(run.resampled(*which).values(a, n_train) for a in (arm, other)))
+            row |= {f"seed {seed}": f"{value:+.3f}".replace("-", "−") for seed, value in enumerate(each)}
+            rows[name, f"minus {run.arm(other).label}"] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def within_folds(run: Results, cases: Cases, grid: Grid, arms: Sequence[str], n_train: int) -> pd.DataFrame:
+    """AUC of the first finding over pairs of images that one network scored, beside that over all pairs.
+
+    With folds each network scores one part of the images, and networks may differ in level. Means over seeds.
+    cases: those that the table was computed on; grid: that of the run.   Raises ValueError for other cases.
+    """
+    _same(run, cases)
+    finding, label = grid.findings[0], radiographs.labels(cases, grid.findings[:1])[:, 0]
+    table = run.predictions.query("split == 'test' and n_train == @n_train").copy()
+    table[["image", "finding"]] = table["case"].astype(str).str.rsplit("/", n=1, expand=True)
+    rows = {}
+    for arm in _there(run, arms, n_train):
+        means = []
+        for seed, mine in table[(table["arm"] == arm) & (table["finding"] == finding)].groupby("seed"):
+            part = pd.Series(_folds(cases.group, label, grid.folds, int(seed)), cases.case)[mine["image"]].to_numpy()
+            each = [(some["target"], some["prediction"]) for _, some in mine.groupby(part)]
+            pairs = [y.sum() * (1 - y).sum() for y, _ in each]
+            means.append(np.average([auc(y, p) for y, p in each], weights=pairs))
+        rows[run.arm(arm).label] = [text(run.score(arm, n_train, f"auc:{finding}")), f"{np.mean(means):.3f}"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["all pairs of images", "pairs of the same part"])
+
+
 def localisation(run: Results, arms: Sequence[str], n_train: int) -> pd.DataFrame:
-    """How often a map points beside every box, and the share of boxes found at a few false positives an image."""
-    some = [arm for arm in arms if arm in run.arms and run.has(arm, n_train)]
-    columns = {"points beside every box": ("mae", "test-pointing")}
-    if run.reference is not None:
-        columns |= {f"found at {rate:g} false positives": (f"lesion_froc@{rate:g}", "test") for rate in RATES}
+    """How often a map's highest point lies outside all boxes, and the share of boxes found at a few false positives.
+
+    Only of arms with maps, and of findings with complete boxes.
+    """
+    some = [arm for arm in arms if (arm, n_train) in run.resampled("mae", "test-pointing").cells]
+    columns = {"misses (highest point outside all boxes)": ("mae", "test-pointing")}
+    columns |= {f"boxes found at {rate:g} false peaks an image": (f"lesion_froc@{rate:g}", "test") for rate in RATES}
     shares = [[run.score(arm, n_train, *which) for which in columns.values()] for arm in some]
     cells = [[text(replace(e, low=max(e.low, 0.0), high=min(e.high, 1.0)), 2) for e in row] for row in shares]
     return pd.DataFrame(cells, [run.arm(arm).label for arm in some], list(columns))
@@ -298,7 +356,7 @@ def localisation(run: Results, arms: Sequence[str], n_train: int) -> pd.DataFram
 def speed(run: Results, arms: Sequence[str], baseline: str, n_train: int, goal: float) -> pd.DataFrame:
     """Computing until the validation AUC is at the goal, over the baseline's: median, interval, who got there."""
     rows = {}
-    for arm in (arm for arm in arms if arm in set(run.history["arm"].astype(str)) and run.has(arm, n_train)):
+    for arm in _there(run, arms, n_train):
         try:
             c = compute_to_auc(run.history, arm, baseline, n_train, goal)
             rows[run.arm(arm).label] = [text(c.ratio, 2), f"{c.reached:.0%}", f"{c.baseline_reached:.0%}"]
@@ -329,15 +387,15 @@ def operating(run: Results, arm: str, n_train: int) -> pd.DataFrame:
 
 def youden(target: np.ndarray, prediction: np.ndarray) -> float:
     """The highest of the predictions from which on, calling them positive, sensitivity + specificity is largest."""
-    order = np.argsort(-prediction, kind="stable")
-    positive, sorted_ = target[order] == 1, prediction[order]
-    gain = np.cumsum(positive) / positive.sum() - np.cumsum(~positive) / (~positive).sum()
-    last = np.append(np.diff(sorted_) < 0, True)  # of equal predictions all or none are called positive
-    return float(sorted_[np.where(last, gain, -np.inf).argmax()])
+    false, found = roc_curve(target, prediction)  # (1 + distinct predictions,)
+    return float(np.unique(prediction)[::-1][(found - false)[1:].argmax()])
 
 
 def delong(run: Results, arm: str, other: str, n_train: int) -> pd.DataFrame:
-    """DeLong's test by finding, p also by Holm's correction: the first image of each patient, means over seeds."""
+    """DeLong's test by finding on the seeds' mean predictions (an ensemble), p also by Holm's correction.
+
+    Of the first image of each patient. How much seeds differ is not in p.
+    """
     table = run.predictions.query("split == 'test' and arm in [@arm, @other] and n_train == @n_train")
     table = table.assign(arm=table["arm"].astype(str), case=table["case"].astype(str), group=table["group"].astype(str))
     wide = table.pivot_table("prediction", ["group", "case", "target"], "arm").reset_index()
@@ -353,25 +411,17 @@ def delong(run: Results, arm: str, other: str, n_train: int) -> pd.DataFrame:
     return made.assign(**{"p, Holm": holm(made["p"]).round(4)}).round({"p": 4})
 
 
-def disagreement(cases: Cases, one: str, other: str) -> pd.DataFrame:
-    """How often two readings of the same images agree: images by both."""
-    labels = radiographs.labels(cases, [one, other])
-    named = [np.where(values == 1, name, f"no {name}") for values, name in zip(labels.T, (one, other), strict=True)]
-    return pd.crosstab(*named).rename_axis(index=None, columns=None)
-
-
 def kept() -> dict[str, Picture]:
     """What git keeps, drawn from published results."""
     pictures = {}
-    several = {"cxr_nih": ("nih-subset", "NIH chest X-rays"), "cxr_twin": ("vindr-cxr-twin", "synthetic twin")}
-    for name, (data, shown) in several.items():
-        run = results.published("curriculum", data)
-        if run is None:
+    several = (("cxr_nih", "nih-subset", "NIH chest X-rays"), ("cxr_twin", "vindr-cxr-twin", "synthetic twin"))
+    for name, data, shown in several:
+        if (run := results.published("curriculum", data)) is None:
             continue
         n = max(run.sizes(CURRICULUM))
         pictures[f"{name}_learning"] = learning(run, n, MAIN, f"Learning curves over computing, {shown}")
         pictures[f"{name}_aucs"] = aucs(run, n, run.arms, f"AUC by finding, {shown}")
         if len(run.sizes(CURRICULUM)) > 1:
-            panel = curves.scores(run, [*MAIN, "histogram"], "mean_auc", ylabel="mean AUC", title="")
-            pictures[f"{name}_over_n"] = curves.over_n([panel], f"Mean AUC over training images, {shown}", BARS)
+            panel = curves.scores(run, [*MAIN, "histogram"], main_score(run), title="")
+            pictures[f"{name}_over_n"] = curves.over_n([panel], f"AUC over training images, {shown}", BARS)
     return pictures
