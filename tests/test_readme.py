@@ -39,6 +39,8 @@ def found(claim: str, dataset: str) -> dict:
          {"curriculum-auc": "inconclusive", "x-rays-beat-shortcuts": "inconclusive",
           "x-rays-baseline-beats-shortcuts": "inconclusive", "curriculum-points-better": "reproduced",
           "x-rays-point-better-than-prior": "contradicted"}),
+        ("On the twin, patches first is better also against equal computing", "vindr-cxr-twin",
+         {"curriculum-auc": "reproduced", "curriculum-auc-equal-compute": "reproduced"}),
         ("sums do not beat the mean of the training labels", "msd-hippocampus",
          {"inferences-agree-n25": "not tested"}),
     ],
