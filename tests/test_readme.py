@@ -60,6 +60,26 @@ def test_its_widest_interval_is_the_published_one():
     assert "at 12 scans, −0.16 to 0.20 in ICC" in FLAT and (round(row["low"], 2), round(row["high"], 2)) == (-0.16, 0.2)
 
 
+@pytest.mark.parametrize(
+    ("words", "dataset", "n", "metric", "split", "values"),
+    [
+        ("the AUC is 0.73 with patches first and 0.71 without", "nih-subset", 190, "auc:opacity", "test",
+         {"curriculum": 0.73, "baseline": 0.71}),
+        ("a model that knows only view, visit, age and sex (0.70)", "nih-subset", 190, "auc:opacity", "test",
+         {"shortcuts": 0.70}),
+        ("outside all boxes in 66 % of cases instead of 80 %", "nih-subset", 190, "mae", "test-pointing",
+         {"curriculum": 0.66, "baseline": 0.80}),
+        ("does better still (33 %)", "nih-subset", 190, "mae", "test-pointing", {"prior": 0.33}),
+        ("(mean AUC over five findings 0.88 against 0.82)", "vindr-cxr-twin", 800, "mean_auc", "test",
+         {"curriculum": 0.88, "baseline-compute": 0.82}),
+    ],
+)  # fmt: skip
+def test_its_numbers_of_chest_x_rays_are_the_published_ones(words, dataset, n, metric, split, values):
+    run = results.published("curriculum", dataset, n_bootstrap=100)
+    assert words in FLAT, "the sentence changed: change what it rests on here too"
+    assert {arm: round(run.score(arm, n, metric, split).value, 2) for arm in values} == values
+
+
 def test_no_difference_between_sums_and_single_scans_excludes_0_at_any_size():
     run = results.published("hydranet", "msd-hippocampus")
     gains = run.gains(["hydra-4"], "base")

@@ -4,7 +4,8 @@ a given validation AUC.
 To the baseline's loss in epochs, not seconds: an epoch of a G-CNN costs more, and the cost stands in the run records.
 To an AUC in computing, counted in updates on whole images. A run that never gets there within its budget is censored
 at the budget, never dropped. Validation losses and AUCs are those of the history table: a run is only seen when it is
-validated, so epochs and computing are whole validation intervals, for both arms alike.
+validated, so both are whole validation intervals. Epochs are so for both arms alike; an interval on patches costs less
+computing than one on whole images, so an arm that begins on patches is seen more often there.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ class Curriculum(base.Experiment):
     ) -> tuple[Entry, dict[str, Tensor]]:
         fitted, weights = [], {}
         for number, part in enumerate(self._parts(grid, cases, run.seed)):
-            own = checkpoint if grid.folds == 0 else None  # a cut run of folds goes on from its first network
+            own = checkpoint if grid.folds == 0 else None  # an interrupted run of folds restarts from its first one
             made = self._fit(run, grid, cases, part, number, device, own, on_step)
             weights |= {f"{number}/{name}": value for name, value in made.best["val_loss"].items()}
             fitted.append(made)
