@@ -172,6 +172,8 @@ def test_the_papers_number_follows_from_its_table(check, table, test, value, of)
         (*swapped(n_train_baseline=0), "n_train_baseline is 0"),
         (*swapped(metric="precision"), "unknown score 'precision'"),
         (*swapped(metric="data_efficiency:frok"), "unknown score 'frok'"),
+        (*swapped(metric="noise_ratio", baseline="plain"), "noise_ratio compares with no baseline; drop plain"),
+        (*swapped(metric="noise_ratio:sets", baseline=None), "unknown score 'noise_ratio:sets'"),
         (*swapped(metric="data_efficiency:auc", baseline=None), "baseline is missing"),
         (*swapped(minus_n_train=300, baseline=None), "baseline is missing"),
         (*swapped(metric="seed_spread:auc", minus_n_train=300), "seed_spread:auc compares at one size"),

@@ -47,7 +47,7 @@ def test_a_sweep_trains_everything_once_and_writes_one_table(tmp_path):
     assert len(set(engine.trained)) == 12
     cells = table[["arm", "n_train", "seed"]].drop_duplicates()
     assert len(cells) == 9 and cells["arm"].tolist() == ["a"] * 6 + ["b"] * 3
-    ends = ("about.json", "costs.json", "history.parquet", "parquet", "records.json", "reference.parquet")
+    ends = ("about.json", "costs.json", "history.parquet", "parquet", "records.json", "reference.parquet", "trials.json")
     assert sorted(os.listdir(tmp_path / "runs")) == [f"toy-x.{end}" for end in ends]
     records = json.loads((tmp_path / "runs" / "toy-x.records.json").read_text())
     assert len(records) == 9 and {record["learning_rate"] for record in records} == {0.2}

@@ -35,6 +35,7 @@ from pydantic.dataclasses import dataclass as checked
 from fewscans import experiments, files, paths, strictyaml
 from fewscans.errors import ClaimsError, ParamsError
 from fewscans.stats.convergence import is_speed
+from fewscans.stats.noise import METRICS as NOISE
 from fewscans.stats.scores import score
 
 Kind = Literal["value", "ordering", "ratio", "invariance"]
@@ -52,11 +53,11 @@ class Test:
     Metrics: a score of `stats.scores` ("auc", "icc"); "data_efficiency:<score>", how many times more data the baseline
     needs; "seed_spread:<score>", the score's standard deviation over seeds over the baseline's; "epochs_to_baseline",
     epochs until the baseline's best validation loss over the baseline's own; "compute_to_auc@0.80", computing until a
-    validation AUC of 0.8 over the baseline's.
+    validation AUC of 0.8 over the baseline's; "noise_ratio", how many times noisier the gradient of sets is than
+    that of single images, and "noise_ratio:single", than that of one image, both without a baseline.
     What decides: `line` and the `claimed` side of it; or `line` and `margin`, for values within line ± margin.
-    What must hold first: with `beats`, an arm such as "mean", the test decides only if the 95 % interval of the lead of
-    `arm` or `baseline` (or of `beaten_by`, if named) over it lies above 0, by the experiment's score for that. It is
-    for equivalences, which networks that learned nothing would fulfil.
+    What must hold first: with `beats`, an arm such as "mean", the 95 % interval of the lead of `arm` or `baseline` (or
+    `beaten_by`) over it lies above 0, by the experiment's score for that: networks that learned nothing are equivalent.
     """
 
     run: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$")]
@@ -80,10 +81,11 @@ class Test:
             ((self.claimed is None) == (self.margin is None), "name either claimed, the side of the line, or margin"),
             ((self.ratio or two_sizes) and not self.baseline, f"baseline is missing; {self.metric} compares with one"),
             (self.ratio and two_sizes, f"{self.metric} compares at one size; drop minus_n_train and n_train_baseline"),
+            (self.metric in NOISE and self.baseline, f"{self.metric} compares with no baseline; drop {self.baseline}"),
             (self.beaten_by and not self.beats, f"beaten_by is {self.beaten_by!r}, but beats does not name what"),
             (self.beats in self.learners, f"beats is {self.beats!r}, which the test compares; name another, as mean"),
         )
-        if not is_speed(self.metric):
+        if not is_speed(self.metric) and self.metric not in NOISE:
             score(self.metric.partition(":")[2] if self.ratio else self.metric)
         return self
 
@@ -133,8 +135,8 @@ class Claim:
 
     direct: in the paper's own setting, else its idea elsewhere ("conceptual").   paper_value: the paper's number for
     what the tests measure; paper_value_of: what it is a number of.   note: said where the claim is not tested or
-    contradicted.   named: "before" if it was fixed, as was the training, before any result on its runs' test cases was
-    seen; a headline only if it was chosen before, too.
+    contradicted.   named: "before" if it was fixed, as was the training, before its runs were trained; a headline only
+    if it was chosen before, too.   seen: other networks' results on the same test cases had been seen.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -149,6 +151,7 @@ class Claim:
     note: str | None = None
     headline: bool = False
     named: Named = "after"
+    seen: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Claim:
@@ -196,9 +199,8 @@ class Claims:
 def load(folder: Path | str | None = None) -> Claims:
     """Reads and checks the claims of a folder (the project's claims/, unless named); `ours` comes last.
 
-    Raises ClaimsError naming the file, the claim, the key and what would be right: unknown, missing or duplicate keys,
-    a wrong type, an id that occurs twice, an arm, metric, table or experiment that does not exist, a rule that does not
-    fit the kind.
+    Raises ClaimsError naming the file, the claim, the key and what would be right: a key unknown, missing or twice, a
+    wrong type, an id twice, an unknown arm, metric, table or experiment, a rule that does not fit the kind.
     """
     folder = paths.root() / "claims" if folder is None else Path(folder)
     papers, claims = {}, {}
@@ -223,9 +225,8 @@ def load(folder: Path | str | None = None) -> Claims:
 
 
 def changed_since_history(claims: Claims | None = None, folder: Path | str | None = None) -> list[str]:
-    """What the claims name now and history.yaml does not; empty if nothing changed.
-
-    Each difference is a line to put under `claims` of a new entry, with what it was as a comment.
+    """What the claims name now and history.yaml does not: lines to put under `claims` of a new entry, with what each
+    was before as a comment.
     """
     folder = paths.root() / "claims" if folder is None else Path(folder)
     with _inside(HISTORY):
@@ -253,10 +254,7 @@ def _fixed(claim: Claim) -> str:
     for test in claim.tests:
         runs.setdefault(test.measured(), []).append(test.run)
     tests = " | ".join(f"{what}; {' '.join(names)}" for what, names in runs.items())
-    return f"{tests}; named {claim.named}{', headline' if claim.headline else ''}"
-
-
-# ---- the files, as they are written
+    return f"{tests}; named {claim.named}{', test set seen' * claim.seen}{', headline' * claim.headline}"
 
 
 class _Part(BaseModel, **STRICT):
@@ -303,6 +301,7 @@ class _Common(_At):
     kind: Kind | None = None
     direct: bool | None = None
     named: Named | None = None
+    seen: bool | None = None
     paper_value: str | None = None
     test: dict[str, Any] = {}
 

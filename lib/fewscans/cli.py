@@ -55,8 +55,11 @@ def train(
 ) -> None:
     """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time.
 
-    With --arm the tables are runs/RUN.partial.*, to look at: notebooks and `publish` read the whole grid's.
+    With --arm the tables are runs/RUN.partial.*, to look at: notebooks and `publish` read the whole grid's. Those of the
+    profile pilot, which no test case is part of, go to reports/pilots.
     """
+    from fewscans import paths
+
     _end_with_pipeline()
     share = _shard(shard)
     for option, value in (("--threads", threads), ("--slots", slots)):
@@ -71,7 +74,8 @@ def train(
         places = default_slots(setting.device, threads)
         if slots is not None:
             places = [places[i % len(places)] for i in range(slots)]
-        result = sweep(setting, arm or (), share, LocalEngine(places))
+        out = paths.pilots() if setting.profile == "pilot" else paths.runs()
+        result = sweep(setting, arm or (), share, LocalEngine(places), out)
     except KeyboardInterrupt:  # typer would leave without a word
         typer.echo("fewscans: interrupted; what is finished is kept, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None

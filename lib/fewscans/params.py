@@ -20,7 +20,7 @@ from fewscans import experiments, paths, strictyaml, twins
 from fewscans.data import registry
 from fewscans.errors import DataError, ParamsError
 
-PROFILES = ("smoke", "quick", "long", "paper")
+PROFILES = ("smoke", "quick", "long", "paper", "pilot")  # pilot: scored on validation cases, see `Grid.pilot`
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ def published() -> Path:
     return reports() / "published"
 
 
+def pilots() -> Path:
+    """Tables of pilots, on validation cases, kept in git: what was tried before a grid was run."""
+    return reports() / "pilots"
+
+
 def data_root() -> Path:
     """Where the user keeps public data sets: FEWSCANS_DATA_ROOT, else params.yaml's `data_root`.
 

@@ -163,10 +163,17 @@ def _missing(found: Results) -> list[str]:
     grid, arms = found.about["grid"], experiments.get(found.about["experiment"]).ARMS
     cells = found.predictions[["arm", "n_train", "seed"]].drop_duplicates()
     have = set(zip(cells["arm"].astype(str), cells["n_train"], cells["seed"], strict=True))
-    along = {arm: [arm, *(name for name, spec in arms.items() if spec.computed_with == arm)] for arm in grid["arms"]}
+    made = {name for name, _, _ in have}  # what is computed along with an arm is so only where the data allow it
+    along = {arm: [arm, *(a for a in made if arms[a].computed_with == arm)] for arm in grid["arms"]}
     wanted = [(name, n, seed) for arm, sizes in grid["arms"].items() for name in along[arm] for n in sizes
-              for seed in range(grid["seeds"])]  # fmt: skip
+              for seed in _seeds(grid, n)]  # fmt: skip
     return [f"arm {arm} at N = {n}, seed {seed}" for arm, n, seed in sorted(wanted) if (arm, n, seed) not in have]
+
+
+def _seeds(grid: Mapping, n: int) -> range:
+    """As `Grid.seeds_of`, of a grid as tables keep it."""
+    first = grid.get("first_seed", 0)
+    return range(first, first + grid.get("seeds_at", {}).get(str(n), grid["seeds"]))
 
 
 def rounded(p: np.ndarray) -> np.ndarray:

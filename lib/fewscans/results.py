@@ -31,7 +31,7 @@ from fewscans.stats.scores import score
 
 SPLITS = (
     "val", "test", "test-small-val", "test-independent", "test-lesions", "test-roughness", "test-cells",
-    "test-style", "test-pointing", "test-AP", "test-PA",
+    "test-style", "test-pointing", "test-AP", "test-PA", "test-best", "test-turned", "test-malignant",
 )  # fmt: skip
 HISTORY = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss")
 BESIDE = ("history", "reference")  # Parquet files of a published folder that are no arm's
@@ -117,6 +117,12 @@ class Results:
 
     def has(self, arm: str, n_train: int) -> bool:
         return (arm, n_train) in self.resampled().cells
+
+    def failed(self, arm: str, n_train: int) -> tuple[int, int]:
+        """Of how many trainings the loss stayed at guessing, and how many there are; of old tables none is known."""
+        trained = self.arm(arm).computed_with or arm
+        mine = [r.get("failed", False) for r in self.records if (r["arm"], r["n_train"]) == (trained, n_train)]
+        return sum(mine), len(mine)
 
     def score(self, arm: str, n_train: int, score: str | None = None, split: str = "test") -> Estimate:
         """An arm's mean score over seeds."""
@@ -271,13 +277,19 @@ def _reference(path: Path, remedy: str) -> pd.DataFrame | None:
     return frame
 
 
-def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Results:
-    """This machine's finished run, checked. Raises RunError."""
+def pilot(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Results | None:
+    """What git keeps of a run's pilots, on validation cases; None if nothing."""
+    return read_run(run, n_bootstrap, paths.pilots()) if (paths.pilots() / f"{run}.parquet").exists() else None
+
+
+def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP, folder: Path | None = None) -> Results:
+    """This machine's finished run, or what another folder holds of it, checked. Raises RunError."""
+    folder = folder or paths.runs()
     ends = (".parquet", ".history.parquet", ".records.json", ".about.json")
-    table, history, records, about = (paths.runs() / f"{run}{end}" for end in ends)
+    table, history, records, about = (folder / f"{run}{end}" for end in ends)
     for path in (table, history, records, about):
         if not path.exists():
-            raise RunError(f"runs/{path.name} does not exist; `fewscans train {run}` makes it")
+            raise RunError(f"{folder.name}/{path.name} does not exist; `fewscans train {run}` makes it")
     experiment, _, dataset = run.partition("-")
     twin = dataset.endswith("-twin")
     predictions, recorded = pd.read_parquet(table), json.loads(records.read_text(encoding="utf-8"))
@@ -286,7 +298,7 @@ def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP) -> Results:
     _check(f"runs/{table.name}", predictions, experiments.get(experiment).target)
     facts["seeds"] = sorted(int(seed) for seed in predictions["seed"].unique())
     facts |= {key: sorted({str(r[key]) for r in recorded if key in r}) for key in ("device", "torch")}
-    reference = _reference(paths.runs() / f"{run}.reference.parquet", f"`fewscans train {run}` writes it anew")
+    reference = _reference(folder / f"{run}.reference.parquet", f"`fewscans train {run}` writes it anew")
     results = Results(predictions, pd.read_parquet(history), recorded, facts, reference, False, n_bootstrap)
     if reference is not None:
         _check_reference(results)

@@ -35,7 +35,8 @@ OWN = "ours"  # the "paper" of our own controls
 class Row:
     """One claim on one run.
 
-    headline: one of the few that a reader would ask about.   named: "before" or "after" its results were seen.
+    headline: one of the few that a reader would ask about.   named: "before" or "after" its results were seen; seen:
+    other networks' results on the same test cases had been seen before.
     line: the value that decides.   source: "published, real", "published, twin", "this machine, twin, quick", or "" if
     there are no tables.   censored, low, high: as in `stats.Estimate`; an end that the data do not reach is None.
     """
@@ -47,6 +48,7 @@ class Row:
     direct: bool
     headline: bool
     named: str
+    seen: bool
     kind: str
     verdict: str
     value: float | None
@@ -133,7 +135,8 @@ def markdown(rows: list[Row]) -> str:
         "",
         "## Headline claims",
         "",
-        f"{len(after)} of {len(headlines)} rows were named after their results had been seen (column *named*).",
+        f"{len(after)} of {len(headlines)} rows were named after their results had been seen (column *named*). *Test set "
+        "seen*: named before, but results of other networks on the same test cases had been seen.",
         "",
         _table(headlines, ["verdict", "claim", "measured", "ours (95 % interval)", "paper", "data", "named", "remark"]),
         "",
@@ -179,7 +182,7 @@ def _table(rows: Sequence[Row], columns: list[str]) -> str:
             "seeds": "" if row.seeds is None else str(row.seeds),
             "paper": _paper(row),
             "data": f"{row.dataset} ({row.source})" if row.source else f"{row.experiment}, {row.dataset}",
-            "named": row.named,
+            "named": row.named + (", test set seen" if row.seen else ""),
             "remark": _cell(row.reason),
         }
         for row in rows
@@ -255,7 +258,7 @@ def _row(claim: Claim, test: Test, tables: Results | None, source: str, why: str
     estimate, reason = outcome.estimate, outcome.reason
     if outcome.verdict in ("not tested", "contradicted") and claim.note:
         reason = f"{reason}. {claim.note}" if reason else claim.note
-    named = ("id", "headline", "named", "kind", "paper_value", "paper_value_of", "statement", "paper", "where")
+    named = ("id", "headline", "named", "seen", "kind", "paper_value", "paper_value_of", "statement", "paper", "where")
     ends = {end: _number(getattr(estimate, end), test.metric) if estimate else None for end in ("value", "low", "high")}
     return Row(
         **{name: getattr(claim, name) for name in named},

@@ -8,6 +8,7 @@ generator state and all arms that share a seed see the same samples in the same 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import time
 import warnings
@@ -38,13 +39,14 @@ class Fitted:
     """What training leaves behind.
 
     history: one row per validation: step, epoch, train_loss (mean since the last), and one loss per validation set.
-    best: per validation set, the state dict with its lowest loss (the earliest, if tied).   seconds_cpu, seconds_wall:
-    training and validation, over all parts of an interrupted run.
+    best: per validation set, the state dict with its lowest loss (the earliest, if tied).   last: the state dict at the
+    end.   seconds_cpu, seconds_wall: training and validation, over all parts of an interrupted run.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     best_loss: dict[str, float] = field(default_factory=dict)
+    last: dict[str, Tensor] = field(default_factory=dict)
     seconds_cpu: float = 0.0
     seconds_wall: float = 0.0
 
@@ -83,8 +85,9 @@ def fit(
     optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     gradients: Callable[[nn.Module, Any, Tensor], Tensor] | None = None,
     schedule: Callable[[float], float] | None = None,
+    half: bool = False,
 ) -> Fitted:
-    """Trains `model` in place and returns its best states.
+    """Trains `model` in place and returns its best states and its last.
 
     batch(indices, step) → inputs and targets on the model's device; loss(outputs, targets) → scalar; validate(model) →
     a loss per named validation set. With `checkpoint`, progress is saved after each validation, and a run that was cut
@@ -93,9 +96,9 @@ def fit(
 
     optimiser: (parameters, lr=...) → an optimiser.   gradients: (model, inputs, targets) → the loss, after adding its
     gradients to the parameters; if not given, `loss(model(inputs), targets)` is followed backwards.   schedule: share
-    of the budget that is done → factor of the learning rate; if not given, it stays.
+    of the budget that is done → factor of the learning rate; if not given, it stays.   half: see `mixed_precision`.
     """
-    gradients = gradients or functools.partial(backward, loss)
+    gradients = gradients or functools.partial(backward, loss, half=half)
     optimiser = optimiser(model.parameters(), lr=budget.learning_rate)
     fitted, done = Fitted(), 0
     if checkpoint is not None and checkpoint.exists():
@@ -131,26 +134,43 @@ def fit(
         for name, value in losses.items():
             if value < fitted.best_loss.get(name, float("inf")):
                 fitted.best_loss[name] = value
-                fitted.best[name] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+                fitted.best[name] = _state(model)
         fitted.seconds_cpu += time.process_time() - cpu
         fitted.seconds_wall += time.perf_counter() - wall
         cpu, wall = time.process_time(), time.perf_counter()
         if checkpoint is not None and step + 1 < budget.steps:
             _save(checkpoint, step + 1, model, optimiser, fitted)
+    fitted.last = _state(model)
     return fitted
 
 
-def mixed_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is safe, on a GPU; nothing on a CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+def cosine(warm_up: float = 0.0) -> Callable[[float], float]:
+    """A schedule: the rate rises evenly over a share `warm_up` of the budget, then falls to 0 as half a cosine."""
+
+    def factor(done: float) -> float:
+        risen = min(1.0, done / warm_up) if warm_up else 1.0
+        return risen * (1 + math.cos(math.pi * max(0.0, done - warm_up) / (1 - warm_up))) / 2
+
+    return factor
 
 
-def backward(loss: Callable[[Tensor, Tensor], Tensor], model: nn.Module, x: Any, target: Tensor) -> Tensor:
+def mixed_precision(device: torch.device, half: bool = False) -> torch.autocast:
+    """bfloat16 where it is safe: always on a GPU; on a CPU if asked for, as it is part of what decides a run."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half or device.type == "cuda")
+
+
+def backward(
+    loss: Callable[[Tensor, Tensor], Tensor], model: nn.Module, x: Any, target: Tensor, half: bool = False
+) -> Tensor:
     """The loss, a scalar without graph, after adding its gradients to the model's parameters."""
-    with mixed_precision(target.device):
+    with mixed_precision(target.device, half):
         value = loss(model(x).float(), target)
     value.backward()
     return value.detach()
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
 def _save(path: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted) -> None:

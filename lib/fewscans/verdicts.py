@@ -3,8 +3,9 @@
 The verdict follows from the 95 % interval alone: wholly on the claimed side of the line, `reproduced`; wholly on
 the other, `contradicted`; across it, `inconclusive`. For a value within a margin: wholly within, wholly outside, or
 neither (these are two one-sided tests, at 2.5 % each). What the tables cannot answer is `not tested`, with the
-reason. So is what has no meaning on them: a factor of data over a baseline that does not gain from more data, and the
-likeness of two networks that learned nothing.
+reason. So is what has no meaning on them: a factor of data over a baseline that does not gain from more data or where
+curves cross (`efficiency.undefined`), the likeness of two networks that learned nothing, and what compares an arm of
+which training failed in more than one of ten runs.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from fewscans.claims import Test
 from fewscans.results import Results
 from fewscans.stats import Estimate
 from fewscans.stats.convergence import EPOCHS, auc_goal, compute_to_auc, convergence, is_speed
-from fewscans.stats.efficiency import baseline_sizes, curve_weights, data_efficiency, gain
+from fewscans.stats.efficiency import around, baseline_sizes, curve_weights, data_efficiency, undefined
 from fewscans.stats.intervals import combination
+from fewscans.stats.noise import METRICS as NOISE
+from fewscans.stats.noise import log_ratios, noise_ratio
 from fewscans.stats.resample import Resampled, Spread
 from fewscans.stats.seed_spread import paired_scores, seeds_needed, spread_ratio
 
 VERDICTS = ("reproduced", "inconclusive", "contradicted", "not tested")
 N_BOOTSTRAP = 2000
+MOST_FAILED = 0.1  # share of runs whose training may fail before a test of their arm says nothing
+FACTOR = "data_efficiency:"
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,9 @@ def evaluate(test: Test, tables: Results) -> Outcome:
     """
     try:
         outcome = _measured(test, tables)
-        why = "" if test.beats is None else _learned_nothing(test, tables)
+        why = _failed(test, tables)
+        if test.beats is not None and not why:
+            why = _learned_nothing(test, tables)
     except ValueError as error:
         return Outcome("not tested", reason=str(error))
     return replace(outcome, verdict="not tested", reason=why) if why else outcome
@@ -74,11 +81,32 @@ def verdict(estimate: Estimate, line: float, claimed: str | None = None, margin:
 def _measured(test: Test, tables: Results) -> Outcome:
     if is_speed(test.metric):
         return _convergence(test, tables)
-    if test.metric.startswith("data_efficiency:"):
+    if test.metric.startswith(FACTOR):
         return _efficiency(test, tables)
     if test.metric.startswith("seed_spread:"):
         return _seed_spread(test, tables)
+    if test.metric in NOISE:
+        return _noise(test, tables)
     return _score(test, tables)
+
+
+def _failed(test: Test, tables: Results) -> str:
+    """Of which arm that is compared the training failed too often; empty if of none.
+
+    Of a factor's baseline, at the sizes around the method's.
+    """
+    sizes = [n for n in (test.n_train, test.minus_n_train) if n is not None]
+    theirs = [test.n_train_baseline or test.n_train, *sizes[1:]]
+    if test.metric.startswith(FACTOR):
+        known = baseline_sizes(tables.resampled(test.metric.removeprefix(FACTOR), test.split), test.baseline)
+        low, high = around(known, test.n_train)
+        theirs = [n for n in known if low <= n <= high]
+    for arm, at in ((test.arm, sizes), (test.baseline, theirs), (test.beaten_by, sizes)):
+        for n in at if arm is not None else ():
+            failed, runs = tables.failed(arm, n)
+            if failed > MOST_FAILED * runs:
+                return f"training failed in {failed} of {runs} runs of {arm} at N = {n}"
+    return ""
 
 
 def _learned_nothing(test: Test, tables: Results) -> str:
@@ -139,21 +167,17 @@ def _of_a_gain(test: Test, table: Resampled) -> tuple[str, str]:
 
 
 def _efficiency(test: Test, tables: Results) -> Outcome:
-    table = tables.resampled(test.metric.partition(":")[2], test.split)
+    table = tables.resampled(test.metric.removeprefix(FACTOR), test.split)
     estimate = data_efficiency(table, test.baseline, test.arm, n_train=test.n_train)
-    seeds = len(table.cell(test.arm, test.n_train).seeds)
-    risen = gain(table, test.baseline)
-    if not risen.low > 0:
-        sizes = baseline_sizes(table, test.baseline)
-        why = (
-            f"no factor where the baseline does not gain: from N = {sizes[0]} to {sizes[-1]} "
-            f"{test.baseline} gains {_with_interval(risen)} in {table.score.name}"
-        )
+    sizes = baseline_sizes(table, test.baseline)
+    seeds = table.joint([(test.arm, test.n_train), *((test.baseline, n) for n in sizes)]).n_seeds
+    why = undefined(table, test.baseline, test.arm, test.n_train)
+    if why:
         return Outcome("not tested", estimate, seeds, why)
     found = verdict(estimate, test.line, test.claimed, test.margin)
     if found != "inconclusive":
         return Outcome(found, estimate, seeds)
-    reach = baseline_sizes(table, test.baseline)[-1] / test.n_train
+    reach = sizes[-1] / test.n_train
     if test.margin is None and reach < test.line:
         why = (
             f"the sizes of {test.baseline} reach a factor of {reach:.3g} at N = {test.n_train}, short of {test.line:g}"
@@ -186,6 +210,20 @@ def _seed_spread(test: Test, tables: Results) -> Outcome:
     way = "contradict" if _against(estimate.value, test) else "settle"
     would = f"about {needed} seeds would {way} it, if ratio and correlation stay" if needed else "many more seeds"
     return Outcome(found, estimate, len(scores[0]), f"{would} ({now})")
+
+
+def _noise(test: Test, tables: Results) -> Outcome:
+    of = tables.history, test.arm, test.n_train
+    estimate, logs = noise_ratio(*of, over=NOISE[test.metric]), log_ratios(*of, over=NOISE[test.metric])
+    found, runs = verdict(estimate, test.line, test.claimed, test.margin), len(logs)
+    if found != "inconclusive":
+        return Outcome(found, estimate, runs)
+    lines = [test.line - test.margin, test.line + test.margin] if test.margin else [test.line]
+    distance = min(abs(math.log(estimate.value / line)) for line in lines if line > 0)
+    needed = Spread(logs.mean(), logs.var(ddof=1), 0.0, 0.0, runs, runs).seeds_needed(distance)
+    way = "contradict" if _against(estimate.value, test) else "settle"
+    would = f"about {needed} runs would {way} it, if the value stays" if needed else "many more runs"
+    return Outcome(found, estimate, runs, f"{would} (now {runs})")
 
 
 def _convergence(test: Test, tables: Results) -> Outcome:

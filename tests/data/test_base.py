@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fewscans.data import msd_hippocampus, wmh2017
-from fewscans.data.base import Cut, and_more, digest, quantised, read_table
+from fewscans.data.base import Cut, and_more, digest, kept, quantised, read_table
 from fewscans.data.formats import nifti
 from fewscans.errors import DataError, ParamsError
 
@@ -143,3 +143,14 @@ def test_a_table_that_is_none_is_one_line_with_the_hint(tmp_path):
 
 def test_of_many_names_the_first_is_given_and_the_others_counted():
     assert [and_more(names) for names in (["x"], ["x", "y"])] == ["", " (and 1 more)"]
+
+
+def test_labels_without_a_spacing_are_kept_as_they_are(tmp_path):
+    names = np.array(["a", "b"])
+    about = pd.DataFrame({"fold": [0, 1], "tested": [True, False], "where": ["x", ""], "mm": [1.5, np.nan]})
+    made = {"images": np.zeros((2, 3, 3), np.uint8), "target": np.array([0, 1]), "case": names, "group": names,
+            "split": names, "about": about}  # fmt: skip
+    first = kept(tmp_path, {}, tmp_path, [], lambda: made)
+    again = kept(tmp_path, {}, tmp_path, [], lambda: pytest.fail("it was made again"))
+    same(first, again)
+    assert again.unit is again.spacing_mm is None and again.about["tested"].dtype == bool

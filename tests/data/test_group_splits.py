@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewscans.data.group_splits import nested_by_group, split_by_group, uniform_by_label
+from fewscans.data.group_splits import fold_of_group, nested_by_group, split_by_group, split_of_fold, uniform_by_label
 from fewscans.errors import DataError
 
 GRID = (12, 25, 50, 100, 150)
@@ -137,6 +137,24 @@ def unevenness(labels) -> float:
     """How far the shares of labels below each value are from those of a uniform spread over 0 to 1, at most."""
     labels = np.sort((labels - labels.min()) / np.ptp(labels))
     return np.abs(labels - np.linspace(0, 1, len(labels))).max()
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 7), groups=st.integers(7, 60))
+@settings(max_examples=40, deadline=None)
+def test_folds_hold_whole_groups_and_as_many_as_each_other(seed, count, groups):
+    group = np.random.default_rng(seed).permutation(np.repeat(np.arange(groups), 3))
+    fold = fold_of_group(group, count, seed)
+    of = {g: set(fold[group == g]) for g in range(groups)}
+    assert all(len(one) == 1 for one in of.values()) and set(fold) == set(range(count))
+    sizes = np.bincount([one.pop() for one in of.values()])
+    assert sizes.max() - sizes.min() <= 1 and np.array_equal(fold, fold_of_group(group, count, seed))
+
+
+def test_seeds_make_other_folds_and_too_few_groups_none():
+    assert (fold_of_group(np.arange(50), 5, 0) != fold_of_group(np.arange(50), 5, 1)).any()
+    with pytest.raises(DataError, match="4 groups are too few for 5 folds"):
+        fold_of_group(np.repeat(np.arange(4), 3), 5, 0)
+    assert split_of_fold(np.arange(5)).tolist() == ["test", "val", "train", "train", "train"]
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 200))

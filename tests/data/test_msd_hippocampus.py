@@ -118,6 +118,15 @@ def test_a_persons_split_does_not_depend_on_the_window(pristine, scans):
     assert other.fingerprint != scans.fingerprint
 
 
+def test_a_persons_fold_does_not_depend_on_the_window_either_and_folds_are_of_as_many_persons(pristine, scans):
+    other = msd.read(pristine, window=(24, 40, 30), shift=0)
+    fold = dict(zip(other.case, other.about["fold"], strict=True))
+    assert [fold[case] for case in scans.case] == scans.about["fold"].tolist()
+    persons = other.about["fold"].groupby(other.group).agg(set)
+    sizes = np.bincount([of.pop() for of in persons])
+    assert len(sizes) == 5 and sizes.max() - sizes.min() <= 1 and not any(persons)
+
+
 def test_the_shift_is_drawn_about_the_middle_evenly_and_never_beyond():
     for spare in (2, 3, 8, 9):
         starts = np.array([msd._start((24 + spare, 40 + spare, 30 + spare), msd.WINDOW, 1, n) for n in range(3000)])

@@ -82,13 +82,14 @@ def test_every_record_says_what_is_to_be_known(name):
         assert all(word in words for word in (terms[0], "No image is kept here", "Cite: - "))
         assert entry.attribution.endswith(".\n") and (entry.file or entry.marks and entry.check)
     assert not entry.twin or entry.twin.replace("_", "-") in twins.names()
-    without = ("adrenalmnist3d", "nodulemnist3d", "lidc-nodules", "camelyon16-patches", "nih-chestxray14", "nih-subset")
-    assert entry.twin or entry.name in without or "hippocamp" in name
+    without = {"adrenalmnist3d", "nodulemnist3d", "camelyon16-patches", "nih-chestxray14", "nih-subset", "luna16-area"}
+    assert entry.twin or name in without or "hippocamp" in name or "lidc" in name
 
 
 def test_data_sets_of_one_study_share_patients_and_others_do_not():
     studies = [
-        {"luna16", "luna16-patches", "nodulemnist3d", "lidc-nodules"}, {"msd-hippocampus", "msd-hippocampus-fraction"},
+        {"luna16", "luna16-patches", "luna16-area", "nodulemnist3d", "lidc-nodules", "lidc-voi", "lidc-voi-malignancy"},
+        {"msd-hippocampus", "msd-hippocampus-fraction", "hippocampus-patches"},
         {"wmh2017", "wmh2017-40-20"}, {"camelyon16", "camelyon16-patches"}, {"nih-chestxray14", "nih-subset"},
     ]  # fmt: skip
     for one, other in itertools.combinations(registry.names(), 2):
@@ -97,7 +98,7 @@ def test_data_sets_of_one_study_share_patients_and_others_do_not():
 
 def test_what_networks_may_be_asked_about_is_the_same_in_what_shows_the_same():
     lungs = {name for name in registry.names() if registry.dataset(name).shows == "lung nodules"}
-    assert lungs == {"luna16", "luna16-patches", "nodulemnist3d", "lidc-nodules"}
+    assert lungs == {name for name in registry.names() if name.startswith(("luna16", "lidc", "nodule"))} - {"lidc-voi"}
 
 
 @pytest.mark.parametrize("name", ["orientation", "handedness", "pvs"])
@@ -107,7 +108,7 @@ def test_a_control_is_not_looked_for_and_the_twin_is_named(tmp_path, name):
     assert name not in [entry.name for entry in registry.public()]
 
 
-@pytest.mark.parametrize("name", ["wmh2017-40-20", "msd-hippocampus-fraction"])
+@pytest.mark.parametrize("name", ["wmh2017-40-20", "msd-hippocampus-fraction", "hippocampus-patches", "luna16-area"])
 def test_a_data_set_derived_from_another_lies_in_its_folder(tmp_path, name):
     parent = registry.dataset(name).folder
     assert registry.home(name, tmp_path) == registry.home(parent, tmp_path) == tmp_path / parent

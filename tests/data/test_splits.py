@@ -57,7 +57,6 @@ def test_a_size_larger_than_the_data_is_refused_with_the_largest_possible():
         splits.nested_balanced(LABELS, POOL, 130, 0)
 
 
-@pytest.mark.parametrize("draw", [splits.nested_balanced, splits.small_validation])
 @pytest.mark.parametrize(
     ("pool", "words"),
     [
@@ -68,37 +67,11 @@ def test_a_size_larger_than_the_data_is_refused_with_the_largest_possible():
         (np.array([-1, 3]), "index -1"),
     ],
 )
-def test_a_pool_that_is_none_is_refused(draw, pool, words):
+def test_a_pool_that_is_none_is_refused(pool, words):
     with pytest.raises(DataError, match=words):
-        draw(LABELS, pool, 2, 0)
+        splits.nested_balanced(LABELS, pool, 2, 0)
 
 
 def test_a_label_other_than_0_or_1_is_refused():
     with pytest.raises(DataError, match="label 2"):
         splits.nested_balanced(np.array([0, 1, 2, 1]), np.arange(4), 2, 0)
-
-
-@settings(deadline=None)
-@given(st.integers(2, 500), seeds)
-def test_a_small_validation_set_is_no_larger_than_asked_and_keeps_the_share_of_positives(n, seed):
-    drawn = splits.small_validation(LABELS, POOL, n, seed)
-    assert len(set(drawn.tolist())) == len(drawn) == min(n, len(POOL))
-    assert np.isin(drawn, POOL).all() and (np.diff(drawn) > 0).all()
-    positives = int(LABELS[drawn].sum())
-    assert 1 <= positives < len(drawn)
-    assert abs(positives - len(drawn) * 0.2) <= 1
-
-
-@settings(deadline=None)
-@given(st.integers(2, 300), st.integers(2, 300), seeds)
-def test_small_validation_sets_are_nested(n, m, seed):
-    small, large = sorted((n, m))
-    drawn = [set(splits.small_validation(LABELS, POOL, size, seed).tolist()) for size in (small, large)]
-    assert drawn[0] <= drawn[1]
-
-
-def test_validation_without_both_classes_is_refused():
-    with pytest.raises(DataError, match="0 positives; validation needs both"):
-        splits.small_validation(LABELS, POOL[LABELS[POOL] == 0], 10, 0)
-    with pytest.raises(DataError, match="set of 1 cases is impossible"):
-        splits.small_validation(LABELS, POOL, 1, 0)

@@ -10,6 +10,7 @@ from fewscans.experiments import base, gcnn, hydranet
 
 from ..malformed import medmnist3d, wmh2017
 
+PLAIN = {"arms": {"Z2": (10, 20)}, "seeds": 2, "steps": 1, "eval_every": 1, "learning_rates": (1e-3,)}
 every_experiment = pytest.mark.parametrize("name", experiments.names())
 
 
@@ -48,7 +49,40 @@ def test_the_arms_of_a_table_are_those_trained_each_followed_by_what_is_computed
     grid = gcnn.Grid(arms={"p4m": (10,), "Z2": (10,)}, seeds=1, steps=1, eval_every=1, learning_rates=(1e-3,))
     assert gcnn.EXPERIMENT.arm_names(grid) == ["p4m", "Z2", "Z2-tta-p4", "Z2-tta-p4m"]
     assert [gcnn.ARMS[arm].computed_with for arm in ("Z2-tta-p4m", "p4m")] == ["Z2", None]
-    assert hydranet.ARMS["hydra-4-black"].computed_with == "hydra-4"
+
+
+def test_some_sizes_may_have_more_seeds_and_pilots_count_theirs_from_another_number():
+    grid = gcnn.Grid(**PLAIN | {"first_seed": 100, "seeds_at": {"20": 4}})
+    planned = gcnn.EXPERIMENT.plan(grid, {})
+    assert {n: [run.seed for run in planned if run.n_train == n] for n in (10, 20)} == {
+        10: [100, 101], 20: [100, 101, 102, 103],
+    }  # fmt: skip
+
+
+def test_a_size_may_have_updates_of_its_own_and_is_validated_as_often():
+    grid = gcnn.Grid(**PLAIN | {"steps": 100, "eval_every": 20, "steps_at": {"10": 50}})
+    assert [(grid.steps_of(n), grid.every_of(n)) for n in (10, 20)] == [(50, 10), (100, 20)]
+
+
+def test_a_rate_that_pilots_have_chosen_is_not_tried_again():
+    grid = gcnn.Grid(**PLAIN | {"learning_rates": (1e-3, 3e-3), "rates": {"Z2": {"10": 2e-3}}})
+    planned = gcnn.EXPERIMENT.plan(grid, {})
+    assert {run.learning_rate for run in planned if run.n_train == 10} == {2e-3}
+    assert {run.learning_rate for run in planned if run.n_train == 20} == {1e-3, 3e-3}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds_at": {"30": 4}}, "seeds_at names the size '30', which no arm of the grid has"),
+        ({"rates": {"p4m": {"10": 1e-3}}}, "rates.p4m names the size '10', which no arm of the grid has there"),
+        ({"steps_at": {"30": 4}}, "steps_at names the size '30', which no arm of the grid has"),
+        ({"first_seed": -1}, "first_seed is from 0"),
+    ],
+)
+def test_seeds_and_rates_of_sizes_that_the_grid_lacks_are_named(change, message):
+    with pytest.raises(ParamsError, match=message):
+        gcnn.Grid(**PLAIN | change)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fewscans.data.group_splits import folds
 from fewscans.experiments import baselines, hydranet
 from fewscans.experiments.base import Run
 from fewscans.experiments.hydranet.arms import TRIVIAL_ARMS
 
 from .toy_scans import SHAPE, make_scans
 
-KINDS = ("histogram", "centre", "volume", "nearest")
+KINDS = ("histogram", "centre", "centre5", "volume", "nearest")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -54,7 +53,7 @@ def test_a_score_depends_on_the_training_subset_and_the_patch_alone(kind):
     together = score(kind, images)
     alone = np.concatenate([score(kind, images[i : i + 1]) for i in range(len(images))])
     assert together == pytest.approx(alone, abs=1e-6)
-    assert not np.allclose(score(kind, images, two_kinds(seed=4)), together) or kind in ("centre", "volume")
+    assert not np.allclose(score(kind, images, two_kinds(seed=4)), together) or kind in ("centre", "centre5", "volume")
 
 
 @every_kind
@@ -80,6 +79,21 @@ def test_the_centre_looks_at_the_centre_alone():
     assert (score("volume", outside) != score("volume", images)).all()
 
 
+@pytest.mark.parametrize("side", [4, 11, 12])
+def test_five_voxels_a_side_lie_around_the_middle_one(side):
+    """Of an even side the middle is the later of two, as where one voxel is asked about."""
+    images = np.zeros((1, side, side, side), np.uint8)
+    images[0, side // 2 - 2 :, side // 2 - 2 :, side // 2 - 2 :][:5, :5, :5] = 255
+    assert baselines.centre5(images) == 1 and baselines.centre5(255 - images) == 0
+
+
+def test_a_likelihood_keeps_a_ridge_s_order_and_its_half():
+    x, y = np.arange(20.0)[:, None], np.arange(20) % 2 * (np.arange(20) > 5)
+    value, found = baselines.ridge(x, y, x), baselines.likelihood(x, y, x)
+    assert ((found > 0) & (found < 1)).all() and (np.argsort(found) == np.argsort(value)).all()
+    assert ((found > 0.5) == (value > 0.5)).all()
+
+
 def test_the_nearest_neighbour_remembers_and_ignores_brightness_and_contrast():
     images, labels = two_kinds()
     found = score("nearest", images)
@@ -93,7 +107,7 @@ def test_the_nearest_neighbour_remembers_and_ignores_brightness_and_contrast():
 SCANS = make_scans(persons=60)
 TRAIN, TEST = SCANS.indices("train"), SCANS.indices("test")
 GRID = hydranet.Grid(
-    arms=dict.fromkeys(TRIVIAL_ARMS, (1, 20)), seeds=1, steps=1, eval_every=1, window=SHAPE, intensities="unit"
+    arms=dict.fromkeys(TRIVIAL_ARMS, (1, 20)), seeds=1, steps=60, eval_every=1, learning_rates=(1e-3,), window=SHAPE
 )
 every_arm = pytest.mark.parametrize("arm", TRIVIAL_ARMS)
 
@@ -107,7 +121,7 @@ def predicted(arm, scans=SCANS, n=20):
 
 
 def drawn(n=20):
-    return hydranet._subset(GRID, SCANS, folds(SCANS)[0], TRIVIAL_ARMS["mean"], n, 0)
+    return hydranet.EXPERIMENT._parts(GRID, SCANS, TRIVIAL_ARMS["mean"], n, 0)["train"]
 
 
 def error(prediction) -> float:
@@ -126,9 +140,10 @@ def test_what_tells_of_the_number_is_used(arm):
 
 @every_arm
 def test_a_prediction_depends_on_the_training_subset_and_the_scan_alone(arm):
+    """And on the validation scans, where they choose how strong a ridge is."""
     together = predicted(arm)
-    number = SCANS.target.copy()
-    number[np.setdiff1d(np.arange(len(SCANS)), drawn())] = 99
+    number, used = SCANS.target.copy(), [*drawn(), *(SCANS.indices("val") if arm == "blocks" else ())]
+    number[np.setdiff1d(np.arange(len(SCANS)), used)] = 99
     assert (predicted(arm, replace(SCANS, target=number)) == together).all()
     for i in range(len(TEST)):
         alone = replace(SCANS, split=np.where(np.isin(np.arange(len(SCANS)), np.delete(TEST, i)), "spare", SCANS.split))

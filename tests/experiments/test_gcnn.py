@@ -1,8 +1,9 @@
 """The planar experiment: fair arms, one plan for all of them, and predictions that can be trusted."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,167 +11,24 @@ from hypothesis import strategies as st
 
 from fewscans import store, train
 from fewscans.data import splits
-from fewscans.errors import DataError, ParamsError, RunError
+from fewscans.errors import DataError, RunError
 from fewscans.experiments import base, gcnn
 from fewscans.experiments.base import Run
-from fewscans.experiments.gcnn import EXPERIMENT, Grid
-from fewscans.experiments.gcnn.arms import ARMS, Arm
+from fewscans.experiments.gcnn import EXPERIMENT, Grid, augment
+from fewscans.experiments.gcnn.arms import ARMS
 from fewscans.groups import Group
 from fewscans.nn.gcnn import NoduleNet
 from fewscans.nn.gconv import act_on_image
+from fewscans.stats.auc import auc
 
 CPU = torch.device("cpu")
 RATES = (3e-4, 1e-3, 3e-3)
 GRID = Grid(arms={"Z2": (10, 20)}, seeds=3, steps=4, eval_every=2, learning_rates=(1e-2,), width=4)
-TUNED = replace(GRID, arms={"Z2": (10, 20), "p4m": (10,), "histogram": (10,)}, learning_rates=RATES, tuning_seeds=2)
 
 
 def trained(run: Run, patches, grid: Grid = GRID, **options):
     entry, weights = EXPERIMENT.train_run(run, grid, patches, CPU, **options)
     return entry.predictions, entry, weights
-
-
-def losses_of(runs) -> dict[Run, float]:
-    """A validation loss for each, with the lowest at 1e-3 for Z2 and at 3e-3 for p4m."""
-    best = {"Z2": 1e-3, "p4m": 3e-3}
-    return {run: abs(np.log(run.learning_rate / best.get(run.arm, 1))) if run.learning_rate else 0.0 for run in runs}
-
-
-# The plan
-
-
-def test_without_a_choice_of_rates_the_plan_is_the_table():
-    grid = replace(TUNED, learning_rates=(1e-3,))
-    assert set(EXPERIMENT.plan(grid, {})) == set(EXPERIMENT.final(grid, {}))
-    assert len(EXPERIMENT.final(grid, {})) == (2 + 1 + 1) * 3
-
-
-def test_every_arm_and_size_tries_the_same_rates_on_the_same_seeds():
-    trials = [run for run in EXPERIMENT.plan(TUNED, {}) if ARMS[run.arm].trivial is None]
-    tried = {(run.arm, run.n_train): set() for run in trials}
-    for run in trials:
-        tried[run.arm, run.n_train].add((run.seed, run.learning_rate))
-    assert set(tried) == {("Z2", 10), ("Z2", 20), ("p4m", 10)}
-    assert all(found == {(seed, rate) for seed in (0, 1) for rate in RATES} for found in tried.values())
-
-
-def test_no_run_of_the_table_is_planned_before_all_trials_of_its_rate_are_in():
-    trials = EXPERIMENT.plan(TUNED, {})
-    z2 = [run for run in trials if run.arm == "Z2" and run.n_train == 10]
-    assert EXPERIMENT.chosen_rate(TUNED, losses_of(z2[:-1]), "Z2", 10) is None
-    assert {run.arm for run in EXPERIMENT.final(TUNED, losses_of(z2[:-1]))} == {"histogram"}
-    done = EXPERIMENT.final(TUNED, losses_of(z2))
-    assert {(r.arm, r.n_train) for r in done if r.arm != "histogram"} == {("Z2", 10)}
-
-
-def test_the_rate_with_the_lowest_mean_validation_loss_is_chosen_and_its_trials_are_reused():
-    trials = EXPERIMENT.plan(TUNED, {})
-    losses = losses_of(trials)
-    chosen = [EXPERIMENT.chosen_rate(TUNED, losses, arm, n) for arm, n in (("Z2", 20), ("p4m", 10))]
-    assert chosen == [1e-3, 3e-3]
-    final = EXPERIMENT.final(TUNED, losses)
-    for arm, n, rate in (("Z2", 10, 1e-3), ("Z2", 20, 1e-3), ("p4m", 10, 3e-3)):
-        assert [r for r in final if (r.arm, r.n_train) == (arm, n)] == [Run(s, n, arm, rate) for s in range(3)]
-    # Two of three seeds were trials: the third alone is new.
-    new = set(EXPERIMENT.plan(TUNED, losses)) - set(trials)
-    assert {run.seed for run in new} == {2} and len(new) == 3
-
-
-def test_one_seed_s_luck_does_not_choose_the_rate():
-    trials = [r for r in EXPERIMENT.plan(TUNED, {}) if (r.arm, r.n_train) == ("Z2", 10)]
-    losses = {r: {3e-4: (0.0, 0.9), 1e-3: (0.4, 0.4), 3e-3: (0.5, 0.5)}[r.learning_rate][r.seed] for r in trials}
-    assert EXPERIMENT.chosen_rate(TUNED, losses, "Z2", 10) == 1e-3
-
-
-@given(st.permutations(RATES))
-@settings(deadline=None)
-def test_tied_rates_go_to_the_one_named_first(order):
-    grid = replace(TUNED, learning_rates=tuple(order))
-    assert EXPERIMENT.chosen_rate(grid, dict.fromkeys(EXPERIMENT.plan(grid, {}), 0.5), "Z2", 10) == order[0]
-
-
-@given(st.sets(st.sampled_from(range(24))))
-@settings(deadline=None, max_examples=30)
-def test_the_plan_grows_only_and_ends_with_the_table(finished):
-    """However many runs are done, in whatever order they came."""
-    everything = EXPERIMENT.plan(TUNED, losses_of(EXPERIMENT.plan(TUNED, {})))
-    assert set(EXPERIMENT.final(TUNED, losses_of(everything))) <= set(everything)
-    some = losses_of(run for i, run in enumerate(everything) if i in finished)
-    assert set(EXPERIMENT.plan(TUNED, {})) <= set(EXPERIMENT.plan(TUNED, some)) <= set(everything)
-    assert len(EXPERIMENT.plan(TUNED, some)) == len(set(EXPERIMENT.plan(TUNED, some)))
-
-
-def test_trivial_baselines_have_no_rate_to_choose():
-    runs = [run for run in EXPERIMENT.plan(TUNED, {}) if run.arm == "histogram"]
-    assert runs == [Run(seed, 10, "histogram", 0.0) for seed in range(3)]
-
-
-# What decides a run
-
-
-CHANGED = {
-    "steps": 5, "eval_every": 1, "batch_size": 7, "width": 5, "augment": False, "patch": (40, 40),
-    "pools": ((3, 3), (2, 2), (2, 2)), "balanced_validation": True,
-}  # fmt: skip
-ELSEWHERE = {
-    "arms": {"p4": (10,)}, "seeds": 9, "learning_rates": RATES, "tuning_seeds": 2,
-    # how cases are cut from scans: it decides the data, whose fingerprint is in the key
-    "spacing_mm": (1.0, 1.0), "negatives_per_scan": 3, "train_negatives": 30,
-}  # fmt: skip
-
-
-def test_each_parameter_either_decides_a_run_or_chooses_among_runs():
-    in_space = {"downsample"}  # tested below
-    assert set(CHANGED) | set(ELSEWHERE) | in_space == {field.name for field in fields(Grid)}
-
-
-@pytest.mark.parametrize("name", CHANGED)
-def test_a_parameter_that_changes_a_run_changes_its_key(patches, name):
-    run, base = Run(0, 10, "Z2", 1e-2), replace(GRID, patch=(24, 24))
-    changed = replace(base, **{name: CHANGED[name]})
-    assert EXPERIMENT.decides(run, changed) != EXPERIMENT.decides(run, base)
-    lopsided = np.where((patches.split == "val") & (np.arange(len(patches)) % 4 == 1), "dropped", patches.split)
-    first, second = (trained(run, replace(patches, split=lopsided), grid) for grid in (base, changed))
-    assert first[1].history != second[1].history, "and the key changes for a reason"
-
-
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_a_parameter_that_only_chooses_among_runs_leaves_their_keys(name):
-    run = Run(0, 10, "Z2", 1e-2)
-    assert EXPERIMENT.decides(run, replace(GRID, **{name: ELSEWHERE[name]})) == EXPERIMENT.decides(run, GRID)
-
-
-def test_every_run_has_a_key_of_its_own():
-    runs = [
-        Run(seed, n, arm, rate) for seed in (0, 1) for n in (10, 20) for arm in ARMS for rate in (0.0, 1e-3, 3e-3)
-        if (rate == 0.0) == (ARMS[arm].trivial is not None)
-    ]  # fmt: skip
-    assert len({store.key(EXPERIMENT.decides(run, GRID)) for run in runs}) == len(runs)
-
-
-DECIDES = {
-    "group": "p4", "budget": "compute", "head": "invariant", "like": "p4m", "updates": 2, "sham": True,
-    "shuffled": True, "repository_split": True, "averaged": "p4", "trivial": "centre", "computed_with": "p4m",
-}  # fmt: skip
-DRAWN = {"label": "another", "colour": "#123456", "marker": "x", "line": ":", "derived_from": "p4"}
-
-
-def test_what_an_arm_is_belongs_to_its_key_and_how_it_is_drawn_does_not(monkeypatch):
-    run = Run(0, 10, "Z2", 1e-2)
-    before = EXPERIMENT.decides(run, GRID)
-    assert set(DECIDES) | set(DRAWN) == {field.name for field in fields(Arm)}
-    for name, value in (DECIDES | DRAWN).items():
-        monkeypatch.setitem(ARMS, "Z2", replace(Arm(), **{name: value}))
-        assert (EXPERIMENT.decides(run, GRID) != before) == (name in DECIDES), name
-
-
-def test_a_new_arm_changes_no_other_s_key_but_that_of_the_one_it_is_computed_with(monkeypatch):
-    runs = [Run(0, 10, arm, 1e-2) for arm, spec in ARMS.items() if spec.computed_with is None]
-    before = {run: EXPERIMENT.decides(run, GRID) for run in runs}
-    monkeypatch.setitem(ARMS, "p4-new", Arm(group="p4", derived_from="p4"))
-    assert {run: EXPERIMENT.decides(run, GRID) for run in runs} == before
-    monkeypatch.setitem(ARMS, "Z2-tta-new", Arm(averaged="p4", computed_with="Z2"))
-    assert [run.arm for run in runs if EXPERIMENT.decides(run, GRID) != before[run]] == ["Z2"]
 
 
 # Subsets and splits
@@ -193,9 +51,9 @@ def seen_by(arm, patches, monkeypatch, seed=1, n=20):
     batches = []
     real = train.fit
 
-    def fit(net, n_train, batch, loss, validate, budget, *rest):
+    def fit(net, n_train, batch, *rest, **more):
         batches.extend(batch(train.batch_indices(n_train, 8, step, seed), step) for step in range(3))
-        return real(net, n_train, batch, loss, validate, budget, *rest)
+        return real(net, n_train, batch, *rest, **more)
 
     monkeypatch.setattr(train, "fit", fit)
     trained(Run(seed, n, arm, 1e-2), patches)
@@ -285,7 +143,7 @@ def test_progress_counts_what_is_trained(patches):
         trained(run, patches, on_step=counted.append)
         assert sum(counted) == EXPERIMENT.steps(run, GRID)
         assert EXPERIMENT.work(run, GRID) > 0
-    assert EXPERIMENT.steps(Run(0, 10, "Z2-long", 1e-2), GRID) == 4 * EXPERIMENT.steps(Run(0, 10, "Z2", 1e-2), GRID)
+    assert EXPERIMENT.steps(Run(0, 10, "Z2-long", 1e-2), GRID) == 2 * EXPERIMENT.steps(Run(0, 10, "Z2", 1e-2), GRID)
 
 
 # Predictions
@@ -299,15 +157,13 @@ def test_predictions_are_probabilities_for_every_test_case_once(patches, arm):
     assert table["prediction"].between(0, 1).all() and np.isfinite(table["prediction"]).all()
     names = [name for name in EXPERIMENT.arm_names(replace(GRID, arms={arm: (20,)}))]
     assert list(dict.fromkeys(table["arm"])) == names
-    for (_, split), rows in table.groupby(["arm", "split"]):
-        assert split in ("test", "test-small-val")
+    for (_, _), rows in table.groupby(["arm", "split"]):
         assert rows["case"].tolist() == patches.case[test].tolist()
         assert rows["target"].tolist() == patches.target[test].tolist()
         assert rows["group"].tolist() == patches.group[test].tolist()
     assert set(table["n_train"]) == {20} and set(table["seed"]) == {1}
-    if ARMS[arm].trivial is None:
-        assert set(table["split"]) == {"test", "test-small-val"} and entry.record["best_val_loss"] > 0
-        assert entry.record["n_small_val"] <= 20 <= entry.record["n_val"] + 20
+    assert set(table["split"]) == ({"test"} if ARMS[arm].trivial else {"test", "test-best"})
+    assert set(table.query("split == 'test-best'")["arm"]) <= {arm}, "what is averaged is told of the last checkpoint"
 
 
 def test_the_same_run_twice_gives_the_same_bytes(patches, tmp_path):
@@ -370,34 +226,114 @@ def test_test_time_augmentation_is_the_mean_over_the_group(patches, group):
     assert len(each) == Group.named(group).order
 
 
-def test_a_checkpoint_is_chosen_by_each_validation_set_by_its_own_losses(patches, monkeypatch):
-    """With losses made up, so that the whole set chooses the first checkpoint and the small one the last."""
-    kept = []
-    real = train.fit
+def made_up(monkeypatch, *losses):
+    """Trainings with these validation losses; returns what each left behind."""
+    kept, real = [], train.fit
 
-    def fit(net, n_train, batch, loss, validate, budget, *rest):
-        fixed = iter([{"val_loss": 0.1, "small_val_loss": 0.9}, {"val_loss": 0.9, "small_val_loss": 0.1}])
-        done = real(net, n_train, batch, loss, lambda net: next(fixed), budget, *rest)
-        kept.append(done.best)
-        return done
+    def fit(net, n_train, batch, loss, validate, *rest, **more):
+        fixed = iter(losses)
+        kept.append(
+            real(net, n_train, batch, loss, lambda net: {"val_ranking": 0.2, "val_loss": next(fixed)}, *rest, **more)
+        )
+        return kept[-1]
 
     monkeypatch.setattr(train, "fit", fit)
+    return kept
+
+
+def test_the_last_checkpoint_is_tested_and_the_best_on_validation_beside_it(patches, monkeypatch):
+    kept = made_up(monkeypatch, 0.1, 0.9)
     table, entry, weights = trained(Run(0, 20, "p4m", 1e-1), patches)
     by_split = {split: rows["prediction"].to_numpy() for split, rows in table.groupby("split")}
-    assert not np.allclose(by_split["test"], by_split["test-small-val"])
-    assert all(torch.equal(weights[key], kept[0]["val_loss"][key]) for key in weights)
-    assert entry.record["best_val_loss"] == 0.1
+    assert not np.allclose(by_split["test"], by_split["test-best"])
+    assert all(torch.equal(weights[key], kept[0].last[key]) for key in weights)
+    again = EXPERIMENT.predict(Run(0, 20, "p4m", 1e-1), GRID, kept[0].best["val_loss"], patches, CPU)
+    assert (again.query("split == 'test'")["prediction"].to_numpy() == by_split["test-best"]).all()
+    told = {name: entry.record[name] for name in ("best_val_loss", "last_val_loss", "val_score")}
+    assert told == {"best_val_loss": 0.1, "last_val_loss": 0.9, "val_score": 0.8}
 
 
 def test_a_run_without_a_finite_validation_loss_says_what_to_do(patches, monkeypatch):
-    real = train.fit
-
-    def fit(net, n_train, batch, loss, validate, *rest):
-        return real(net, n_train, batch, loss, lambda net: {"val_loss": np.nan, "small_val_loss": np.nan}, *rest)
-
-    monkeypatch.setattr(train, "fit", fit)
+    made_up(monkeypatch, np.nan, np.nan)
     with pytest.raises(RunError, match="Z2, N = 10, seed 0.*lower the learning rate"):
         trained(Run(0, 10, "Z2", 1e-2), patches)
+
+
+@pytest.mark.parametrize(("loss", "failed"), [(0.70, True), (0.66, True), (0.65, False), (0.0, False)])
+def test_a_training_whose_loss_ends_at_guessing_has_failed(patches, monkeypatch, loss, failed):
+    real = train.fit
+
+    def fit(*given, **more):
+        done = real(*given, **more)
+        for row, value in zip(done.history, (9.0, loss), strict=True):
+            row["train_loss"] = value
+        return done
+
+    monkeypatch.setattr(train, "fit", fit)
+    assert trained(Run(0, 10, "Z2", 1e-2), patches)[1].record["failed"] is failed
+
+
+def test_history_tells_how_good_a_network_was_after_how_many_updates(patches):
+    """What convergence is computed from: the AUC on all validation patches, and updates as the measure of computing."""
+    _, entry, weights = trained(Run(0, 20, "Z2-long", 1e-2), patches)
+    assert [row["compute"] for row in entry.history] == [row["step"] for row in entry.history] == [4, 8]
+    assert all(set(row) == {"step", "epoch", "train_loss", "val_loss", "val_auc", "compute"} for row in entry.history)
+    pilot = EXPERIMENT.predict(Run(0, 20, "Z2-long", 1e-2), replace(GRID, pilot=True), weights, patches, CPU)
+    rows = pilot.query("split == 'test' and arm == 'Z2-long'")
+    assert entry.history[-1]["val_auc"] == pytest.approx(auc(rows["target"], rows["prediction"]))
+    assert entry.record["val_score"] == entry.history[-1]["val_auc"] and entry.record["n_val"] == len(rows)
+
+
+def test_a_rate_is_divided_by_the_root_of_the_order_of_the_group(patches):
+    grid = replace(GRID, rate_by_order=True)
+    rate = {arm: trained(Run(0, 10, arm, 0.08), patches, grid)[1].record["rate"] for arm in ("Z2", "p4m", "p4m-sham")}
+    assert rate["Z2"] == 0.08 and rate["p4m"] == rate["p4m-sham"] == pytest.approx(0.08 / np.sqrt(8))
+
+
+@pytest.mark.parametrize("arm", ["Z2", "centre"])
+def test_a_pilot_predicts_validation_patches_and_no_other(patches, arm):
+    run, grid = Run(0, 10, arm, 0.0 if arm == "centre" else 1e-2), replace(GRID, pilot=True)
+    table, entry, _ = trained(run, patches, grid)
+    assert set(table["case"]) == set(patches.case[patches.indices("val")])
+    assert EXPERIMENT.decides(run, grid) != EXPERIMENT.decides(run, GRID)
+    assert entry.history == trained(run, patches)[1].history, "and is trained as any other"
+
+
+def test_malignant_nodules_are_told_among_those_that_are_known_again(patches):
+    """Test positives with a diameter: 1 where malignant, 0 where benign or not graded clearly; names tell the size."""
+    place = np.arange(len(patches))
+    known = place % 4 == 1
+    about = pd.DataFrame({
+        "nodule": np.where(known, "one", ""), "diameter_mm": np.where(known, 4 + place / 10, np.nan),
+        "malignant": np.where(known, place // 4 % 3 - 1, -1), "repository_split": patches.split,
+    })  # fmt: skip
+    graded = replace(patches, about=about)
+    for arm in ("Z2", "histogram"):
+        table, _, _ = trained(Run(0, 10, arm, 1e-2 if arm == "Z2" else 0.0), graded)
+        rows = table.query("split == 'test-malignant' and arm == @arm", local_dict={"arm": arm})
+        some = [i for i in graded.indices("test") if known[i]]
+        assert rows["case"].tolist() == [f"{graded.case[i]}@{about['diameter_mm'][i]:.1f}mm" for i in some]
+        assert rows["target"].tolist() == [float(about["malignant"][i] == 1) for i in some]
+        whole = table.query("split == 'test' and arm == @arm", local_dict={"arm": arm}).set_index("case")["prediction"]
+        assert rows["prediction"].tolist() == [whole[graded.case[i]] for i in some]
+    ungraded = replace(graded, about=about.assign(malignant=-1))
+    assert "test-malignant" not in set(trained(Run(0, 10, "histogram", 0.0), ungraded)[0]["split"])
+
+
+def test_shown_upright_a_patch_is_neither_turned_nor_mirrored_and_all_else_is_the_same(patches, monkeypatch):
+    drawn = []
+    real = augment.draw
+    monkeypatch.setattr(augment, "draw", lambda *given: drawn.append(real(*given)) or drawn[-1])
+    for arm in ("Z2", "Z2-upright", "p4m-upright"):
+        trained(Run(0, 10, arm, 1e-2), patches)
+    turned, upright, again = drawn[:4], drawn[4:8], drawn[8:]
+    for one, other, third in zip(turned, upright, again, strict=True):
+        scale = torch.linalg.det(one.matrix).abs().sqrt()
+        assert torch.allclose(other.matrix, scale[:, None, None] * torch.eye(2), atol=1e-6)
+        assert not torch.allclose(one.matrix, other.matrix, atol=0.1) and torch.equal(other.matrix, third.matrix)
+        assert all(
+            torch.equal(getattr(one, name), getattr(other, name)) for name in ("shift", "noise", "gain", "offset")
+        )
 
 
 def test_a_prediction_that_is_not_finite_is_never_stored(patches):
@@ -420,44 +356,12 @@ def test_no_augmentation_means_the_patches_as_they_are(patches, monkeypatch):
     batches = []
     real = train.fit
 
-    def fit(net, n_train, batch, *rest):
+    def fit(net, n_train, batch, *rest, **more):
         batches.append(batch(torch.arange(4), 0)[0])
-        return real(net, n_train, batch, *rest)
+        return real(net, n_train, batch, *rest, **more)
 
     monkeypatch.setattr(train, "fit", fit)
     trained(Run(0, 10, "Z2", 1e-2), patches, replace(GRID, augment=False))
     subset = splits.nested_balanced(patches.target, patches.indices("train"), 10, 0)
     expected = torch.from_numpy(patches.images[subset[:4]])[:, None, 1:49, 1:49].float() / 127.5 - 1
     assert torch.equal(batches[0], expected)
-
-
-# Grids that cannot be
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"arms": {"Z4": (10,)}}, "unknown arm 'Z4'.*known arms: Z2, p4"),
-        ({"arms": {"Z3": (10,)}}, r"arms.Z3 has a group of space, but patch is \[48, 48\]"),
-        ({"patch": (8, 24, 24)}, r"arms.Z2 has a group of the plane, but patch is \[8, 24, 24\]"),
-        ({"patch": (4, 4)}, r"patch must be .* got \[4, 4\]"),
-        ({"pools": ((2, 2),)}, "pools must be three windows, got 1"),
-        ({"pools": ((2, 2), (2, 2), (0, 2))}, r"a window of pools must be 2 numbers above 0.*got \[0, 2\]"),
-        ({"negatives_per_scan": 0}, "negatives_per_scan must be at least 1"),
-        ({"arms": {"Z2-tta-p4": (10,)}}, "unknown arm 'Z2-tta-p4'; it is computed along with Z2"),
-        ({"arms": {}}, "arms is empty"),
-        ({"arms": {"Z2": ()}}, "arms.Z2.*got \\[\\]"),
-        ({"arms": {"Z2": (31,)}}, "arms.Z2: sizes must be even.*31"),
-        ({"arms": {"Z2": (0,)}}, "arms.Z2"),
-        ({"seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"steps": -1}, "steps must be at least 1"),
-        ({"width": 0}, "width must be at least 1"),
-        ({"learning_rates": ()}, "learning_rates"),
-        ({"learning_rates": (1e-3, 1.0)}, "learning_rates must lie between 0 and 1"),
-        ({"learning_rates": (-1e-3,)}, "learning_rates must lie between 0 and 1"),
-        ({"tuning_seeds": 4}, "tuning_seeds \\(4\\) exceeds seeds \\(3\\)"),
-    ],
-)
-def test_an_impossible_grid_names_what_is_wrong(change, message):
-    with pytest.raises(ParamsError, match=message):
-        replace(GRID, **change)

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewscans.experiments.gcnn import augment
+from fewscans.groups import Group
+from fewscans.nn.gconv import act_on_image
 
 SIZE = 48
 EXACT = 2e-5  # 1e-5 of the range of grey values, -1 to 1
@@ -136,6 +138,23 @@ def test_decisions_keep_to_their_ranges_and_frequencies():
     assert together.abs().max() < 0.04
     angle = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])[turned]
     assert torch.histc(angle, 8, -np.pi, np.pi) / len(angle) == pytest.approx(torch.full((8,), 1 / 8), abs=0.02)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_upright_decisions_scale_and_shift_and_neither_turn_nor_mirror(axes):
+    free, upright = (augment.draw(500, torch.Generator().manual_seed(2), (3.0,) * axes, up) for up in (False, True))
+    assert all(torch.equal(getattr(free, n), getattr(upright, n)) for n in ("shift", "noise", "gain", "offset"))
+    scale = torch.linalg.det(free.matrix).abs() ** (1 / axes)
+    assert torch.allclose(upright.matrix, scale[:, None, None] * torch.eye(axes), atol=1e-5)
+
+
+def test_each_image_is_turned_by_its_own_element():
+    x, group = images(12)[..., :8, :8], Group.named("p4m")
+    elements = torch.arange(12) % 8
+    turned = augment.turned(x, group, elements)
+    for i, element in enumerate(elements.tolist()):
+        assert torch.equal(turned[i], act_on_image(group, element, x[i])), element
+    assert not torch.equal(turned, x)
 
 
 # In space: the same, turning about z alone, and mirrored along z as well.

@@ -9,22 +9,25 @@ import torch
 from fewscans import store, train
 from fewscans.data.base import Cases
 from fewscans.errors import RunError
+from fewscans.experiments import hydranet
 from fewscans.experiments.base import Entry, Run
-from fewscans.experiments.hydranet import EXPERIMENT, Grid
+from fewscans.experiments.hydranet import EXPERIMENT, Grid, noise
 from fewscans.experiments.hydranet.arms import ARMS, TRIVIAL_ARMS, Arm
 from fewscans.experiments.hydranet.batches import Batches, seen
-from fewscans.nn import hydra
 from fewscans.nn.regressor import BaseRegressor
 
-from .toy_scans import SHAPE, SITES, make_scans
+from .toy_scans import SHAPE, make_scans
 
 CPU = torch.device("cpu")
 N = 12
-GRID = Grid(arms={"base": (N,), "hydra-4": (N,)}, seeds=2, steps=2, eval_every=1, window=SHAPE, intensities="unit")
-NETWORKS = {arm: spec for arm, spec in ARMS.items() if spec.trivial is None and spec.computed_with is None}
-BY_CHANCE = [arm for arm, spec in NETWORKS.items() if not spec.uniform and not spec.unseen]
+GRID = Grid(
+    arms={"base": (N,), "hydra-4": (N,)}, seeds=2, steps=4, eval_every=2, learning_rates=(1e-3,), images=8, warm_up=1,
+    window=SHAPE,
+)  # fmt: skip
+NETWORKS = {arm: spec for arm, spec in ARMS.items() if spec.trivial is None}
+BY_CHANCE = [arm for arm, spec in NETWORKS.items() if not spec.uniform]
 UNIFORM = [arm for arm, spec in NETWORKS.items() if spec.uniform]
-UNSEEN = [arm for arm, spec in NETWORKS.items() if spec.unseen]
+PUBLISHED = [arm for arm, spec in NETWORKS.items() if spec.published]
 every_network = pytest.mark.parametrize("arm", NETWORKS)
 
 
@@ -37,7 +40,7 @@ def grid_of(arm: str, sizes=(N,), **changes) -> Grid:
     return replace(GRID, arms={arm: sizes}, **changes)
 
 
-def run_of(arm: str, seed: int = 1, n: int = N, rate: float = 1.0) -> Run:
+def run_of(arm: str, seed: int = 1, n: int = N, rate: float = 1e-3) -> Run:
     return Run(seed, n, arm, 0.0 if ARMS[arm].trivial else rate)
 
 
@@ -49,12 +52,21 @@ def rows_of(entry: Entry, arm: str, split: str = "test"):
     return entry.predictions.query("arm == @arm and split == @split")
 
 
-def network(weights, before: str = "") -> BaseRegressor:
-    """The kept network, in evaluation; `before` its weights' names stands the site that it was not trained on."""
-    net = BaseRegressor()
-    names = dict(net.named_parameters())
-    net.load_state_dict({name: weights[before + name] for name in names})
+def network(weights, arm: str) -> BaseRegressor:
+    """The kept network, in evaluation."""
+    net = BaseRegressor(norm=not ARMS[arm].published)
+    net.load_state_dict({name: value for name, value in weights.items() if not name.startswith("label")})
     return net.eval()
+
+
+@torch.no_grad()
+def outputs(weights, arm: str, images: np.ndarray) -> np.ndarray:
+    intensities = "unit" if arm in PUBLISHED else "standard"
+    return network(weights, arm)(seen(torch.from_numpy(images), intensities)).numpy()
+
+
+def part(data: Cases, grid: Grid = GRID, seed: int = 1, split: str = "test") -> np.ndarray:
+    return np.flatnonzero(EXPERIMENT.fold_of(grid, data, seed) == split)
 
 
 @dataclass
@@ -71,8 +83,10 @@ class Asked:
 
     def who(self, data: Cases) -> np.ndarray:
         """Which scans it was to be trained on, by their images: (n,)."""
-        images = (self.batches.images[:, 0] * 255).round().byte().numpy()
-        same = [(data.images == image).all((1, 2, 3)).nonzero()[0] for image in images]
+        spacing = self.batches.spacing_mm.numpy()
+        standard = seen(torch.from_numpy(data.images), self.batches.spec.seen_as)
+        same = [((standard == image).all((1, 2, 3, 4))).nonzero()[:, 0].numpy() for image in self.batches.images]
+        assert all((data.spacing_mm[found] == mm).all() for found, mm in zip(same, spacing, strict=True))
         assert all(len(found) == 1 for found in same)
         return np.concatenate(same)
 
@@ -86,11 +100,13 @@ def asked(monkeypatch):
 
         def fit(net, n_train, draw, loss, validate, budget, seed, _, __, optimiser, gradients, schedule):
             state = {name: value.clone() for name, value in net.state_dict().items()}
+            batches = gradients.__self__
+            assert str(draw(None, 3)) == str(batches.draw(3))
             losses = validate(net.eval())
             made = optimiser(net.parameters(), lr=budget.learning_rate)
-            assert gradients == draw.__self__.gradients
-            calls.append(Asked(state, n_train, draw.__self__, losses, budget, made, schedule))
-            return train.Fitted([{"step": 1} | losses], dict.fromkeys(losses, state), losses)
+            calls.append(Asked(state, n_train, batches, losses, budget, made, schedule))
+            history = [{"step": budget.steps, "train_loss": 1.0} | losses]
+            return train.Fitted(history, dict.fromkeys(losses, state), losses, state)
 
         with monkeypatch.context() as patch:
             patch.setattr(train, "fit", fit)
@@ -111,20 +127,22 @@ def test_the_plan_is_the_table_and_every_arm_has_the_same_rate():
     assert [run.seed for run in runs] == [0] * 4 + [1] * 4, "seed by seed"
 
 
-def test_an_arm_computed_along_with_another_stands_behind_it():
-    assert EXPERIMENT.arm_names(replace(GRID, arms={"hydra-4": (N,), "base": (N,)})) == [
-        "hydra-4", "hydra-4-black", "base"
-    ]  # fmt: skip
+def test_the_published_arms_have_the_paper_s_rate_and_are_never_tried_with_others():
+    grid = replace(GRID, arms={"base": (N,), "hydra-4-published": (N,)}, learning_rates=(1e-3, 1e-2))
+    runs = EXPERIMENT.plan(grid, {})
+    assert {(run.arm, run.learning_rate) for run in runs} == {
+        ("base", 1e-3), ("base", 1e-2), ("hydra-4-published", 1.0)
+    }  # fmt: skip
 
 
 CHANGED = {
-    "steps": 3, "eval_every": 2, "images": 8, "rho": 0.5, "validation": 3, "max_angle_rad": 0.0,
-    "max_shift_voxels": 0.0, "form": "streamed", "decay": True, "intensities": "standard",
-    "beyond": "black",
+    "steps": 5, "eval_every": 1, "images": 4, "warm_up": 2, "max_shift_voxels": 0.0, "beyond": "black", "half": True,
+    "folds": 5, "pilot": True,
 }  # fmt: skip
 # the rate is the run's; what is cut, and in which unit, decides the data, whose fingerprint is in the key
 ELSEWHERE = {
     "seeds": 9, "learning_rates": (0.5,), "tuning_seeds": 2, "unit": "voxels", "window": (6, 6, 6), "downsample": 2,
+    "first_seed": 1, "seeds_at": {str(N): 3}, "rates": {"base": {str(N): 0.1}},
 }  # fmt: skip
 
 
@@ -139,20 +157,16 @@ def test_each_parameter_either_decides_a_run_or_chooses_among_runs():
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_parameter_that_changes_a_run_changes_its_key(scans, name):
-    grid = grid_of("hydra-2", **({"intensities": "standard"} if name == "beyond" else {}))  # of unit ones 0 is black
+    grid = grid_of("hydra-2")
     changed = replace(grid, **{name: CHANGED[name]})
     assert EXPERIMENT.decides(run_of("hydra-2"), changed) != EXPERIMENT.decides(run_of("hydra-2"), grid)
-    if name != "form":
-        first, second = (trained("hydra-2", scans, some)[0] for some in (grid, changed))
-        assert first.history != second.history, "and the key changes for a reason"
+    (first, _), (second, _) = (trained("hydra-2", scans, some) for some in (grid, changed))
+    assert not (first.history == second.history and first.predictions.equals(second.predictions)), "for a reason"
 
 
-def test_sizes_that_are_nested_with_a_run_s_are_in_its_key_and_others_are_not():
-    """A subset depends on all sizes that are drawn alike."""
+def test_sizes_that_are_nested_with_a_run_s_are_in_its_key():
     base = EXPERIMENT.decides(run_of("base"), GRID)
-    for arm, alike in (("mean", True), ("hydra-4-unseen", False)):
-        more = replace(GRID, arms=GRID.arms | {arm: (9,)})
-        assert (EXPERIMENT.decides(run_of("base"), more) != base) == alike
+    assert EXPERIMENT.decides(run_of("base"), replace(GRID, arms=GRID.arms | {"mean": (9,)})) != base
 
 
 def test_every_run_has_a_key_of_its_own():
@@ -162,8 +176,7 @@ def test_every_run_has_a_key_of_its_own():
 
 DECIDES = {
     "size": 2, "share": 0.5, "p_black": 0.2, "replacement": True, "fixed": True, "permuted": True, "dropout": 0.1,
-    "loss": "mae", "centred": True, "mix": "mixup", "uniform": True, "unseen": True, "intensities": "unit",
-    "black": True, "trivial": "mean", "computed_with": "hydra-4",
+    "loss": "mae", "uniform": True, "published": True, "probe": True, "trivial": "mean", "computed_with": "hydra-4",
 }  # fmt: skip
 DRAWN = {"label": "another", "colour": "#123456", "marker": "x", "line": ":", "derived_from": "hydra-4"}
 
@@ -181,7 +194,7 @@ def test_what_an_arm_is_belongs_to_its_key_and_how_it_is_drawn_does_not(monkeypa
 
 
 @every_network
-def test_every_arm_is_shown_as_many_images_as_hydra_4_and_base_a_quarter(scans, arm, monkeypatch):
+def test_arms_have_equal_passes_or_equal_labels(scans, arm, monkeypatch):
     shown, told, real = [], [], BaseRegressor.forward
 
     def forward(self, x, seeds=None):
@@ -189,26 +202,37 @@ def test_every_arm_is_shown_as_many_images_as_hydra_4_and_base_a_quarter(scans, 
         return real(self, x, seeds)
 
     monkeypatch.setattr(BaseRegressor, "forward", forward)
-    grid = grid_of(arm, steps=4, eval_every=4)
+    monkeypatch.setattr(noise, "ratios", lambda net, batches: {"noise_set": 1.0})
+    grid = grid_of(arm, eval_every=4)
     entry, _ = trained(arm, scans, grid, on_step=told.append)
-    spec, networks, record = ARMS[arm], len(SITES) if ARMS[arm].unseen else 1, entry.record
-    share = 0.25 if arm in ("base", "base-mae", "base-uniform", "base-unseen") else 1
-    assert record["images"] == sum(shown) == 16 * share * networks
-    assert record["steps"] == 4 * share * (0.5 if arm == "hydra-8" else 1)
+    spec, record = ARMS[arm], entry.record
+    share = 0.25 if arm in ("base", "base-mae", "base-uniform", "base-published") else 1
+    assert record["images"] == sum(shown) == 4 * 8 * share
+    assert record["steps"] == 4 * (2 * share if spec.published else 1)
     assert record["sets"] == (record["images"] / spec.size if spec.size > 1 else 0)
-    assert sum(told) == pytest.approx(EXPERIMENT.steps(run_of(arm), grid)) and EXPERIMENT.work(run_of(arm), grid) > 0
-    assert record["parameters"] == 196_418 and record["macs"] == BaseRegressor().macs(SHAPE)
-    assert record["n_val"] > record["n_small_val"] == 5 and record["seconds_cpu"] > 0 < record["seconds_wall"]
-    assert record["best_val_loss"] >= 0 and record["label_constant"] > 0
-    assert {tuple(row) for row in entry.history} == {("step", "epoch", "train_loss", "val_loss", "small_val_loss")}
+    assert (
+        sum(told) == EXPERIMENT.steps(run_of(arm), grid) == record["steps"] and EXPERIMENT.work(run_of(arm), grid) > 0
+    )
+    assert record["parameters"] == (196_418 if spec.published else 196_802)
+    assert record["macs"] == BaseRegressor().macs(SHAPE)
+    assert record["n_val"] == len(part(scans, split="val")) and record["seconds_cpu"] > 0 < record["seconds_wall"]
+    assert record["last_val_loss"] == entry.history[-1]["val_loss"] >= record["best_val_loss"] >= 0
+    columns = ["step", "epoch", "train_loss", "val_loss", *(["noise_set"] if spec.probe else [])]
+    assert all(list(row) == columns for row in entry.history)
     predicted(entry, arm, scans)
+
+
+def test_base_has_as_many_labels_and_updates_as_sums_have_sets(scans):
+    records = {arm: trained(arm, scans)[0].record for arm in ("base", "hydra-4")}
+    assert records["base"]["images"] == records["hydra-4"]["sets"]
+    assert records["base"]["steps"] == records["hydra-4"]["steps"]
 
 
 def predicted(entry: Entry, arm: str, data: Cases) -> None:
     """Every test case once for each arm and split, with its own number."""
     assert list(entry.predictions.columns) == list(store.COLUMNS)
     assert list(dict.fromkeys(entry.predictions["arm"])) == EXPERIMENT.arm_names(grid_of(arm))
-    test, splits = data.indices("test"), {"test"} if arm in TRIVIAL_ARMS else {"test", "test-small-val"}
+    test, splits = data.indices("test"), {"test"} if arm in TRIVIAL_ARMS else {"test", "test-best"}
     assert set(entry.predictions["split"]) == splits
     for _, rows in entry.predictions.groupby(["arm", "split"]):
         rows = rows.sort_values("case")
@@ -228,53 +252,74 @@ def test_trivial_arms_predict_every_test_case_and_cost_nothing(scans, arm):
     assert sum(told) == EXPERIMENT.steps(run_of(arm), grid_of(arm)) == 1
 
 
-def test_arms_are_validated_as_often_whatever_their_number_of_updates(scans):
-    for arm in ("base", "hydra-4", "hydra-8"):
-        entry, _ = trained(arm, scans, grid_of(arm, steps=8, eval_every=4))
-        assert len(entry.history) == 2, arm
-        if arm != "hydra-8":
-            assert entry.history[-1]["epoch"] == 8 / N, "as many epochs, m scans in one and m sets in the other"
+def test_arms_are_validated_as_often_whatever_their_number_of_updates_and_epochs_are_of_scans_or_sets(scans):
+    for arm, last in (("base", 8 / N), ("hydra-4", 8 / N), ("base-compute", 32 / N), ("hydra-4-published", 8 / N)):
+        entry, _ = trained(arm, scans)
+        assert len(entry.history) == 2 and entry.history[-1]["epoch"] == last, arm
 
 
 def test_all_arms_of_a_seed_have_one_start_and_the_scans_drawn_alike(scans, asked):
-    for arms in (BY_CHANCE, UNIFORM, UNSEEN):
-        first = asked(arms[0], scans)
+    for arms in (BY_CHANCE, UNIFORM):
+        first = asked(arms[0], scans)[0]
         for arm in arms[1:]:
-            for one, other in zip(first, asked(arm, scans), strict=True):
-                assert all(torch.equal(one.start[name], other.start[name]) for name in one.start), arm
-                assert torch.equal(one.batches.images, other.batches.images), arm
-                assert torch.equal(one.batches.spacing_mm, other.batches.spacing_mm), arm
-                assert one.n_train == other.n_train == N and other.batches.seed == 1
-    (one,), (another) = asked("base", scans), asked("base", scans, seed=2)[0]
+            (other,) = asked(arm, scans)
+            shared = {name for name in first.start if not name.startswith("norms")} & set(other.start)
+            assert len(shared) == 10 and all(torch.equal(first.start[name], other.start[name]) for name in shared), arm
+            assert (first.who(scans) == other.who(scans)).all(), arm
+            assert first.n_train == other.n_train == N and other.batches.seed == 1
+    (one,), (another,) = asked("base", scans), asked("base", scans, seed=2)
     assert not torch.equal(one.start["output.weight"], another.start["output.weight"])
     assert set(one.who(scans)) != set(another.who(scans))
 
 
-def test_the_optimiser_is_adadelta_of_its_time_and_the_rate_falls_to_0_where_asked(scans, asked):
-    (plain,) = asked("hydra-4", scans, grid_of("hydra-4"))
-    assert type(plain.optimiser) is torch.optim.Adadelta and plain.schedule is None
-    assert plain.optimiser.defaults["lr"] == 1.0 and plain.optimiser.defaults["rho"] == 0.95
-    (falling,) = asked("hydra-4", scans, grid_of("hydra-4", decay=True, rho=0.8))
-    assert [falling.schedule(done) for done in (0, 0.25, 1)] == [1, 0.75, 0]
-    assert falling.optimiser.defaults["rho"] == 0.8
+def test_adam_s_rate_rises_and_falls_and_the_published_arms_have_adadelta_of_its_time(scans, asked):
+    (ours,), (theirs,) = asked("hydra-4", scans), asked("hydra-4-published", scans)
+    assert type(ours.optimiser) is torch.optim.Adam and ours.optimiser.defaults["lr"] == 1e-3
+    assert ours.schedule(0) == 0 and ours.schedule(0.25) == 1 and ours.schedule(1) == pytest.approx(0)
+    assert type(theirs.optimiser) is torch.optim.Adadelta and theirs.schedule is None
+    assert theirs.optimiser.defaults["rho"] == 0.95 and theirs.optimiser.defaults["eps"] == 1e-7
 
 
 # Who is trained on
 
 
-@pytest.mark.parametrize("arm", ["hydra-4", "hydra-4-unseen"])
-def test_subsets_are_whole_persons_of_the_training_split_each_within_the_larger(scans, asked, arm):
-    grid = grid_of(arm, (8, 12, 16))
+@pytest.mark.parametrize("folds", [0, 5])
+def test_subsets_are_whole_persons_of_the_training_split_each_within_the_larger(scans, asked, folds):
+    grid = grid_of("hydra-4", (8, 12, 16), folds=folds)
     for seed in (0, 1):
-        held = [set()] * (3 if ARMS[arm].unseen else 1)
+        held: set = set()
         for n in (8, 12, 16):
-            found = [set(one.who(scans)) for one in asked(arm, scans, grid, seed, n)]
-            for inner, outer in zip(held, found, strict=True):
-                assert inner < outer and len(outer) == n
-                assert set(scans.split[list(outer)]) == {"train"}
-                outside = np.setdiff1d(np.arange(len(scans)), list(outer))
-                assert not set(scans.group[list(outer)]) & set(scans.group[outside])
+            (one,) = asked("hydra-4", scans, grid, seed, n)
+            found = set(one.who(scans))
+            assert held < found and len(found) == n
+            assert found <= set(part(scans, grid, seed, "train"))
+            outside = np.setdiff1d(np.arange(len(scans)), list(found))
+            assert not set(scans.group[list(found)]) & set(scans.group[outside])
             held = found
+
+
+def test_seeds_rotate_the_folds_so_that_every_scan_is_tested_once_in_as_many_seeds(scans):
+    grid = grid_of("mean", folds=5)
+    met = np.zeros(len(scans), int)
+    for seed in range(5, 10):
+        test, val = (part(scans, grid, seed, split) for split in ("test", "val"))
+        met[test] += 1
+        assert set(scans.about["fold"][test]) == {seed % 5} and set(scans.about["fold"][val]) == {(seed + 1) % 5}
+        assert set(trained("mean", scans, grid, seed)[0].predictions["case"]) == set(scans.case[test])
+    assert (met == 1).all()
+
+
+@pytest.mark.parametrize("arm", ["hydra-4", "blocks"])
+@pytest.mark.parametrize("folds", [0, 5])
+def test_a_pilot_predicts_the_validation_scans_and_no_test_scan_decides_anything(scans, arm, folds):
+    grid = grid_of(arm, pilot=True, folds=folds)
+    entry, _ = trained(arm, scans, grid)
+    test, val = (part(scans, grid, split=split) for split in ("test", "val"))
+    for _, rows in entry.predictions.groupby("split"):
+        assert set(rows["case"]) == set(scans.case[val])
+    images, number = scans.images.copy(), scans.target.copy()
+    images[test], number[test] = 255 - images[test], number[test] + 5
+    assert trained(arm, replace(scans, images=images, target=number), grid)[0].predictions.equals(entry.predictions)
 
 
 def test_uniform_arms_draw_labels_that_are_spread_evenly(scans, asked):
@@ -289,29 +334,7 @@ def test_uniform_arms_draw_labels_that_are_spread_evenly(scans, asked):
     assert thirds("base-uniform")[0] <= 0.6 * 48 < thirds("base")[0]
 
 
-def test_a_network_knows_nothing_of_the_site_that_it_is_tested_on(scans):
-    """It is the same network, whatever that site's scans and labels are; and each site is predicted by its own."""
-    site = scans.about["site"].to_numpy()
-    entry, weights = trained("base-compute-unseen", scans)
-    there = site == SITES[1]
-    images, number = scans.images.copy(), scans.target.copy()
-    images[there], number[there] = 255 - images[there], 9 - number[there]
-    changed = replace(scans, images=images, target=number)
-    _, after = trained("base-compute-unseen", changed)
-    for name in SITES:
-        same = [torch.equal(weights[k], after[k]) for k in weights if k.startswith(f"{name}/")]
-        assert len(same) == 12 and all(same) == (name == SITES[1])
-    for name in SITES:
-        test = np.flatnonzero((scans.split == "test") & (site == name))
-        with torch.no_grad():
-            output = network(weights, f"{name}/")(seen(torch.from_numpy(scans.images[test]), "unit"))
-        rows = rows_of(entry, "base-compute-unseen").set_index("case").loc[scans.case[test]]
-        assert rows["prediction"].to_numpy() == pytest.approx(
-            output.numpy() * float(weights[f"{name}/label.constant"]), abs=1e-5
-        )
-
-
-@pytest.mark.parametrize("arm", ["base", "hydra-4", "c-mixup", "hydra-4-uniform", "hydra-4-unseen", *TRIVIAL_ARMS])
+@pytest.mark.parametrize("arm", ["base", "hydra-4", "hydra-4-published", "hydra-4-uniform", *TRIVIAL_ARMS])
 def test_nothing_of_the_test_set_reaches_training(scans, arm):
     """Neither its images nor its labels: only predictions on the scan that changed change."""
     before, weights = trained(arm, scans)
@@ -326,29 +349,28 @@ def test_nothing_of_the_test_set_reaches_training(scans, arm):
     assert set(before.predictions["case"][differs]) == ({scans.case[test[0]]} if arm != "mean" else set())
 
 
-def test_each_validation_set_chooses_its_own_checkpoint(scans, monkeypatch):
-    """With losses made up, so that the whole set chooses the first checkpoint and the small one the last."""
+def test_the_last_network_is_tested_and_the_best_on_validation_beside_it(scans, monkeypatch):
+    """With losses made up, so that the best is the first."""
     real, kept = train.fit, []
 
     def fit(net, n_train, batch, loss, validate, *rest):
-        fixed = iter([{"val_loss": 0.1, "small_val_loss": 0.9}, {"val_loss": 0.9, "small_val_loss": 0.1}])
-        done = real(net, n_train, batch, loss, lambda net: next(fixed), *rest)
-        kept.append(done.best)
-        return done
+        fixed = iter([{"val_loss": 0.1}, {"val_loss": 0.9}])
+        kept.append(real(net, n_train, batch, loss, lambda net: next(fixed), *rest))
+        return kept[-1]
 
     monkeypatch.setattr(train, "fit", fit)
     entry, weights = trained("hydra-4", scans)
-    test = seen(torch.from_numpy(scans.images[scans.indices("test")]), "unit")
-    for split, chosen in (("test", "val_loss"), ("test-small-val", "small_val_loss")):
-        with torch.no_grad():
-            output = network(kept[0][chosen])(test).numpy() * float(weights["label.constant"])
-        assert rows_of(entry, "hydra-4", split)["prediction"].to_numpy() == pytest.approx(output, abs=1e-5)
-    assert entry.record["best_val_loss"] == 0.1
-    assert all(torch.equal(weights[name], kept[0]["val_loss"][name]) for name in kept[0]["val_loss"])
+    images = scans.images[scans.indices("test")]
+    for split, chosen in (("test", kept[0].last), ("test-best", kept[0].best["val_loss"])):
+        expected = outputs(chosen, "hydra-4", images) * float(weights["label.constant"]) + entry.record["label_offset"]
+        assert rows_of(entry, "hydra-4", split)["prediction"].to_numpy() == pytest.approx(expected, abs=1e-5)
+    assert entry.record["best_val_loss"] == 0.1 and entry.record["last_val_loss"] == 0.9
+    assert all(torch.equal(weights[name], value) for name, value in kept[0].last.items())
+    assert not torch.equal(kept[0].last["output.weight"], kept[0].best["val_loss"]["output.weight"])
 
 
 def test_a_run_without_a_finite_validation_loss_says_what_to_do(scans, monkeypatch):
-    real, losses = train.fit, {"val_loss": np.nan, "small_val_loss": np.nan}
+    real, losses = train.fit, {"val_loss": np.nan}
     monkeypatch.setattr(train, "fit", lambda *a: real(*a[:4], lambda net: losses, *a[5:]))
     with pytest.raises(RunError, match="hydra-4, N = 12, seed 1.*lower the learning rate"):
         trained("hydra-4", scans)
@@ -358,64 +380,57 @@ def test_a_run_without_a_finite_validation_loss_says_what_to_do(scans, monkeypat
 
 
 @every_network
-def test_labels_are_divided_and_only_the_centred_arms_lose_their_mean(scans, asked, arm):
-    for one, site in zip(asked(arm, scans), SITES if ARMS[arm].unseen else [None], strict=False):
-        y = scans.target[one.who(scans)]
-        constant, mean = np.sqrt((y**2).mean()), y.mean() if "centred" in arm else 0.0
-        assert one.batches.labels.numpy() == pytest.approx((y - mean) / constant, abs=1e-6)
-        val = scans.split == "val"
-        val &= scans.about["site"].to_numpy() != site
-        with torch.no_grad():
-            output = network(one.start)(seen(torch.from_numpy(scans.images[val]), "unit")).numpy()
-        error = output - (scans.target[val] - mean) / constant
-        expected = np.abs(error).mean() if "mae" in arm else (error**2).mean()
-        assert one.losses["val_loss"] == pytest.approx(expected, rel=1e-4), "of single scans, in training's unit"
+def test_labels_lose_their_mean_unless_images_may_be_black_and_are_divided(scans, asked, monkeypatch, arm):
+    monkeypatch.setattr(noise, "ratios", lambda net, batches: {})
+    (one,) = asked(arm, scans)
+    y = scans.target[one.who(scans)]
+    black = arm in ("hydra-4-black10", *PUBLISHED)
+    mean, constant = (0.0, np.sqrt((y**2).mean())) if black else (y.mean(), y.std())
+    assert one.batches.labels.numpy() == pytest.approx((y - mean) / constant, abs=1e-6)
+    val = scans.split == "val"
+    error = outputs(one.start, arm, scans.images[val]) - (scans.target[val] - mean) / constant
+    expected = np.abs(error).mean() if "mae" in arm else (error**2).mean()
+    assert one.losses["val_loss"] == pytest.approx(expected, rel=1e-4), "of single scans, in training's unit"
 
 
-@pytest.mark.parametrize("arm", ["base-compute", "hydra-4", "hydra-4-mae"])
-def test_labels_in_another_unit_give_the_predictions_in_that_unit_and_an_offset_is_no_unit(scans, arm):
+@pytest.mark.parametrize("arm", ["base-compute", "hydra-4-mae", "hydra-4-black10"])
+def test_labels_in_another_unit_give_the_predictions_in_that_unit(scans, arm):
     entry, weights = trained(arm, scans)
     times, times_weights = trained(arm, replace(scans, target=scans.target * 8))  # exact in floating point
     assert (times.predictions["prediction"] == 8 * entry.predictions["prediction"]).all()
-    assert times.record["at_black"] == 8 * entry.record["at_black"]
     assert all(torch.equal(weights[k], times_weights[k]) for k in weights if not k.startswith("label"))
-    ten = trained(arm, replace(scans, target=scans.target * 10))[0].predictions["prediction"]
-    assert ten.to_numpy() == pytest.approx(10 * entry.predictions["prediction"].to_numpy(), rel=1e-2, abs=1e-2)
-    more = trained(arm, replace(scans, target=scans.target + 10))[0].predictions["prediction"]
-    assert np.abs(more - entry.predictions["prediction"] - 10).min() > 0.05
 
 
-@pytest.mark.parametrize("arm", ["base-centred", "hydra-4-centred"])
-def test_centred_arms_give_the_mean_back(scans, arm):
-    entry, weights = trained(arm, scans)
-    with torch.no_grad():
-        output = network(weights)(seen(torch.from_numpy(scans.images[scans.indices("test")]), "unit")).numpy()
-    offset = entry.record["label_offset"]
-    assert offset == float(weights["label.offset"]) > 0.5
-    expected = output * entry.record["label_constant"] + offset
-    assert rows_of(entry, arm)["prediction"].to_numpy() == pytest.approx(expected, abs=1e-5)
-
-
-def test_with_the_other_branches_black_a_prediction_is_three_times_f_of_0_more(scans):
+def test_centred_labels_give_the_mean_back_whatever_it_is(scans):
     entry, weights = trained("hydra-4", scans)
-    at_black, constant = entry.record["at_black"], entry.record["label_constant"]
-    alone, black = (rows_of(entry, arm)["prediction"].to_numpy() for arm in ("hydra-4", "hydra-4-black"))
-    assert (black == alone + 3 * at_black).all() and abs(at_black) > 1e-4
-    net, test = network(weights), torch.from_numpy(scans.images[scans.indices("test")])
-    assert at_black == pytest.approx(constant * float(hydra.at_black(net, SHAPE)), rel=1e-5)
-    assert black == pytest.approx(constant * hydra.with_black(net, seen(test, "unit"), 4).numpy(), abs=1e-5)
-    small = [rows_of(entry, arm, "test-small-val")["prediction"].to_numpy() for arm in ("hydra-4", "hydra-4-black")]
-    assert np.ptp(small[1] - small[0]) < 1e-6, "by the f(0) of its own checkpoint"
+    more, more_weights = trained("hydra-4", replace(scans, target=scans.target + 16))
+    assert more_weights["label.offset"] == weights["label.offset"] + 16 == more.record["label_offset"]
+    difference = more.predictions["prediction"] - entry.predictions["prediction"]
+    assert difference.to_numpy() == pytest.approx(16, abs=1e-3)
 
 
-@pytest.mark.parametrize("arm", ["base", "hydra-4", "hydra-4-centred", "base-dropout", "hydra-4-unit"])
+@pytest.mark.parametrize("arm", ["base", "hydra-4", "base-dropout", "hydra-4-published"])
 def test_kept_weights_make_the_test_predictions_again(scans, arm):
-    grid = grid_of(arm, intensities="standard")
+    grid = grid_of(arm)
     entry, weights = trained(arm, scans, grid)
     again = EXPERIMENT.predict(run_of(arm), grid, weights, scans, CPU)
     assert again.equals(entry.predictions.query("split == 'test'").reset_index(drop=True))
 
 
-def test_no_network_stands_for_all_sites(scans):
-    with pytest.raises(RunError, match="hydra-4-unseen is a network for each site.*ask another arm"):
-        EXPERIMENT.predict(run_of("hydra-4-unseen"), GRID, {}, scans, CPU)
+def test_a_baseline_has_no_weights_to_predict_with(scans):
+    with pytest.raises(RunError, match="blocks is no network.*ask another arm"):
+        EXPERIMENT.predict(run_of("blocks"), GRID, {}, scans, CPU)
+
+
+def test_the_ridge_on_blocks_is_as_strong_as_is_best_for_validation_scans(scans, monkeypatch):
+    images = scans.images.copy()
+    images[:, :2] = (20 * scans.target)[:, None, None, None]
+    told = replace(scans, images=images)
+    best = trained("blocks", told)[0].predictions["prediction"].to_numpy()
+    found, val, real = {}, scans.indices("val"), hydranet.STRENGTHS
+    for strength in real:
+        monkeypatch.setattr(hydranet, "STRENGTHS", (strength,))
+        grid = grid_of("blocks", pilot=True)
+        error = (trained("blocks", told, grid)[0].predictions["prediction"] - scans.target[val]).to_numpy()
+        found[np.square(error).mean()] = trained("blocks", told)[0].predictions["prediction"].to_numpy()
+    assert (best == found[min(found)]).all() and len({some.tobytes() for some in found.values()}) == len(real)

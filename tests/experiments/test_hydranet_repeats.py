@@ -1,4 +1,4 @@
-"""Regression from sums, again: the same bytes, cut or not; the same network, branched or streamed; and it learns."""
+"""Regression from sums, again: the same bytes, cut or not; it learns; and what cannot be is said before."""
 
 from dataclasses import replace
 
@@ -7,30 +7,26 @@ import torch
 
 from fewscans import store
 from fewscans.experiments.base import Run
-from fewscans.experiments.hydranet import EXPERIMENT, Grid
+from fewscans.experiments.hydranet import EXPERIMENT, Grid, noise
 from fewscans.experiments.hydranet.arms import ARMS
-from fewscans.stats.icc import agreement
 
 from ..malformed import hydranet as malformed
 from .toy_scans import SHAPE, make_scans
 
 CPU = torch.device("cpu")
 N = 12
-GRID = Grid(arms={"base": (N,), "hydra-4": (N,)}, seeds=2, steps=4, eval_every=2, window=SHAPE, intensities="standard")
-WAYS = {
-    "branched": ("hydra-4", {}),
-    "streamed": ("hydra-4", {"form": "streamed", "decay": True}),
-    "decay": ("hydra-2", {"decay": True}),
-    "dropout": ("base-dropout", {"decay": True}),
-    "dropout, streamed": ("base-dropout", {"form": "streamed"}),
-    "blends": ("c-mixup", {}),
-    "permuted": ("hydra-4-permuted", {}),
-}
-# one of each kind; that the gradients of one update agree is tested for every arm
-STREAMED = (
-    "base", "base-mae", "base-centred", "base-dropout", "hydra-2", "hydra-4", "hydra-8", "hydra-4-p50", "hydra-4-mae",
-    "hydra-4-centred", "hydra-4-replacement", "hydra-4-fixed", "hydra-4-permuted",
+GRID = Grid(
+    arms={"base": (N,), "hydra-4": (N,)}, seeds=2, steps=6, eval_every=4, learning_rates=(1e-3,), images=8, warm_up=1,
+    window=SHAPE,
 )  # fmt: skip
+WAYS = {
+    "sums": ("hydra-4", {}),
+    "half": ("hydra-2", {"half": True}),
+    "published": ("base-published", {"images": 16}),
+    "dropout": ("base-dropout", {}),
+    "permuted": ("hydra-4-permuted", {"folds": 5}),
+    "probe": ("base-probe", {}),
+}
 every_way = pytest.mark.parametrize("way", WAYS)
 
 
@@ -43,7 +39,7 @@ def scans():
     return make_scans()
 
 
-def trained(arm, data, seed=1, n=N, rate=1.0, grid=GRID, **options):
+def trained(arm, data, seed=1, n=N, rate=1e-3, grid=GRID, **options):
     grid = replace(grid, arms={arm: (n,)})
     return EXPERIMENT.train_run(Run(seed, n, arm, 0.0 if ARMS[arm].trivial else rate), grid, data, CPU, **options)
 
@@ -54,10 +50,17 @@ def same(a, b) -> bool:
     return a.predictions.equals(b.predictions) and a.history == b.history and equal
 
 
+@pytest.fixture
+def few_batches(monkeypatch):
+    """To measure gradients on."""
+    for name, few in (("BATCHES", 2), ("IN_PARTS", 1), ("POINTS", 2)):
+        monkeypatch.setattr(noise, name, few)
+
+
 @every_way
-def test_a_run_that_was_cut_ends_as_if_it_had_not_been(scans, tmp_path, way):
+def test_a_run_that_was_cut_ends_as_if_it_had_not_been(scans, tmp_path, few_batches, way):
     arm, changes = WAYS[way]
-    grid, count = replace(GRID, steps=6, **changes), 0
+    grid, count = replace(GRID, **changes), 0
 
     def cut(steps):
         nonlocal count
@@ -70,7 +73,7 @@ def test_a_run_that_was_cut_ends_as_if_it_had_not_been(scans, tmp_path, way):
         trained(arm, scans, grid=grid, checkpoint=tmp_path / "c", on_step=cut)
     told = []
     assert same(whole, trained(arm, scans, grid=grid, checkpoint=tmp_path / "c", on_step=told.append))
-    assert told == [4, 1, 1], "it went on from the checkpoint"
+    assert told[0] >= 3 and len(told) == 7 - told[0], "it went on from the checkpoint"
 
 
 def test_the_same_run_twice_gives_the_same_bytes_and_another_seed_others(scans, tmp_path):
@@ -81,46 +84,26 @@ def test_the_same_run_twice_gives_the_same_bytes_and_another_seed_others(scans, 
     assert first == again != other and same(*made[:2])
 
 
-def test_an_interrupted_run_of_several_networks_restarts_from_its_first_and_ends_alike(scans, tmp_path):
-    """One checkpoint could not tell which network it is of."""
-    whole = trained("hydra-4-unseen", scans)
-    told = []
-
-    def cut(steps):
-        told.append(steps)
-        if sum(told) > 2:
-            raise Cut
-
-    with pytest.raises(Cut):
-        trained("hydra-4-unseen", scans, checkpoint=tmp_path / "c", on_step=cut)
-    assert same(whole, trained("hydra-4-unseen", scans, checkpoint=tmp_path / "c"))
-
-
-@pytest.mark.parametrize("arm", STREAMED)
-def test_streamed_training_ends_with_the_branched_network(scans, arm):
-    grid = replace(GRID, steps=4 if ARMS[arm].share == 1 else 8, eval_every=4)
-    (a, branched), (b, streamed) = (
-        trained(arm, scans, grid=replace(grid, form=form)) for form in ("branched", "streamed")
-    )
-    assert max(float((branched[k] - streamed[k]).abs().max()) for k in branched) < 1e-4
-    assert a.predictions["prediction"].to_numpy() == pytest.approx(b.predictions["prediction"].to_numpy(), abs=1e-3)
-    assert a.predictions.columns.equals(b.predictions.columns) and a.record["images"] == b.record["images"]
+def test_half_precision_changes_a_run_little(scans):
+    grid = replace(GRID, steps=30, eval_every=30)
+    (whole, _), (half, _) = (trained("hydra-4", scans, grid=replace(grid, half=half)) for half in (False, True))
+    one, other = (entry.predictions["prediction"].to_numpy() for entry in (whole, half))
+    assert 0 < abs(one - other).max() < 2 * one.std()
 
 
 def test_sums_of_four_teach_what_single_scans_do_and_sums_of_others_do_not():
     """How much of a scan is bright: anything learns that, unless the labels are of other sets."""
     data = make_scans(persons=60, shape=(2, 4, 4), dots=32, noise=(0, 30))
-    grid = replace(
-        GRID, steps=120, eval_every=120, window=(2, 4, 4), intensities="unit", decay=True, max_angle_rad=0.0,
-        max_shift_voxels=0.0,
-    )  # fmt: skip
-    icc = {}
-    for arm in ("base-compute", "hydra-4", "hydra-4-permuted"):
-        entry, _ = trained(arm, data, 0, 40, 2.0, grid)
+    grid = replace(GRID, steps=100, eval_every=50, window=(2, 4, 4), images=16, warm_up=10, max_shift_voxels=0.0)
+    score, failed = {}, {}
+    for arm in ("base", "base-compute", "hydra-4", "hydra-4-permuted"):
+        entry, _ = trained(arm, data, 0, 40, 3e-3, grid)
         rows = entry.predictions.query("arm == @arm and split == 'test'")
-        icc[arm] = agreement(rows["target"].to_numpy(), rows["prediction"].to_numpy())
-    assert icc["base-compute"] > 0.8 and icc["hydra-4"] > 0.8, icc
-    assert icc["hydra-4-permuted"] < icc["hydra-4"] - 0.15, icc
+        score[arm] = 1 - (rows["target"] - rows["prediction"]).pow(2).mean() / rows["target"].var(ddof=0)
+        failed[arm] = entry.record["failed"]
+    assert min(score[arm] for arm in ("base", "base-compute", "hydra-4")) > 0.5, score
+    assert score["hydra-4-permuted"] < 0.2, score
+    assert failed == {"base": False, "base-compute": False, "hydra-4": False, "hydra-4-permuted": True}
 
 
 # What cannot be
@@ -143,6 +126,6 @@ def test_scans_that_cannot_carry_a_grid_are_an_error_before_anything_is_trained(
 
 
 def test_good_scans_carry_every_arm(scans):
-    arms = [arm for arm, spec in ARMS.items() if spec.computed_with is None]
-    EXPERIMENT.check(replace(GRID, arms=dict.fromkeys(arms, (N,))), scans)
+    for folds in (0, 5):
+        EXPERIMENT.check(replace(GRID, arms=dict.fromkeys(ARMS, (N,)), folds=folds), scans)
     EXPERIMENT.check(replace(GRID, arms={"hydra-4-replacement": (3,), "base": (4,), "histogram": (1,)}), scans)

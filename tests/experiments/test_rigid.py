@@ -164,6 +164,46 @@ def test_scipy_resamples_the_same(spacing_mm):
         assert np.abs(ours[i, 0].numpy() - expected).max() < 1e-9
 
 
+# -------- whole voxels ------------------------------------------------------------------------------------------------
+
+
+def test_moving_flips_then_shifts_and_changes_no_value():
+    x = scans(60, (5, 6, 7))
+    decisions = rigid.draw(60, generator(4), 0.0, 2.0, whole=True)
+    moved = rigid.move(x, decisions)
+    assert moved.shape == x.shape
+    for image, of, flip, shift in zip(moved, x, decisions.flip, decisions.shift_voxels, strict=True):
+        flipped = of[0].flip([axis for axis in range(3) if flip[axis]]).numpy()
+        assert np.array_equal(image[0].numpy(), ndimage.shift(flipped, shift.numpy(), order=0))
+    assert largest(rigid.apply(x, decisions) - moved) < EXACT, "as resampling does it"
+
+
+def test_whole_shifts_are_all_as_likely_and_drawn_like_the_others():
+    d = rigid.draw(30_000, generator(), 0.0, 1.5, whole=True)
+    values, counts = d.shift_voxels.unique(return_counts=True)
+    assert values.tolist() == [-1, 0, 1] and counts / counts.sum() == pytest.approx(torch.full((3,), 1 / 3), abs=0.01)
+    assert torch.equal(d.flip, rigid.draw(30_000, generator()).flip)
+    assert not rigid.draw(50, generator(), 0.0, 0.9, whole=True).shift_voxels.any()
+
+
+@pytest.mark.parametrize(
+    "decisions", [decided(3), decided(2, angle_rad=(0.1, 0, 0)), decided(2, shift_voxels=(0.5, 0, 0))]
+)
+def test_what_would_want_resampling_is_not_moved(decisions):
+    with pytest.raises(ValueError, match="move wants 2 decisions without turns, and shifts by whole voxels"):
+        rigid.move(scans(), decisions)
+
+
+def test_scans_of_depth_1_stay_in_their_plane():
+    d = rigid.draw(40, generator())
+    flat = d.in_plane()
+    assert not flat.angle_rad[:, Y:].any() and not flat.shift_voxels[:, Z].any()
+    assert torch.equal(flat.angle_rad[:, Z], d.angle_rad[:, Z])
+    assert torch.equal(flat.shift_voxels[:, Y:], d.shift_voxels[:, Y:])
+    lit = torch.ones(40, 1, 1, 9, 9)
+    assert rigid.apply(lit, flat)[..., 4, 4].min() > 1 - EXACT > rigid.apply(lit, d)[..., 4, 4].min()
+
+
 # -------- black -------------------------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ def make_scans(persons: int = 30, seed: int = 0, shape=SHAPE, dots: int = 12, no
         case=np.array([f"case{i:03d}" for i in range(len(person))]),
         group=np.array([f"person{i:02d}" for i in person]),
         split=np.array(["train", "train", "train", "val", "test"])[person // 3 % 5],
-        about=pd.DataFrame({"site": site, **sides}),
+        about=pd.DataFrame({"site": site, "fold": person // 3 % 5, **sides}),
         fingerprint=f"dots{persons}-{seed}",
         path=Path("dots"),
     )

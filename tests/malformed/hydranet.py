@@ -10,35 +10,28 @@ from fewscans.errors import DataError, ParamsError
 GRIDS = {
     "no arms": ({"arms": {}}, ["arms is empty"]),
     "unknown arm": ({"arms": {"hydra-3": (12,)}}, ["unknown arm 'hydra-3'", "known arms: base, "]),
-    "arm that comes with another": (
-        {"arms": {"hydra-4-black": (12,)}},
-        ["unknown arm 'hydra-4-black'", "computed along with hydra-4;"],
-    ),
     "no size": ({"arms": {"base": ()}}, ["arms.base", "at least 1", "[]"]),
     "size 0": ({"arms": {"base": (12, 0)}}, ["arms.base", "at least 1", "[12, 0]"]),
     "size twice": ({"arms": {"base": (12, 12)}}, ["arms.base", "twice", "[12, 12]"]),
     "fewer scans than a set": ({"arms": {"hydra-4": (3,)}}, ["arms.hydra-4", "a set of 4", "from 3", "replacement"]),
-    "fewer scans than a large set": ({"arms": {"hydra-8": (12, 7)}}, ["arms.hydra-8", "a set of 8", "from 7"]),
-    "fewer scans than an update": ({"arms": {"mixup": (3,)}}, ["arms.mixup", "update of 4 scans", "from 3"]),
-    "sets that do not fill an update": ({"images": 6}, ["arms.hydra-4", "sets of 4", "updates of 6 images"]),
+    "sets that do not fill an update": ({"images": 10}, ["arms.base", "images must be a multiple of 4", "got 10"]),
     "no seeds": ({"seeds": 0}, ["seeds must be at least 1", "got 0"]),
     "no steps": ({"steps": 0}, ["steps must be at least 1", "got 0"]),
     "never validated": ({"eval_every": -1}, ["eval_every must be at least 1", "got -1"]),
     "blocks of 0": ({"downsample": 0}, ["downsample must be at least 1", "got 0"]),
     "no images": ({"images": 0, "arms": {"base": (12,)}}, ["images must be at least 1", "got 0"]),
-    "nothing to validate on": ({"validation": 0}, ["validation must be at least 1", "got 0"]),
     "no learning rate": ({"learning_rates": (0.0,)}, ["learning_rates must be above 0", "got [0.0]"]),
-    "rho of 1": ({"rho": 1.0}, ["rho between 0 and 1", "1.0"]),
-    "rho of 0": ({"rho": 0.0}, ["rho between 0 and 1", "0.0"]),
-    "angle below 0": ({"max_angle_rad": -0.1}, ["max_angle_rad", "0 or more", "-0.1"]),
+    "a rise as long as the training": ({"warm_up": 6}, ["warm_up", "below steps", "got 6"]),
+    "a rise below 0": ({"warm_up": -1}, ["warm_up", "from 0", "got -1"]),
+    "two folds": ({"folds": 2}, ["folds must be 3 or more", "got 2"]),
+    "unknown beyond": ({"beyond": "white"}, ["beyond must be one of mean, black", "'white'"]),
     "shift below 0": ({"max_shift_voxels": -2.0}, ["max_shift_voxels", "0 or more", "-2.0"]),
     "window of the plane": ({"window": (6, 5)}, ["window must be three sizes", "[6, 5]"]),
-    "window of one voxel": ({"window": (1, 6, 5)}, ["window", "at least two", "[1, 6, 5]"]),
+    "window of one voxel": ({"window": (4, 1, 5)}, ["window", "at least two", "[4, 1, 5]"]),
+    "window of one block deep": ({"window": (2, 6, 4), "downsample": 2}, ["window", "or a depth of 1", "[2, 6, 4]"]),
     "window of parts of blocks": ({"window": (4, 6, 5), "downsample": 2}, ["window", "downsample (2)", "[4, 6, 5]"]),
     "window of one block": ({"window": (4, 6, 2), "downsample": 2}, ["window", "downsample (2)", "[4, 6, 2]"]),
     "unknown unit": ({"unit": "mm3"}, ["unit must be one of ml, voxels", "'mm3'"]),
-    "unknown form": ({"form": "stacked"}, ["form must be one of branched, streamed", "'stacked'"]),
-    "unknown intensities": ({"intensities": "z"}, ["intensities must be one of unit, standard", "'z'"]),
 }  # fmt: skip
 
 
@@ -59,21 +52,12 @@ def _about(*names):
     return lambda scans: replace(scans, about=scans.about.drop(columns=list(names)))
 
 
-def _one_site(scans):
-    return replace(scans, about=scans.about.assign(site="Utrecht"))
-
-
 def _pairs(scans):
     """Two scans of each person; one that is left over stands in no split."""
     rank = np.array([(scans.split[:i] == scans.split[i]).sum() for i in range(len(scans))])
     group = np.array([f"{split}{k // 2}" for split, k in zip(scans.split, rank, strict=True)])
     alone = np.array([(group == name).sum() == 1 for name in group])
     return replace(scans, group=group, split=np.where(alone, "spare", scans.split))
-
-
-def _validated_by_one_site(scans):
-    site = scans.about["site"].to_numpy(str)
-    return replace(scans, split=np.where((scans.split == "val") & (site != site[0]), "spare", scans.split))
 
 
 def _voxels(size):
@@ -115,19 +99,10 @@ SCANS = {
     "crop without sides": (
         _about("shape_y"), {"arms": {"crop": (12,)}}, ParamsError, ["arms.crop", "dots", "no published crop"]
     ),
-    "sites that are not known": (
-        _about("site"), {"arms": {"hydra-4-unseen": (12,)}}, ParamsError, ["dots", "two sites or more"]
-    ),
-    "one site": (_one_site, {"arms": {"base-unseen": (12,)}}, ParamsError, ["dots", "two sites or more"]),
-    "a site that alone validates": (
-        _validated_by_one_site, {"arms": {"base-unseen": (12,)}}, DataError, ["no scans in its val split", "tested on"]
-    ),
+    "folds that are not known": (_about("fold"), {"folds": 5}, ParamsError, ["folds", "dots", "leave the key out"]),
+    "other folds": (_as_they_are, {"folds": 4}, ParamsError, ["folds", "not divided into 4 folds"]),
     "scans of another size": (_as_they_are, {"window": (8, 8, 8)}, DataError, ["dots", "(8, 8, 8)"]),
     "voxels of no size": (_voxels(np.nan), {}, DataError, ["dots", CASE, "nan"]),
     "voxels of size 0": (_voxels(0.0), {}, DataError, ["dots", CASE, "0.0"]),
-    "nothing to count": (_all(0.0), {}, DataError, ["dots", "12 scans", "seed 0", "number 0"]),
-    "nothing to tell apart": (_all(2.0), {"arms": {"c-mixup": (12,)}}, DataError, ["dots", "c-mixup", "same number"]),
-    "more scans than two sites have": (
-        _as_they_are, {"arms": {"base-unseen": (30,)}}, DataError, ["30 cases is impossible"]
-    ),
+    "nothing to tell apart": (_all(2.0), {}, DataError, ["dots", "12 scans", "seed 0", "base", "same number"]),
 }  # fmt: skip

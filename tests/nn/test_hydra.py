@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fewscans.nn.hydra import Hydra, at_black, single, streamed_step, with_black
+from fewscans.nn.hydra import Hydra, streamed_step
 from fewscans.nn.regressor import BaseRegressor, mask_seeds
 
 SIZE = (4, 6, 5)
@@ -89,8 +89,8 @@ def test_a_zero_image_is_passed_through_as_any_other():
     net, x = regressor(), scans(4).unsqueeze(0)
     x[0, 1] = 0
     others = Hydra(net)(x[:, [0, 2, 3]])
-    assert torch.allclose(Hydra(net)(x) - others, at_black(net, SIZE), rtol=1e-10)
-    assert at_black(net, SIZE).abs() > 1e-3
+    at_black = net(torch.zeros(1, 1, *SIZE).double())
+    assert torch.allclose(Hydra(net)(x) - others, at_black, rtol=1e-10) and at_black.abs() > 1e-3
 
 
 def test_the_loss_on_sums_is_another_than_the_sum_of_losses():
@@ -265,41 +265,3 @@ def test_what_does_not_fit_is_refused_before_any_gradient(change, message):
     with pytest.raises(ValueError, match=message):
         streamed_step(net, scans().__getitem__, loss=F.mse_loss, **given)
     assert all(p.grad is None for p in net.parameters())
-
-
-# -------- inference ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("branches", [1, 2, 4])
-def test_black_images_in_the_other_branches_are_what_with_black_predicts(branches):
-    net, x = regressor(), scans(3)
-    sets = torch.full((3, branches), BLACK)
-    sets[:, 0] = torch.arange(3)
-    assert torch.allclose(with_black(net, x, branches), Hydra(net, branches)(gathered(x, sets)), rtol=1e-12)
-
-
-def test_the_two_ways_to_predict_differ_by_three_times_the_output_for_black():
-    net, x = regressor(), scans(3)
-    assert torch.equal(single(net, x), Hydra(net)(x[:, None]))
-    difference = with_black(net, x, 4) - single(net, x)
-    assert torch.allclose(difference, 3 * at_black(net, SIZE).expand(3), rtol=1e-10)
-    assert difference.abs().min() > 1e-3
-
-
-def test_an_untrained_network_says_0_for_black():
-    """Its biases are zero; only training moves them."""
-    assert at_black(BaseRegressor(), SIZE) == 0
-
-
-def test_prediction_keeps_no_graph():
-    net, x = regressor(), scans(2)
-    assert not any(y.requires_grad for y in (single(net, x), with_black(net, x, 4), at_black(net, SIZE)))
-
-
-def test_dropout_must_be_off_to_predict():
-    net, x = regressor(0.3), scans(2)
-    for predict in (lambda: single(net, x), lambda: with_black(net, x, 4), lambda: at_black(net, SIZE)):
-        with pytest.raises(ValueError, match="seeds"):
-            predict()
-    net.eval()
-    assert torch.equal(single(net, x), net(x))

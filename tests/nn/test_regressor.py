@@ -12,8 +12,8 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def regressor(dropout: float = 0.0, seed: int = 0) -> BaseRegressor:
-    net = BaseRegressor(dropout)
+def regressor(dropout: float = 0.0, seed: int = 0, norm: bool = False) -> BaseRegressor:
+    net = BaseRegressor(dropout, norm)
     net.reset_parameters(generator(seed))
     return net
 
@@ -111,6 +111,54 @@ def test_channels_last_changes_no_result():
     net, x = regressor().double(), scans().double()
     expected = net(x)
     assert torch.allclose(net.to(memory_format=torch.channels_last_3d)(x), expected, rtol=1e-12)
+
+
+# -------- batch norm --------------------------------------------------------------------------------------------------
+
+
+def test_with_norm_the_network_is_the_same_with_batch_norm_before_each_relu():
+    net, x = regressor(norm=True).double(), scans(5).double()
+    assert sum(p.numel() for p in net.parameters()) == 196_418 + 2 * (32 + 32 + 64 + 64)
+
+    def behind(nth, y):
+        y = net.convolutions[nth](y)
+        mean, var = y.mean((0, 2, 3, 4), keepdim=True), y.var((0, 2, 3, 4), unbiased=False, keepdim=True)
+        return F.relu((y - mean) / (var + 1e-5).sqrt())
+
+    pooled = F.max_pool3d(torch.cat([x, behind(1, behind(0, x))], 1), 2)
+    written_out = torch.cat([pooled, behind(3, behind(2, pooled))], 1).mean((2, 3, 4))
+    assert torch.allclose(net.train()(x), net.output(written_out).squeeze(1), rtol=1e-10)
+
+
+def test_in_evaluation_the_norm_couples_no_scans():
+    net, x = regressor(norm=True).double().eval(), scans().double()
+    assert torch.allclose(net(x), torch.cat([net(one[None]) for one in x]), rtol=1e-12)
+
+
+# -------- images of depth 1 -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_at_depth_1_the_result_is_that_of_the_whole_kernels_with_zeros_about_the_plane(norm):
+    net, x = regressor(norm=norm).double(), scans(3, (1, 8, 10)).double()
+
+    def written_out(x):
+        def behind(nth, y):
+            return F.relu(net.norms[nth](net.convolutions[nth](y)))
+
+        pooled = F.max_pool3d(torch.cat([x, behind(1, behind(0, x))], 1), (1, 2, 2))
+        return net.output(torch.cat([pooled, behind(3, behind(2, pooled))], 1).mean((2, 3, 4))).squeeze(1)
+
+    parameters = list(net.parameters())
+    gradients = [torch.autograd.grad(y.square().sum(), parameters) for y in (net(x), written_out(x))]
+    assert torch.allclose(net(x), written_out(x), rtol=1e-10)
+    assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in zip(*gradients, strict=True))
+    (kernel,) = torch.autograd.grad(net(x).square().sum(), [net.convolutions[2].weight])
+    assert kernel[:, :, 1].any() and not kernel[:, :, [0, 2]].any()
+
+
+def test_multiply_adds_at_depth_1_are_those_of_the_plane():
+    assert BaseRegressor().macs((1, 48, 48)) == 48 * 48 * 28_512 / 3 + 24 * 24 * 167_616 / 3
 
 
 # -------- initial weights ---------------------------------------------------------------------------------------------
@@ -224,9 +272,10 @@ def test_images_of_another_form_are_refused(shape):
         regressor()(torch.zeros(shape))
 
 
-def test_an_image_too_small_to_pool_is_refused():
-    with pytest.raises(ValueError, match=r"\(1, 8, 8\) voxels is too small"):
-        regressor()(torch.zeros(1, 1, 1, 8, 8))
+@pytest.mark.parametrize("size", [(4, 1, 8), (1, 8, 1)])
+def test_an_image_too_small_to_pool_is_refused(size):
+    with pytest.raises(ValueError, match=r"voxels is too small"):
+        regressor()(torch.zeros(1, 1, *size))
 
 
 def test_training_with_dropout_wants_a_seed_for_each_image():

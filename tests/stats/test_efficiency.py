@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from fewscans.stats.auc import auc
-from fewscans.stats.efficiency import data_efficiency, pooling
+from fewscans.stats.efficiency import around, data_efficiency, pooling, undefined
+from fewscans.stats.resample import Resampled
 
 from .worlds import table
 
@@ -125,11 +126,45 @@ def test_between_sizes_the_curve_is_straight_in_log_n():
         (lambda w: data_efficiency(w, "p4m", "Z2", "auc", 30), "has N = 100 only; its curve needs at least two"),
         (lambda w: data_efficiency(w, "Z2", "p4", "auc", 100), "no arm 'p4'"),
         (
-            lambda w: data_efficiency(w[(w["n_train"] != 300) | (w["seed"] != 4)], "Z2", "p4m", "auc", 100),
-            "arm Z2 at N = 300 lacks seed 4",
+            lambda w: data_efficiency(w[(w["arm"] != "p4m") | (w["seed"] != 4)], "Z2", "p4m", "auc", 100),
+            "arm p4m at N = 100 lacks seed 4",
         ),
     ],
 )
 def test_what_is_missing_is_named(call, complaint):
     with pytest.raises(ValueError, match=complaint):
         call(world(4.0))
+
+
+def test_a_size_with_more_seeds_takes_part_with_those_of_the_others():
+    few = world(8.0)
+    few = few[(few["n_train"] != 300) | (few["seed"] < 4)]
+    assert data_efficiency(few, "Z2", "p4m") == data_efficiency(few[few["seed"] < 4], "Z2", "p4m")
+
+
+@pytest.mark.parametrize(
+    ("n_train", "expected"),
+    [(30, (30, 100)), (100, (30, 300)), (300, (100, 1000)), (299, (30, 1000)), (5, (30, 100)), (9000, (300, 1000))],
+)
+def test_the_sizes_around_one_are_a_third_and_three_times_of_it(n_train, expected):
+    assert around([30, 100, 300, 1000], n_train) == expected
+
+
+def why(baseline, method, **options):
+    made = table({("Z2", n): d for n, d in baseline.items()} | {("p4m", n): d for n, d in method.items()},
+                 **{"seeds": 5, "n_groups": 80, "seed_sd": 0.02} | options)  # fmt: skip
+    return undefined(Resampled(made, n_bootstrap=200), "Z2", "p4m", 100)
+
+
+def test_a_factor_is_defined_where_the_baseline_rises_around_it_and_curves_do_not_cross():
+    rising = {30: 0.5, 100: 1.0, 300: 1.5, 1000: 2.0}
+    assert why(rising, {100: 1.4}) == why(rising, {30: 0.9, 100: 1.4, 1000: 2.1}) == ""
+    assert why(rising | {1000: 1.3}, {100: 1.2}) == "", "what falls is more than three times as large"
+    level = why({10: 0.1, 30: 1.0, 100: 1.0, 300: 1.0, 1000: 2.0}, {100: 1.4})
+    assert level.startswith("no factor where the baseline does not gain: from N = 30 to 300 Z2 gains ")
+    assert level.endswith(" in auc") and "(95 % interval -" in level, "whatever it gains below and above"
+    crossed = why(rising | {100: 0.2}, {100: 1.4})
+    assert crossed == "not defined where curves cross: Z2 scores no better at N = 100 than at 30"
+    crossed = why(rising, {100: 1.4, 1000: 1.2})
+    assert crossed == "not defined where curves cross: p4m scores less than Z2 at N = 1000"
+    assert why(rising, {100: 0.7, 1000: 1.2}) == "", "below everywhere"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fewscans.stats.icc import KINDS, interval_of, resampled_icc
-from fewscans.stats.power import Method, observed, study
+from fewscans.stats.power import Method, observed, power_of, study
+from fewscans.stats.resample import Spread
 
 BASE, PROPOSED = Method(0.79), Method(0.84)
 
@@ -151,3 +152,32 @@ def test_a_study_that_cannot_be_is_refused(changes, complaint):
     arguments = {"better": PROPOSED, "worse": BASE, "n_subjects": 30} | changes
     with pytest.raises(ValueError, match=complaint):
         study(**arguments)
+
+
+def test_a_planned_study_decides_as_often_as_foreseen():
+    """Crossed effects, whose interval at the end is made as `Spread` makes it; the pilot knows the parts."""
+    from .test_intervals import crossed, spread_of
+
+    rng, effects, distance = np.random.default_rng(0), (0.1, 0.3, 0.5), 0.15
+    seeds, groups = 8, 60
+    pilot = Spread(0.0, effects[0] ** 2 + effects[2] ** 2 / 30, effects[1] ** 2 / 30 + effects[2] ** 2 / 90,
+                   effects[2] ** 2 / 90, 3, 30)  # fmt: skip
+    decided = 0
+    for _ in range(600):
+        s = spread_of(crossed(rng, seeds, groups, *effects), rng)
+        decided += abs(s.value + distance) > s.half_width()
+    foreseen = power_of(pilot, distance, seeds, groups)
+    assert 0.5 < foreseen < 0.95 and decided / 600 == pytest.approx(foreseen, abs=0.06)
+
+
+def test_power_grows_with_distance_seeds_and_groups_and_is_the_level_at_none():
+    pilot = Spread(0.02, 0.0016, 0.0002, 0.00005, 3, 100)
+    assert power_of(pilot, 0.0, 200, 400) == pytest.approx(0.05, abs=0.002)
+    grown = [power_of(pilot, d, s, g) for d, s, g in ((0.02, 5, 100), (0.03, 5, 100), (0.03, 20, 100), (0.03, 20, 300))]
+    assert grown == sorted(grown) and grown[0] < 0.3 and grown[-1] > 0.7
+    assert power_of(pilot, 0.03, 5, 100, level=0.8) > grown[1]
+    sure = Spread(0.02, 0.0, 0.0, 0.0, 3, 100)
+    assert (power_of(sure, 0.01, 3, 100), power_of(sure, 0.0, 3, 100)) == (1, 0)
+    for wrong in ({"n_seeds": 1}, {"n_groups": 1}, {"distance": -0.1}, {"level": 1.0}):
+        with pytest.raises(ValueError, match="got"):
+            power_of(pilot, **{"distance": 0.02, "n_seeds": 5, "n_groups": 100} | wrong)

@@ -26,8 +26,19 @@ PLAIN = {
     "icc:C": lambda y, p: icc(np.column_stack([y, p]), "C,1").value,
     "mse": lambda y, p: np.mean((y - p) ** 2),
     "mae": lambda y, p: np.mean(np.abs(y - p)),
+    "log_mse": lambda y, p: math.log(np.mean((y - p) ** 2)),
+    "r2": lambda y, p: 1 - np.mean((y - p) ** 2) / np.var(y),
+    "positives_in_top@7": lambda y, p: top(7, y, p),
+    "positives_in_top@200": lambda y, p: y.sum(),  # more than there are
 }
-REGRESSION = ["icc", "icc:C", "mse", "mae"]
+REGRESSION = ["icc", "icc:C", "mse", "mae", "log_mse", "r2"]
+
+
+def top(n, y, p):
+    """Positives among the n highest, equal predictions sharing the places that are left."""
+    edge = np.sort(p)[-n]
+    above, at = p > edge, p == edge
+    return y[above].sum() + (n - above.sum()) * y[at].mean()
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -59,10 +70,25 @@ def test_known_functions_take_the_fast_way():
     assert score(auc).name == "auc" and score(auc).bounds == (0, 1)
     assert not score(brier).higher_is_better
     assert score(agreement).name == "icc" and score(agreement).bounds == (-math.inf, 1)
-    assert [score(name).higher_is_better for name in REGRESSION] == [True, True, False, False]
+    assert [score(name).higher_is_better for name in REGRESSION] == [True, True, False, False, False, True]
 
 
-@pytest.mark.parametrize("name", ["AUC", "sensitivity", "sensitivity@2", "sensitivity@x", "icc:A", "ICC", "rmse", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AUC",
+        "sensitivity",
+        "sensitivity@2",
+        "sensitivity@x",
+        "icc:A",
+        "ICC",
+        "rmse",
+        "",
+        "matched_auc@1",
+        "positives_in_top@0",
+        "R2",
+    ],
+)
 def test_unknown_names_are_refused(name):
     with pytest.raises(ValueError, match="unknown score"):
         score(name)
@@ -201,3 +227,86 @@ def test_accuracy_and_cross_entropy_at_their_edges():
     assert not score("log_loss").higher_is_better and score("accuracy").higher_is_better
     with pytest.raises(ValueError, match="labels must be 0 or 1, got 2"):
         score("accuracy").function([2, 0], [0.1, 0.2])
+
+
+def test_differences_of_log_mse_are_ratios_and_no_error_is_no_crash():
+    table = volumes({"base": 2.0, "sets": 1.0})
+    gap = difference_interval(table, "sets", "base", 25, "log_mse", n_bootstrap=200)
+    mse = [Resampled(table, "mse", n_bootstrap=200).values(arm, 25) for arm in ("sets", "base")]
+    assert gap.value == pytest.approx(np.mean(np.log(mse[0]) - np.log(mse[1])))
+    exact = score_interval(table.assign(prediction=table["target"]), "sets", 25, "log_mse", n_bootstrap=200)
+    assert exact.low == pytest.approx(exact.high) and exact.high < -700
+    with pytest.raises(ValueError, match="all 3 targets are 2; r2 needs two different ones"):
+        score("r2").function(np.full(3, 2.0), np.arange(3.0))
+
+
+def nodules(seeds=3, patients=20, rng=0, diameters=None):
+    """Three nodules a patient; larger ones are likelier positive, and predictions see little but size."""
+    rng = np.random.default_rng(rng)
+    patient = np.repeat(np.arange(patients), 3)
+    size = np.round(4 + 8 * rng.random(patient.size), 1) if diameters is None else diameters
+    y = (size + 2 * rng.normal(size=size.size) > 8).astype(float)
+    rows = []
+    for seed in range(seeds):
+        for arm, skill in (("texture", 1.0), ("size", 0.0)):
+            p = np.round(size / 2 + skill * y + 0.3 * rng.normal(size=size.size), 1)
+            cell = {"arm": arm, "n_train": 9, "seed": seed, "split": "test", "group": patient.astype(str)}
+            cell |= {"case": [f"LIDC/{i}@{d:.1f}mm" for i, d in enumerate(size)], "target": y, "prediction": p}
+            rows.append(pd.DataFrame(cell))
+    return pd.concat(rows, ignore_index=True)
+
+
+def matched(y, p, size, share):
+    """A loop over pairs."""
+    won = [(p[i] > p[j]) + 0.5 * (p[i] == p[j]) for i in np.flatnonzero(y == 1) for j in np.flatnonzero(y == 0)
+           if abs(size[i] - size[j]) <= share * min(size[i], size[j]) + 1e-9]  # fmt: skip
+    return np.mean(won)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.99])
+def test_a_matched_auc_equals_a_loop_over_like_pairs_of_drawn_patients(share):
+    table = Resampled(nodules(), f"matched_auc@{share}", n_bootstrap=100)
+    cell = table.cell("texture", 9)
+    size = np.array([float(case.rpartition("@")[2][:-2]) for case in cell.case])
+    bound, p = table.score.bind(cell), cell.prediction[1]
+    assert bound.function(p) == pytest.approx(matched(cell.target, p, size, share))
+    groups, weights = np.unique(cell.group), np.random.default_rng(1).integers(0, 3, (20, 20)).astype(float)
+    for row, value in zip(weights, bound.resample(p, weights), strict=True):
+        drawn = np.repeat(np.arange(60), row[np.searchsorted(groups, cell.group)].astype(int))
+        assert value == pytest.approx(matched(cell.target[drawn], p[drawn], size[drawn], share))
+
+
+def test_diameters_within_the_share_count_and_what_only_sees_size_is_near_chance():
+    edge = nodules(diameters=np.tile([8.0, 8.8, 8.9], 20)).assign(
+        target=lambda t: t["case"].str.endswith("@8.0mm") * 1.0
+    )
+    cell = Resampled(edge, n_bootstrap=100).cell("size", 9)
+    far = np.array([case.endswith("@8.9mm") for case in cell.case]) * 9.0
+    for sign, expected in ((1, 1), (-1, 0)):  # 8.9 mm would outscore all, and is not compared
+        assert score("matched_auc@0.1").bind(cell).function(sign * cell.target + far) == expected
+    found = {(arm, name): score_interval(nodules(patients=150), arm, 9, name, n_bootstrap=200).value
+             for arm in ("size", "texture") for name in ("auc", "matched_auc@0.1")}  # fmt: skip
+    assert found["size", "auc"] > 0.85 and found["size", "matched_auc@0.1"] < 0.65
+    assert found["texture", "matched_auc@0.1"] > found["size", "matched_auc@0.1"] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda t: t.assign(case=t["case"].str.replace("mm", "")), "case LIDC/.* names no diameter; names end in one"),
+        (lambda t: t.assign(target=2.0), "labels must be 0 or 1, got 2"),
+        (lambda t: t.assign(target=(t["case"].str[-6:-2].str.strip("@").astype(float) > 8) * 1.0), "within 0% of each"),
+    ],
+)
+def test_cases_that_cannot_be_matched_are_refused(change, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Resampled(change(nodules()), "matched_auc@0.0001", n_bootstrap=100).values("size", 9)
+    with pytest.raises(ValueError, match="matched_auc@0.1 needs the names of the cases"):
+        score("matched_auc@0.1").function(np.ones(2), np.ones(2))
+
+
+def test_draws_without_a_like_pair_are_left_out_or_refused():
+    apart = np.concatenate([[8.0, 8.1, 8.2], 20 + 10 * np.arange(57.0)])
+    y = lambda t: (t["case"].str.startswith("LIDC/0@")) * 1.0  # noqa: E731
+    with pytest.raises(ValueError, match="groups hold a positive and a negative case of like diameters; too few"):
+        Resampled(nodules(diameters=apart).assign(target=y), "matched_auc@0.1", n_bootstrap=200).draws("size", 9)

@@ -137,8 +137,7 @@ class Dataset:
     unit: str = ""  # of the number; a count has none
     twin: str = ""  # the module of fewscans.twins that writes its synthetic stand-in
     control: bool = False  # no public data set: it exists as a twin only
-    # What networks are compared by; of chest X-rays also "mean_auc" or "auc:FINDING".
-    score: Literal["auc", "froc", "lesion_froc", "icc"] = "auc"
+    score: str = "auc"  # what networks are compared by: auc, froc, lesion_froc, icc, mean_auc or auc:FINDING
     file: str = ""  # the file that is a copy; "" where a copy is a folder of many files
     folder: str = ""  # where it belongs under the data root, if not in a folder of its name
     marks: tuple[tuple[str, ...], ...] = ()  # of a folder: what marks it as a copy, each with the places it may lie
@@ -241,10 +240,12 @@ def kept(
 
 def _packed(cases: Cases) -> bytes:
     arrays = {name: getattr(cases, name) for name in ("images", "target", "spacing_mm")}
-    arrays |= {name: np.asarray(getattr(cases, name), dtype=str) for name in ("unit", "case", "group", "split")}
+    arrays |= {name: np.asarray(getattr(cases, name), dtype=str) for name in ("case", "group", "split")}
+    arrays |= {"unit": None if cases.unit is None else np.array(cases.unit)}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
     arrays["left_out"] = np.array(cases.left_out, dtype=str)
     for name, column in cases.about.items():
-        arrays[ABOUT + name] = column.to_numpy() if column.dtype.kind in "iuf" else column.to_numpy(str)
+        arrays[ABOUT + name] = column.to_numpy() if column.dtype.kind in "iufb" else column.to_numpy(str)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -254,5 +255,6 @@ def _load(file: Path, fingerprint: str, path: Path) -> Cases:
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as npz:
         arrays = {name: npz[name] for name in npz.files}
     about = pd.DataFrame({name.removeprefix(ABOUT): arrays.pop(name) for name in list(arrays) if ABOUT in name})
-    arrays |= {"unit": str(arrays.get("unit", "")), "left_out": tuple(arrays.get("left_out", np.array([])).tolist())}
+    arrays["unit"] = str(arrays["unit"]) if "unit" in arrays else None
+    arrays["left_out"] = tuple(arrays.get("left_out", np.array([])).tolist())
     return Cases(**arrays, about=about, fingerprint=fingerprint, path=path)

@@ -87,6 +87,23 @@ def split_by_group(
     return split
 
 
+def fold_of_group(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """A fold for each case, all of a group in one, folds of as many groups as there can be; (n,) int64 from 0.
+
+    Raises:  DataError for fewer groups than folds.
+    """
+    names = np.unique(groups)
+    if len(names) < count:
+        raise DataError(f"{len(names)} groups are too few for {count} folds; each holds at least one")
+    fold = np.random.default_rng(seed).permutation(np.arange(len(names)) % count)
+    return fold[np.searchsorted(names, groups)]
+
+
+def split_of_fold(fold: np.ndarray) -> np.ndarray:
+    """The split where folds do not rotate: fold 0 is tested, 1 validates, the others train; (n,) str."""
+    return np.where(fold == 0, "test", np.where(fold == 1, "val", "train"))
+
+
 class Fold(NamedTuple):
     """Which cases a network is trained, selected and tested on: indices, the first to be drawn from."""
 

@@ -2,18 +2,20 @@
 
 The file is the npz of 8,105 patches made from the repository swethasubramanian/LungCancerDetection: its three splits,
 drawn at random over candidates, so that one scan (even one nodule) sits in several of them. `read` keeps that leaky
-split for show and makes a scan-disjoint one. LUNA16: Setio et al., Medical Image Analysis 42:1-13 (2017); scans:
-LIDC-IDRI, Armato et al., Medical Physics 38:915-931 (2011).
+split for show and makes a scan-disjoint one. Where there is a copy of the data set lidc-voi, its table of matches says
+which nodule most positives show, how large it is and whether its readers call it malignant. LUNA16: Setio et al.,
+Medical Image Analysis 42:1-13 (2017); scans: LIDC-IDRI, Armato et al., Medical Physics 38:915-931 (2011).
 """
 
 import hashlib
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fewscans.data import sources
-from fewscans.data.base import Cases, Cut, Dataset
+from fewscans.data.base import Cases, Cut, Dataset, digest, read_table
 from fewscans.data.formats import npz
 from fewscans.errors import DataError
 
@@ -22,6 +24,9 @@ SIDE = 50
 REPOSITORY_SPLITS = ("train", "val", "test")
 PARTS = ("images", "labels", "candidate_row")
 KEYS = tuple(f"{split}_{part}" for split in REPOSITORY_SPLITS for part in PARTS)
+
+JOIN, JOIN_FOLDER = "luna16-patches-join.csv", "lidc-voi-994"
+KNOWN = {"candidate_row": int, "file": str, "seriesuid": str, "diameter_mm": float, "malignant": float}  # its columns
 
 # LUNA16's candidates.csv is grouped by scan, so a cut in its row order is a cut between scans once the rows near the
 # cut are dropped. 1,500 rows are more than any usual scan holds.
@@ -39,7 +44,9 @@ def read(path: Path | str) -> Cases:
     Args:    path: the npz, or the folder that holds it.
     Returns: images (n, 50, 50), lung window, y then x, in the order of LUNA16's candidates.csv; label 1: a nodule.
              group: the block of 621 rows.   split: disjoint in scans, or "dropped".   about: candidate_row (int64,
-             ascending, unique) and repository_split, the source's own, which leaks.
+             ascending, unique), repository_split, the source's own, which leaks, and of the nodule where `joined`
+             knows it: nodule (str, else ""), series (else ""), diameter_mm (else NaN), malignant (1, 0; -1 where it is
+             indeterminate, unknown, or there is no nodule).
     Raises:  DataError naming the file, the key or value at fault, and the remedy.
     """
     path = Path(path)
@@ -63,13 +70,56 @@ def read(path: Path | str) -> Cases:
                 f"and {CUTS[1]:.0%} and dropping {MARGIN_ROWS} rows either side of each cut; candidate_row must span "
                 "the whole of candidates.csv"
             )
+    target = labels[order, 0].astype(np.int64)
+    table = join_file(path)
+    known = joined(table, rows[target == 1]).reindex(rows)
+    about = {
+        "candidate_row": rows, "repository_split": origin[order],
+        "nodule": known["file"].fillna("").str.removesuffix(".nii.gz").to_numpy(str),
+        "series": known["seriesuid"].fillna("").to_numpy(str), "diameter_mm": known["diameter_mm"].to_numpy(float),
+        "malignant": known["malignant"].fillna(-1).to_numpy(np.int64),
+    }  # fmt: skip
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Cases(
-        images=images[order], target=labels[order, 0].astype(np.int64),
+        images=images[order], target=target,
         case=np.array([f"row{row:06d}" for row in rows]),
         group=np.array([f"block{row // ROWS_PER_SCAN:04d}" for row in rows]),
-        split=split, fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(), path=path,
-        about=pd.DataFrame({"candidate_row": rows, "repository_split": origin[order]}),
+        split=split, path=path, about=pd.DataFrame(about),
+        fingerprint=sha256 if table is None else digest({"patches": sha256}, [table], table.parent),
     )  # fmt: skip
+
+
+def join_file(path: Path) -> Path | None:
+    """The table of nodules that goes with an npz: beside it, or in the folder of lidc-voi beside its folder."""
+    places = (path.parent / JOIN, path.parent.parent / JOIN_FOLDER / JOIN)
+    return next((file for file in places if file.is_file()), None)
+
+
+def joined(table: Path | None, positives: np.ndarray) -> pd.DataFrame:
+    """What is known of the nodules that positive patches show, indexed by candidate_row; no rows without a table.
+
+    The table was made by matching images. As candidates.csv is sorted by series, a match whose series is out of that
+    order is false, and left out: two of the published 977, one of them between training and test.
+    Args:    positives: (k,) the rows of candidates.csv that are positive patches.
+    Raises:  DataError for a table without its columns, a row twice or of no positive, a value out of range.
+    """
+    if table is None:
+        return pd.DataFrame(columns=list(KNOWN)).astype(KNOWN).set_index("candidate_row")
+    hint = f"copy {JOIN} again, or remove it: without it nothing is known of the nodules"
+    known = read_table(table, list(KNOWN), hint, dtype={"file": str, "seriesuid": str})[list(KNOWN)]
+    row, malignant = known["candidate_row"], known["malignant"]
+    diameter = pd.to_numeric(known["diameter_mm"], errors="coerce")
+    wrong = {
+        "candidate_row": row.duplicated() | ~row.isin(positives), "malignant": ~malignant.isin([-1, 0, 1]),
+        "diameter_mm": ~diameter.between(0.1, 500),
+        "file": known["file"].isna(), "seriesuid": known["seriesuid"].isna(),
+    }  # fmt: skip
+    for column, fault in wrong.items():
+        if fault.any():
+            meant = "a positive patch's, once" if column == "candidate_row" else "that of a nodule"
+            raise DataError(f"{table}: {column} {known[column][fault].iloc[0]} is not {meant}; {hint}")
+    known = known.sort_values("candidate_row").set_index("candidate_row")
+    return known[known["seriesuid"] == list(accumulate(known["seriesuid"], max))]
 
 
 def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:

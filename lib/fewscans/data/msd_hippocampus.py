@@ -33,7 +33,7 @@ import pandas as pd
 from fewscans.data import group_splits
 from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, kept, quantised, report
 from fewscans.data.formats import nifti
-from fewscans.data.group_splits import split_by_group
+from fewscans.data.group_splits import fold_of_group, split_by_group
 from fewscans.errors import DataError
 
 IMAGES, LABELS, LIST = "imagesTr", "labelsTr", "dataset.json"
@@ -42,7 +42,8 @@ ENDINGS = (".nii.gz", ".nii")
 HIPPOCAMPUS = {1: "anterior", 2: "posterior"}
 WINDOW = (24, 40, 30)  # z y x voxels of 1 mm
 SHIFT = 1  # voxels either way along each axis
-SHIFT_SEED, SPLIT_SEED = 41, 42
+SHIFT_SEED, SPLIT_SEED, FOLD_SEED = 41, 42, 43
+FOLDS = 5
 HELD_OUT = {"test": 0.28, "val": 0.10}  # of the persons; what is left can train on 150 scans
 PUBLISHED = 260
 
@@ -105,7 +106,8 @@ def read(
     Args:    window: (D, H, W) voxels.   factor: the side of the blocks that are averaged; 2 for half the resolution.
              cache: a folder to keep the cut scans in; else they are cut every time.
     Returns: cases whose published image holds window and shift; the others are named in `left_out`. `about` has number
-             (in the file's name), the published shape_z, shape_y, shape_x, anterior_ml and posterior_ml.
+             (in the file's name), the published shape_z, shape_y, shape_x, anterior_ml, posterior_ml, and fold, 0 to 4,
+             by person: where experiments rotate folds, they stand in for `split`.
     Raises:  DataError for a case of another task, an unknown label, a label map without both parts, no case that is
              large enough, and whatever `find_cases` and `Task.read` refuse.
     """
@@ -128,9 +130,7 @@ def _cut(task: Task, window: tuple[int, int, int], shift: int, factor: int) -> d
     for row, case in enumerate(task.cases["case"]):
         number = _number(task.cases["image"].iloc[row])
         image, mask = task.read(row)
-        unknown = set(np.unique(mask.array).tolist()) - {0, *HIPPOCAMPUS}
-        if unknown:
-            raise DataError(f"{mask.path}: unknown label {min(unknown)}; 1 is anterior, 2 posterior, 0 background")
+        only_known(mask)
         parts = {f"{name}_ml": volume_ml(mask, (label,)) for label, name in HIPPOCAMPUS.items()}
         shape = dict(zip(("shape_z", "shape_y", "shape_x"), image.array.shape, strict=True))
         start = _start(image.array.shape, window, shift, number)
@@ -144,16 +144,31 @@ def _cut(task: Task, window: tuple[int, int, int], shift: int, factor: int) -> d
     if not rows:
         raise DataError(f"{task.path}: no image holds a window of {window} voxels (z y x) and {shift} more each side")
     about = pd.DataFrame(rows)
-    person = {case: f"person{(_number(Path(case)) + 1) // 2:03d}" for case in task.cases["case"]}
-    split = dict(zip(person, split_by_group(np.array(list(person.values())), HELD_OUT, SPLIT_SEED), strict=True))
+    person = {case: person_of(case) for case in task.cases["case"]}
+    persons = np.array(list(person.values()))
+    split = dict(zip(person, split_by_group(persons, HELD_OUT, SPLIT_SEED), strict=True))
+    fold = dict(zip(person, fold_of_group(persons, FOLDS, FOLD_SEED), strict=True))
     case = about.pop("case")
+    about["fold"] = case.map(fold)
     return {
         "images": np.stack(images), "target": (about["anterior_ml"] + about["posterior_ml"]).to_numpy(np.float64),
         "unit": "ml", "spacing_mm": np.array(about.pop("spacing").tolist(), np.float64), "case": case.to_numpy(str),
         "group": case.map(person).to_numpy(str),
-        "split": case.map(split).to_numpy(str),  # of all persons: it does not depend on the window
+        "split": case.map(split).to_numpy(str),  # of all persons, as folds are: it does not depend on the window
         "about": about, "left_out": tuple(left_out),
     }  # fmt: skip
+
+
+def person_of(case: str) -> str:
+    """Whose the case is, by its name: of two that follow each other, from an odd number, "person001"."""
+    return f"person{(_number(Path(case)) + 1) // 2:03d}"
+
+
+def only_known(mask: nifti.Volume) -> None:
+    """Raises DataError for a label that Task04 does not have."""
+    unknown = set(np.unique(mask.array).tolist()) - {0, *HIPPOCAMPUS}
+    if unknown:
+        raise DataError(f"{mask.path}: unknown label {min(unknown)}; 1 is anterior, 2 posterior, 0 background")
 
 
 def check_copy(folder: Path | str) -> dict[str, Any]:

@@ -17,3 +17,7 @@ MEDMNIST_IN_FULL = """\
 - Yang J. et al., MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image classification,
   Scientific Data 10:41 (2023), doi 10.1038/s41597-022-01721-8.
 """
+TCIA_IN_FULL = """\
+- Clark K. et al., The Cancer Imaging Archive (TCIA): maintaining and operating a public information repository,
+  Journal of Digital Imaging 26:1045-1057 (2013).
+"""

@@ -1,4 +1,4 @@
-"""Training subsets that grow, and validation sets as small as they are.
+"""Training subsets that grow.
 
 Winkels & Cohen (Medical Image Analysis 55:15-26, 2019, §4.1) train on class-balanced sets, each contained in every
 larger one, so that the points of a learning curve differ by added cases only. A subset is decided by its seed alone,
@@ -28,31 +28,6 @@ def nested_balanced(labels: np.ndarray, candidates: np.ndarray, n: int, seed: in
         raise DataError(f"a balanced subset of {n} cases is impossible: {pool}, so the largest balanced n is {largest}")
     drawn = [_shuffled(indices, seed, label) for label, indices in enumerate(by_class)]
     return np.stack([indices[: n // 2] for indices in drawn], axis=1).reshape(n)  # (n/2, 2) → (n,)
-
-
-def small_validation(labels: np.ndarray, candidates: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Draw a validation set of at most n cases that keeps the pool's share of positives.
-
-    Someone who has N labelled cases to train on has no thousand more to choose a checkpoint by; this is the validation
-    set they could have. The share is kept as well as n allows, with at least one case of each class; a pool of n or
-    fewer is returned whole. For one seed, a smaller draw is contained in a larger one.
-
-    Args:    labels: (total,) 0 or 1, of the whole data set.
-             candidates: (k,) indices into it to draw from, in any order.
-    Returns: (min(n, k),) ascending indices into `labels`.
-    Raises:  DataError if n is below 2 or the pool lacks a class.
-    """
-    negatives, positives = _pool(labels, candidates)
-    if n < 2:
-        raise DataError(f"a validation set of {n} cases is impossible: it needs at least 2, one of each class")
-    if not len(negatives) or not len(positives):
-        pool = f"{len(negatives)} negatives and {len(positives)} positives"
-        raise DataError(f"the pool has {pool}; validation needs both classes")
-    total = len(negatives) + len(positives)
-    n = min(n, total)
-    n_positive = min(max(round(n * len(positives) / total), 1), n - 1)
-    drawn = (_shuffled(negatives, seed, 0)[: n - n_positive], _shuffled(positives, seed, 1)[:n_positive])
-    return np.sort(np.concatenate(drawn))
 
 
 def checked_pool(candidates: np.ndarray, total: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -70,9 +70,10 @@ class Arm:
 class Grid:
     """What params.yaml says of one run at one profile.
 
-    arms: training sizes for each arm.   seeds: 0 … seeds - 1, shared by all arms.   steps: updates.   eval_every:
-    updates between two validations.   learning_rates: more than one are tried with the first `tuning_seeds` seeds for
-    each arm and size, and the one with the lowest validation loss is used.
+    arms: training sizes for each arm.   seeds: how many, from `first_seed` on, shared by all arms; seeds_at: how
+    many at some sizes instead.   steps: updates.   eval_every: updates between two validations.   learning_rates: more
+    than one are tried with the first `tuning_seeds` seeds for each arm and size, and the one with the lowest validation
+    loss is used; rates: of an arm at a size, if pilots have chosen it.
     Raises ParamsError for an unknown arm and for impossible values.
     """
 
@@ -85,6 +86,9 @@ class Grid:
     eval_every: int
     learning_rates: tuple[float, ...]
     tuning_seeds: int = 1
+    first_seed: int = 0
+    seeds_at: dict[str, int] = field(default_factory=dict)
+    rates: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self):
         if not self.arms:
@@ -105,6 +109,21 @@ class Grid:
             raise ParamsError(f"learning_rates must name each rate once, got {list(self.learning_rates)}")
         if self.tuning_seeds > self.seeds:
             raise ParamsError(f"tuning_seeds ({self.tuning_seeds}) exceeds seeds ({self.seeds})")
+        if self.first_seed < 0 or any(count < 1 for count in self.seeds_at.values()):
+            raise ParamsError(f"first_seed is from 0 and seeds_at from 1, got {self.first_seed} and {self.seeds_at}")
+        self.check_named("seeds_at", self.seeds_at, *self.arms)
+        for arm, rates in self.rates.items():
+            self.check_named(f"rates.{arm}", rates, arm)
+
+    def check_named(self, where: str, given: Mapping[str, Any], *arms: str) -> None:
+        """Raises ParamsError for a size that none of these arms has."""
+        known = {str(n) for arm in arms for n in self.arms.get(arm, ())}
+        if strange := sorted(set(given) - known):
+            raise ParamsError(f"{where} names the size {strange[0]!r}, which no arm of the grid has there")
+
+    def seeds_of(self, n: int) -> range:
+        """The seeds of all arms at that size."""
+        return range(self.first_seed, self.first_seed + self.seeds_at.get(str(n), self.seeds))
 
     def check_sizes(self, arm: str, sizes: tuple[int, ...]) -> None:
         """Raises ParamsError for sizes that this arm cannot be trained on."""
@@ -197,11 +216,7 @@ class Experiment(ABC):
         checkpoint: Path | None = None,
         on_step: OnStep | None = None,
     ) -> tuple[Entry, dict[str, Tensor]]:
-        """Trains and predicts one run.
-
-        Rows for the test set by the checkpoint that the whole validation set chooses ("test"), and by the one that a
-        small validation set chooses ("test-small-val").   Returns the entry and the weights of the former.
-        """
+        """Trains and predicts one run: its entry, and the weights that gave the rows of the split "test"."""
         if self.ARMS[run.arm].trivial is None:
             return self.train_network(run, grid, cases, device, checkpoint, on_step)
         predicted = self.baseline(run, grid, cases)
@@ -231,16 +246,16 @@ class Experiment(ABC):
         return 1.0 if self.ARMS[run.arm].trivial is not None else self.multiply_adds(run, grid)
 
     def _trials(self, grid: Grid, arm: str, n: int) -> list[Run]:
-        rates = grid.learning_rates if self.ARMS[arm].trivial is None else (0.0,)
-        seeds = grid.tuning_seeds if len(rates) > 1 else 0
-        return [Run(seed, n, arm, rate) for seed in range(seeds) for rate in rates]
+        if self.ARMS[arm].trivial is not None or len(grid.learning_rates) == 1 or _fixed_rate(grid, arm, n):
+            return []
+        return [Run(seed, n, arm, r) for seed in grid.seeds_of(n)[: grid.tuning_seeds] for r in grid.learning_rates]
 
     def chosen_rate(self, grid: Grid, losses: Mapping[Run, float], arm: str, n: int) -> float | None:
         """The learning rate with the lowest mean validation loss over the trials; None while trials are missing."""
         if self.ARMS[arm].trivial is not None:
             return 0.0
-        if len(grid.learning_rates) == 1:
-            return grid.learning_rates[0]
+        if len(grid.learning_rates) == 1 or _fixed_rate(grid, arm, n):
+            return _fixed_rate(grid, arm, n) or grid.learning_rates[0]
         trials = self._trials(grid, arm, n)
         if any(trial not in losses for trial in trials):
             return None
@@ -250,12 +265,16 @@ class Experiment(ABC):
     def final(self, grid: Grid, losses: Mapping[Run, float]) -> list[Run]:
         """The runs of the table, as far as their learning rates are chosen."""
         wanted = [(arm, n, self.chosen_rate(grid, losses, arm, n)) for arm, sizes in grid.arms.items() for n in sizes]
-        return [Run(seed, n, arm, rate) for arm, n, rate in wanted if rate is not None for seed in range(grid.seeds)]
+        return [Run(seed, n, arm, rate) for arm, n, rate in wanted if rate is not None for seed in grid.seeds_of(n)]
 
     def plan(self, grid: Grid, losses: Mapping[Run, float]) -> list[Run]:
         """All runs known to be wanted, trials first, then seed by seed, so that every arm has results early."""
         trials = sorted(t for arm, sizes in grid.arms.items() for n in sizes for t in self._trials(grid, arm, n))
         return list(dict.fromkeys(trials + sorted(self.final(grid, losses))))
+
+
+def _fixed_rate(grid: Grid, arm: str, n: int) -> float | None:
+    return grid.rates.get(arm, {}).get(str(n))
 
 
 def rows(run: Run, arm: str, split: str, cases: Cases, index: np.ndarray, prediction: np.ndarray) -> pd.DataFrame:
@@ -288,7 +307,7 @@ def check_numbers(cases: Cases) -> None:
         raise DataError(f"{cases.path}: voxels of {cases.case[wrong]} are {spacing[wrong].tolist()} mm")
 
 
-def require_best(run: Run, best: Iterable[str], needed: Iterable[str] = ("val_loss", "small_val_loss")) -> None:
+def require_best(run: Run, best: Iterable[str], needed: Iterable[str] = ("val_loss",)) -> None:
     """RunError unless every validation set chose a checkpoint."""
     if set(needed) - set(best):
         raise RunError(f"{run}: no finite validation loss, so no checkpoint; lower the learning rate")

@@ -10,6 +10,8 @@ import numpy as np
 BINS = 16
 RIDGE = 1.0
 CENTRE_SHARE = 0.1  # semi-axes of the central ellipsoid, of the image's sides: 5 voxels of 50
+# Baselines that see no image, and the columns of `Cases.about` that they know.
+KNOWN = {"diameter": ("diameter_mm",), "box": ("shape_z", "shape_y", "shape_x"), "slices": ("slices",)}
 
 
 def histogram(images: np.ndarray) -> np.ndarray:
@@ -37,9 +39,20 @@ def centre(images: np.ndarray) -> np.ndarray:
     return images[:, inside].mean(axis=1) / 255
 
 
+def centre5(images: np.ndarray) -> np.ndarray:
+    """Mean of the 5 voxels a side around the middle one, which has index side // 2; (n,) from 0 to 1."""
+    around = (slice(max(side // 2 - 2, 0), side // 2 + 3) for side in images.shape[1:])
+    return images[(slice(None), *around)].reshape(len(images), -1).mean(axis=1) / 255
+
+
 def volume(images: np.ndarray) -> np.ndarray:
     """Mean of the whole image, for a shape its volume, (n,) from 0 to 1."""
     return images.reshape(len(images), -1).mean(axis=1) / 255
+
+
+def likelihood(x: np.ndarray, labels: np.ndarray, x_new: np.ndarray) -> np.ndarray:
+    """A ridge's value between 0 and 1, by the logistic curve that has its value and slope at one half."""
+    return 1 / (1 + np.exp(-4 * (ridge(x, labels, x_new) - 0.5)))
 
 
 def signed(value: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -65,10 +78,13 @@ def nearest(images: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarr
 
 
 def probability(kind: str, images: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """A baseline's score between 0 and 1 for new images; kind: "histogram", "centre", "volume" or "nearest"."""
+    """A baseline's score between 0 and 1 for new images.
+
+    kind: "histogram", "centre", "centre5", "volume" or "nearest".
+    """
     if kind == "histogram":
         return np.clip(ridge(histogram(images) * BINS, labels, histogram(new) * BINS, standardise=False), 0, 1)
     if kind == "nearest":
         return nearest(images, labels, new)
-    value = {"centre": centre, "volume": volume}[kind]
+    value = {"centre": centre, "centre5": centre5, "volume": volume}[kind]
     return signed(value(images), labels, value(new))

@@ -1,8 +1,11 @@
-"""Flips, small turns and small shifts of scans, one resampling a batch; each random decision is a recorded value.
+"""Flips, small turns and small shifts of scans; each random decision is a recorded value.
 
 Source: Dubost et al., Hydranet: Data Augmentation for Regression Neural Networks, MICCAI 2019: on the fly, scans are
 flipped, turned by -0.2 to 0.2 rad and shifted by -2 to 2 voxels. Our choices, where the text we read leaves it open:
 all three axes for each, flips with probability 1/2, shifts by fractions of voxels too, every value evenly distributed.
+
+`apply` is that: one resampling a batch, which smooths a scan. `move` only flips and shifts by whole voxels, and leaves
+every value as it was: networks trained on smoothed scans predict too low for those that are not.
 
 Turning is done in millimetres: where voxels are 1 x 1 x 3 mm, a turn counted in voxels would shear the scan. What lies
 beyond the border is 0, so that an all-black image stays black.
@@ -38,6 +41,11 @@ class Decisions:
         """The decisions for some of the scans: a slice, indices or a mask."""
         return Decisions(*(getattr(self, field.name)[which] for field in fields(self)))
 
+    def in_plane(self) -> Decisions:
+        """Those that leave a scan of depth 1 in its plane: turns about z, shifts along y and x."""
+        about_z, along = torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 1])
+        return Decisions(self.flip, self.angle_rad * about_z, self.shift_voxels * along)
+
 
 def draw(
     batch: int,
@@ -45,10 +53,12 @@ def draw(
     max_angle_rad: float = MAX_ANGLE_RAD,
     max_shift_voxels: float = MAX_SHIFT_VOXELS,
     flip_axes: Sequence[int] = (0, 1, 2),
+    whole: bool = False,
 ) -> Decisions:
     """Random decisions for a batch, from a CPU generator so that they are the same on every device.
 
-    flip_axes: those flipped at all, 0 for z, 1 for y, 2 for x. Raises ValueError for a negative range or other axes.
+    flip_axes: those flipped at all, 0 for z, 1 for y, 2 for x.   whole: shifts by whole voxels only, each as likely.
+    Raises ValueError for a negative range or other axes.
     """
     if min(max_angle_rad, max_shift_voxels) < 0:
         raise ValueError(f"ranges must be 0 or more, got {max_angle_rad} rad and {max_shift_voxels} voxels")
@@ -57,7 +67,29 @@ def draw(
     allowed = torch.tensor([axis in flip_axes for axis in range(3)])
     flip = (torch.rand(batch, 3, generator=generator) < 0.5) & allowed
     angle, shift = (2 * torch.rand(2, batch, 3, generator=generator) - 1).unbind()
+    if whole:
+        most = int(max_shift_voxels)
+        shift = ((shift + 1) / 2 * (2 * most + 1)).floor().clamp(max=2 * most) - most
+        return Decisions(flip, angle * max_angle_rad, shift)
     return Decisions(flip, angle * max_angle_rad, shift * max_shift_voxels)
+
+
+def move(images: Tensor, decisions: Decisions) -> Tensor:
+    """The scans flipped, then shifted by whole voxels, no value changed: (B, 1, D, H, W) → the same, zeros beyond.
+
+    Raises ValueError for decisions that turn, shift by parts of voxels, or are not as many as the scans.
+    """
+    if len(decisions.flip) != len(images) or decisions.angle_rad.any() or (decisions.shift_voxels % 1).any():
+        raise ValueError(f"move wants {len(images)} decisions without turns, and shifts by whole voxels")
+    index, inside = [], torch.ones((), dtype=torch.bool)
+    for axis, n in enumerate(images.shape[2:]):
+        at = torch.arange(n) - decisions.shift_voxels[:, axis, None].long()  # (B, n), where what is seen there was
+        at = torch.where(decisions.flip[:, axis, None], n - 1 - at, at)
+        view = (len(images), *(n if a == axis else 1 for a in range(3)))
+        inside = inside & ((at >= 0) & (at < n)).view(view)
+        index.append(at.clamp(0, n - 1).view(view).to(images.device))
+    scan = torch.arange(len(images), device=images.device).view(-1, 1, 1, 1)
+    return (images[scan, 0, *index] * inside.to(images.device))[:, None]
 
 
 def apply(images: Tensor, decisions: Decisions, spacing_mm: Sequence[float] | Tensor = (1.0, 1.0, 1.0)) -> Tensor:

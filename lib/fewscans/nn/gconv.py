@@ -192,17 +192,18 @@ class _TiedNorm(torch.autograd.Function):
         x, weight, mean, var, tied_weight = ctx.saved_tensors
         order, count = len(mean) // len(weight), x.numel() // len(weight)
         inverse = torch.rsqrt(var + ctx.eps)
-        # Σ gradient·x̂ and Σ gradient. CUDA reads the saved mean and inverse, a CPU the moments: both are given.
-        _, per_orientation, shifts = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, tied_weight, mean, var, mean, inverse, False, ctx.eps, [False, True, True]
+        # scale·gradient, Σ gradient·x̂ and Σ gradient. CUDA reads the saved mean and inverse, a CPU the moments.
+        scaled, per_orientation, shifts = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, tied_weight, mean, var, mean, inverse, False, ctx.eps, [True, True, True]
         )
         d_weight, d_bias = (v.unflatten(0, (-1, order)).sum(1) for v in (per_orientation, shifts))
-        # dx = scale·(gradient - mean(gradient) - x̂·mean(gradient·x̂)), written as a·x + b + scale·gradient
+        # dx = scale·(gradient - mean(gradient) - x̂·mean(gradient·x̂)), written as scale·gradient + a·x + b; the norm
+        # of moments 0 and 1 is the one kernel that makes a·x + b of half precision in one pass
         scale = tied_weight * inverse
         a = -scale * inverse * d_weight.repeat_interleave(order) / count
         b = -scale * d_bias.repeat_interleave(order) / count - a * mean
-        scale, a, b = (v.view(-1, *(1,) * (x.ndim - 2)) for v in (scale, a, b))
-        return torch.addcmul(b, x, a).addcmul_(gradient, scale).to(x.dtype), d_weight, d_bias, None, None, None
+        line = F.batch_norm(x, torch.zeros_like(a), torch.ones_like(a), a, b, False, 0.0, 0.0)
+        return scaled.add_(line), d_weight, d_bias, None, None, None
 
 
 class GroupBatchNorm(nn.Module):

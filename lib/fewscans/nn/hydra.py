@@ -8,8 +8,8 @@ with the sum of the scans' labels: loss(Σ f(x), Σ y), which is not Σ loss(f(x
 recommends for large images and did not build: a set's images pass one after another through the base regressor, and
 memory does not grow with the set. Both have the same gradients.
 
-At inference the paper names two ways that differ: all branches but one removed (figure 2), or fed with zero images
-(section 2.2). `single` and `with_black` are these; between them lies (branches - 1) f(0), and `at_black` is f(0).
+At inference the paper removes all branches but one (figure 2), or feeds the others with zero images (section 2.2). The
+former is the base regressor itself, which is what predicts here.
 """
 
 from __future__ import annotations
@@ -103,25 +103,6 @@ def streamed_step(
         for part in parts:
             outputs(part).backward(slope @ times[:, part])
     return value.detach()
-
-
-@torch.no_grad()
-def at_black(base: nn.Module, size: Sequence[int]) -> Tensor:
-    """f(0), the output for a zero image of that size (D, H, W), a scalar. Nothing makes it 0 but training."""
-    weight = next(base.parameters())
-    return base(torch.zeros(1, 1, *size, dtype=weight.dtype, device=weight.device)).squeeze(0)
-
-
-@torch.no_grad()
-def single(base: nn.Module, x: Tensor) -> Tensor:
-    """Prediction with all branches but one removed: (B, 1, D, H, W) → (B,)."""
-    return base(x)
-
-
-@torch.no_grad()
-def with_black(base: nn.Module, x: Tensor, branches: int) -> Tensor:
-    """Prediction with the scan in one branch and zero images in the others: (B, 1, D, H, W) → (B,)."""
-    return base(x) + (branches - 1) * at_black(base, x.shape[2:])
 
 
 def _checked(image: Callable[[int], Tensor], index: int, size: Sequence[int]) -> Tensor:

@@ -26,15 +26,17 @@ POOL = 2
 
 
 class BaseRegressor(nn.Module):
-    """in (B, 1, D, H, W), intensities in [0, 1]; out (B,).
+    """in (B, 1, D, H, W); out (B,).
 
     dropout: probability with which each value behind a convolution, and each feature behind the global average, is put
     to zero in training (the paper's variant has 0.3). Masks are decided by one seed an image, see `forward`.
-    On a CPU, `base.to(memory_format=torch.channels_last_3d)` saves a fifth of the time and changes no result.
+    norm: batch norm behind each convolution, before the ReLU, as the paper's network has not; then 196,802 parameters.
+    Images of depth 1 meet the middle plane of each kernel, as the zeros around them add nothing, and are pooled by
+    1x2x2. On a CPU, `base.to(memory_format=torch.channels_last_3d)` saves time and changes no result.
     Raises ValueError if dropout is not in [0, 1).
     """
 
-    def __init__(self, dropout: float = 0.0):
+    def __init__(self, dropout: float = 0.0, norm: bool = False):
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
@@ -42,6 +44,7 @@ class BaseRegressor(nn.Module):
         first, second = MAPS
         pairs = ((1, first), (first, first), (1 + first, second), (second, second))
         self.convolutions = nn.ModuleList(nn.Conv3d(a, b, 3, padding=1) for a, b in pairs)
+        self.norms = nn.ModuleList(nn.BatchNorm3d(b) if norm else nn.Identity() for _, b in pairs)
         self.output = nn.Linear(1 + first + second, 1)
         self.reset_parameters()
 
@@ -60,28 +63,38 @@ class BaseRegressor(nn.Module):
 
         seeds: (B,) integers, one for each image's dropout masks, wanted only in training with dropout. An image with
         its seed is given the same masks alone and in any batch, on one kind of device.
-        Raises ValueError for images of another form or smaller than 2 voxels, and for seeds that lack or do not fit.
+        Raises ValueError for images of another form or with a side below 2 voxels, but for a depth of 1, and for seeds
+        that lack or do not fit.
         """
         if x.ndim != 5 or x.shape[1] != 1:
             raise ValueError(f"BaseRegressor wants (B, 1, D, H, W), got {tuple(x.shape)}")
-        if min(x.shape[2:]) < POOL:
+        window = _windows(x.shape[2:])
+        if any(side < pool for side, pool in zip(x.shape[2:], window, strict=True)):
             raise ValueError(f"an image of {tuple(x.shape[2:])} voxels is too small; no size may be below {POOL}")
         masks = self._masks(x, seeds)
-        a, b, c, d = self.convolutions
-        y = masks(F.relu_(a(x)))
+        y = masks(F.relu_(self._block(0, x)))
         # Pooling before the ReLU, with which a maximum commutes, and before concatenating: fewer values, same result.
-        y = F.relu_(F.max_pool3d(masks(b(y)), POOL))
-        between = torch.cat([F.max_pool3d(x, POOL), y], 1)  # (B, 33, D/2, H/2, W/2)
-        y = masks(F.relu_(c(between)))
-        y = masks(F.relu_(d(y)))
+        y = F.relu_(F.max_pool3d(masks(self._block(1, y)), window))
+        between = torch.cat([F.max_pool3d(x, window), y], 1)  # (B, 33, D/2, H/2, W/2)
+        y = masks(F.relu_(self._block(2, between)))
+        y = masks(F.relu_(self._block(3, y)))
         features = torch.cat([between.mean((2, 3, 4)), y.mean((2, 3, 4))], 1)  # (B, 97)
         return self.output(masks(features)).squeeze(1)
 
     def macs(self, size: Sequence[int]) -> int:
         """Multiply-adds of the convolutions for one image of that size (D, H, W), forward."""
-        fine, coarse = math.prod(size), math.prod(s // POOL for s in size)
+        coarse = [side // pool for side, pool in zip(size, _windows(size), strict=True)]
         weights = [layer.weight.numel() for layer in self.convolutions]
+        fine, coarse = (math.prod(s) // (1 if s[0] > 1 else 3) for s in (size, coarse))
         return fine * sum(weights[:2]) + coarse * sum(weights[2:])
+
+    def _block(self, nth: int, x: Tensor) -> Tensor:
+        """A convolution and what follows it: as one of the plane where the depth is 1."""
+        layer = self.convolutions[nth]
+        if x.shape[2] > 1:
+            return self.norms[nth](layer(x))
+        plane = F.conv2d(x.squeeze(2), layer.weight[:, :, 1], layer.bias, padding=1)
+        return self.norms[nth](plane.unsqueeze(2))
 
     def _masks(self, x: Tensor, seeds: Tensor | Sequence[int] | None):
         """The function that drops values, its generators set to the start of each image's masks."""
@@ -104,6 +117,11 @@ class BaseRegressor(nn.Module):
         return drop
 
 
+def _windows(size: Sequence[int]) -> tuple[int, int, int]:
+    """Of the pool between the blocks."""
+    return (POOL if size[0] > 1 else 1, POOL, POOL)
+
+
 def mask_seeds(shape: int | Sequence[int], generator: torch.Generator) -> Tensor:
     """Seeds for the dropout masks of that many images, int64, from a CPU generator."""
     return torch.randint(2**62, (shape,) if isinstance(shape, int) else tuple(shape), generator=generator)
@@ -111,10 +129,10 @@ def mask_seeds(shape: int | Sequence[int], generator: torch.Generator) -> Tensor
 
 @dataclass(frozen=True)
 class LabelScale:
-    """Labels as the network sees them: divided by a constant of the training set, never centred.
+    """Labels as the network sees them, divided by a constant of the training set; whoever centres them does so before.
 
-    A black image's label is 0 and must stay so; subtracting a mean would make it another number and a set's label
-    mostly a count of the images that are not black.
+    Where black images stand in sets, labels are not centred: a black image's label is 0 and must stay so, and without
+    a mean subtracted it does.
     """
 
     constant: float

@@ -1,9 +1,14 @@
-"""A prediction table as rectangular arrays: one cell per arm and training size, seeds by cases."""
+"""A prediction table as rectangular arrays: one cell per arm and training size, seeds by cases.
+
+Seeds test the same cases, or, where folds of patients rotate, some test other patients: of two seeds the test cases are
+the same, or no patient is in both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -13,7 +18,7 @@ COLUMNS = ("arm", "n_train", "seed", "split", "case", "group", "target", "predic
 
 @dataclass(frozen=True)
 class Cell:
-    """What one arm, trained on `n_train` cases with each seed, predicts for the same cases."""
+    """What one arm, trained on `n_train` cases with each seed, predicts for the test cases, those of all seeds."""
 
     arm: str
     n_train: int
@@ -21,10 +26,33 @@ class Cell:
     case: np.ndarray  # (C,) str, ascending
     group: np.ndarray  # (C,) str, patient or scan
     target: np.ndarray  # (C,) float
-    prediction: np.ndarray  # (S, C) float
+    prediction: np.ndarray  # (S, C) float, NaN where a seed does not test a case
 
     def __str__(self) -> str:
         return f"arm {self.arm} at N = {self.n_train}"
+
+    @cached_property
+    def tested(self) -> np.ndarray:
+        """(S, C) bool"""
+        return ~np.isnan(self.prediction)
+
+    @cached_property
+    def folds(self) -> np.ndarray:
+        """(S,) int from 0: equal for seeds that test the same cases."""
+        return np.unique(self.tested, axis=0, return_inverse=True)[1].reshape(-1)
+
+    @cached_property
+    def key(self) -> bytes:
+        """What cells share that have the same test cases, in the same folds."""
+        text = repr((self.case.tolist(), self.group.tolist(), self.target.tolist()))
+        return text.encode() + np.unique(self.tested, axis=0).tobytes()
+
+    def part(self, seeds: np.ndarray) -> Cell:
+        """The same of some seeds (bool or places), with the cases that they test."""
+        prediction = self.prediction[seeds]
+        kept = ~np.isnan(prediction).all(axis=0)
+        cases = {name: getattr(self, name)[kept] for name in ("case", "group", "target")}
+        return replace(self, seeds=self.seeds[seeds], prediction=prediction[:, kept], **cases)
 
 
 def cells(
@@ -36,8 +64,8 @@ def cells(
     """The table's cells by (arm, n_train), of one split and, if named, of some arms and sizes only.
 
     Raises ValueError naming the column, arm, size or seed at fault: a missing column, NaN, a case twice, a seed
-    that lacks cases, a case whose target or group differs between rows, and a selection that the table does not
-    hold.
+    that lacks cases of patients whom another seed tests, a case whose target or group differs between rows, and a
+    selection that the table does not hold.
     """
     missing = [column for column in COLUMNS if column not in predictions]
     if missing:
@@ -72,29 +100,51 @@ def cells(
 
 def _cell(rows, arm, size, seed, case, group, arm_of, size_of, seed_of, case_of, group_of, target, prediction) -> Cell:
     """Rows come sorted by seed, then case."""
-    seeds, count = np.unique(seed_of[rows], return_counts=True)
-    name, n_train = str(arm[arm_of[rows[0]]]), int(size[size_of[rows[0]]])
-    if count.min() != count.max():
-        short = seeds[count.argmin()]
-        raise ValueError(
-            f"arm {name} at N = {n_train}: seed {seed[short]} has {count.min()} cases, another has {count.max()}; "
-            "every seed must predict the same cases"
-        )
-    grid = rows.reshape(len(seeds), -1)
-    for what, values in (("cases", case_of), ("targets", target), ("groups", group_of)):
-        differs = np.flatnonzero((values[grid] != values[grid[0]]).any(axis=1))
-        if differs.size:
-            pair = f"seeds {seed[seeds[0]]} and {seed[seeds[differs[0]]]}"
-            raise ValueError(f"arm {name} at N = {n_train}: {pair} have different {what}")
-    first = grid[0]
+    seeds, start = np.unique(seed_of[rows], return_index=True)
+    parts, which = np.split(rows, start[1:]), f"arm {arm[arm_of[rows[0]]]} at N = {size[size_of[rows[0]]]}"
+    folds: dict[bytes, list[int]] = {}  # places of seeds, by the cases that they test
+    for place, part in enumerate(parts):
+        folds.setdefault(case_of[part].tobytes(), []).append(place)
+    fold_of: dict[int, int] = {}  # by group
+    for first, *others in folds.values():
+        if len(folds) > 1:
+            for code in np.unique(group_of[parts[first]]):
+                _disjoint(which, seed[seeds], parts, fold_of.setdefault(code, first), first)
+        for what, values in (("targets", target), ("groups", group_of)):
+            for other in others:
+                if (values[parts[other]] != values[parts[first]]).any():
+                    raise ValueError(
+                        f"{which}: seeds {seed[seeds[first]]} and {seed[seeds[other]]} have different {what}"
+                    )
+    each = np.concatenate([parts[first] for first, *_ in folds.values()])
+    codes, once = np.unique(case_of[each], return_index=True)
+    if len(codes) < len(each):
+        twice = case[codes[np.bincount(np.searchsorted(codes, case_of[each])) > 1][0]]
+        raise ValueError(f"{which}: seeds have different groups for case {twice}")
+    predicted = np.full((len(seeds), len(codes)), np.nan)
+    for row, part in zip(predicted, parts, strict=True):
+        row[np.searchsorted(codes, case_of[part])] = prediction[part]
     return Cell(
-        arm=name,
-        n_train=n_train,
+        arm=str(arm[arm_of[rows[0]]]),
+        n_train=int(size[size_of[rows[0]]]),
         seeds=np.asarray(seed[seeds], dtype=np.int64),
-        case=np.asarray(case[case_of[first]], dtype=object),
-        group=np.asarray(group[group_of[first]], dtype=object),
-        target=target[first],
-        prediction=prediction[grid],
+        case=np.asarray(case[codes], dtype=object),
+        group=np.asarray(group[group_of[each[once]]], dtype=object),
+        target=target[each[once]],
+        prediction=predicted,
+    )
+
+
+def _disjoint(which: str, seed: np.ndarray, parts: list[np.ndarray], one: int, other: int) -> None:
+    """Raises ValueError: two seeds (places) that share a group, but not all cases."""
+    if one == other:
+        return
+    few, many = sorted((one, other), key=lambda place: len(parts[place]))
+    if len(parts[few]) == len(parts[many]):
+        raise ValueError(f"{which}: seeds {seed[one]} and {seed[other]} have different cases")
+    raise ValueError(
+        f"{which}: seed {seed[few]} has {len(parts[few])} cases, another has {len(parts[many])}; "
+        "seeds must predict the same cases, or those of other patients"
     )
 
 

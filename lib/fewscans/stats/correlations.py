@@ -25,7 +25,7 @@ from scipy import stats
 
 from fewscans.stats.cells import cells
 from fewscans.stats.icc import paired
-from fewscans.stats.resample import same_cases
+from fewscans.stats.resample import in_common
 
 _ROUNDING = 1e-12
 
@@ -96,8 +96,9 @@ def williams_of(
     """The paper's comparison of two arms over a whole learning curve: each case's predictions averaged over the
     training sizes and, as there are several here, over the seeds; then Williams' test of both averages with the target.
 
-    predictions: the tidy table, of regression.   arms: the two compared, each trained at all of `sizes` with the same
-    seeds.   by_group: average targets and predictions over each group (the two sides of one person) before.
+    predictions: the tidy table, of regression.   arms: the two compared, each trained at all of `sizes`; the seeds are
+    those that all have in common.   by_group: average targets and predictions over each group (the two sides of one
+    person) before.
     The unit is the case, as in the paper: p says how far other cases might tell otherwise, of these very networks. It
     knows nothing of the seeds, whose number makes the averages better but adds nothing to n; and where cases of one
     group are alike it is too small, unless `by_group`. An average over sizes and seeds is an ensemble that nobody
@@ -114,10 +115,10 @@ def williams_of(
             if (arm, n) not in found:
                 held = ", ".join(str(m) for a, m in sorted(found) if a == arm)
                 raise ValueError(f"no predictions of arm {arm!r} at N = {n}; of these sizes it has {held}")
+    found = dict(zip(found, in_common(list(found.values())), strict=True))
     start = found[first, sizes[0]]
-    for cell in found.values():
-        same_cases(start, cell)
-    values = [start.target, *(np.mean([found[arm, n].prediction.mean(axis=0) for n in sizes], axis=0) for arm in arms)]
+    mean = {key: np.nanmean(cell.prediction, axis=0) for key, cell in found.items()}  # over the seeds that test a case
+    values = [start.target, *(np.mean([mean[arm, n] for n in sizes], axis=0) for arm in arms)]
     if by_group:
         groups, of = np.unique(start.group.astype(str), return_inverse=True)
         values = [np.bincount(of, x) / np.bincount(of) for x in values]

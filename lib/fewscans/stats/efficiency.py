@@ -30,7 +30,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fewscans.stats.estimate import Estimate
-from fewscans.stats.intervals import resampled
+from fewscans.stats.intervals import combination, resampled
 from fewscans.stats.resample import Joint, Resampled, half_widths
 
 _SLACK = 1e-12  # of a score, which may be of any magnitude
@@ -79,15 +79,48 @@ def baseline_sizes(table: Resampled, baseline: str) -> list[int]:
     return sizes
 
 
-def gain(table: Resampled, baseline: str, level: float = 0.95) -> Estimate:
-    """The baseline's score at its largest training size minus that at its smallest, turned so that above 0 is better.
+def around(sizes: list[int], n_train: int) -> tuple[int, int]:
+    """Of the sizes, ascending, the largest up to a third of `n_train`, or else the smallest, and the smallest
+    from three times `n_train` on, or else the largest; where that is one, the two at this end.
+    """
+    low = max((n for n in sizes if 3 * n <= n_train), default=sizes[0])
+    high = min((n for n in sizes if n >= 3 * n_train), default=sizes[-1])
+    if low == high:
+        low, high = sizes[:2] if low == sizes[0] else sizes[-2:]
+    return low, high
 
-    Where its interval covers 0 the baseline's curve may be flat, and how many more cases it needs has no meaning: a
-    method on the level of a flat curve has any factor from none to all.
+
+def undefined(table: Resampled, baseline: str, method: str, n_train: int, level: float = 0.95) -> str:
+    """Why a factor at `n_train` would have no meaning; empty if it has one.
+
+    * The interval of what the baseline gains around `n_train` (`around`) covers 0. Its curve may then be flat, and a
+      method on the level of a flat curve has any factor from none to all.
+    * The baseline's means at sizes around `n_train` do not ascend, so that the fit has to pool them.
+    * The method scores above the baseline at `n_train`, and at another size that both have the interval of its lead is
+      below 0: the curves cross, and which method needs more data depends on where one asks.
     """
     sizes = baseline_sizes(table, baseline)
+    low, high = around(sizes, n_train)
     sign = 1.0 if table.score.higher_is_better else -1.0
-    return table.spread({(baseline, sizes[-1]): sign, (baseline, sizes[0]): -sign}).estimate(level)
+
+    def lead(one: tuple[str, int], other: tuple[str, int]) -> Estimate:
+        return table.spread(combination((one, sign), (other, -sign))).estimate(level)
+
+    gain = lead((baseline, high), (baseline, low))
+    if not gain.low > 0:
+        return (
+            f"no factor where the baseline does not gain: from N = {low} to {high} {baseline} gains {gain.value:.3g} "
+            f"({level * 100:g} % interval {gain.low:.3g} to {gain.high:.3g}) in {table.score.name}"
+        )
+    fit = pooling(sign * table.joint([(method, int(n_train)), *((baseline, n) for n in sizes)]).means[1:])
+    for k, (one, other) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        if low <= one and other <= high and fit[k, k + 1]:
+            return f"not defined where curves cross: {baseline} scores no better at N = {other} than at {one}"
+    if n_train in sizes and lead((method, n_train), (baseline, n_train)).value > 0:
+        for n in sorted(set(sizes) & set(table.sizes(method)) - {n_train}):
+            if lead((method, n), (baseline, n)).high < 0:
+                return f"not defined where curves cross: {method} scores less than {baseline} at N = {n}"
+    return ""
 
 
 def curve_weights(

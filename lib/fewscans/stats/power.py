@@ -1,4 +1,5 @@
 """What a test set of n scans and S trained networks can tell of two methods whose ICCs differ: studies, simulated.
+And what a planned study can tell, from the parts of the variance that a pilot found (`power_of`).
 
 The paper on regression from sums (Dubost et al., MICCAI 2019) reports ICC 0.84 against 0.79 on 30 scans, the latter
 with a standard deviation of 0.12 over three networks, and 0.73 against 0.68 on 1,977 scans. Before asking whether a
@@ -26,8 +27,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from fewscans.stats.icc import KINDS, from_mean_squares
+from fewscans.stats.resample import Spread
 
 
 @dataclass(frozen=True)
@@ -150,3 +153,22 @@ def study(
         power=float((np.abs(found) > np.quantile(np.abs(equal), level)).mean()),
         seed_share=seed_share,
     )
+
+
+def power_of(spread: Spread, distance: float, n_seeds: int, n_groups: int, level: float = 0.95) -> float:
+    """How often the interval of a spread's quantity would leave out a line that is `distance` away from the truth.
+
+    spread: of a pilot; what a seed and a group add to the variance is taken to stay as there (`Spread.at`).   n_seeds,
+    n_groups: of the study that is planned, 2 or more of each. Values are taken as normal around the truth, and the
+    interval's width as what it is on average; with few seeds in the pilot both are rough. Raises ValueError for less
+    than 2, for a distance below 0 and for a level outside (0, 1).
+    """
+    if min(n_seeds, n_groups) < 2:
+        raise ValueError(f"an interval needs 2 seeds and 2 groups or more, got {n_seeds} and {n_groups}")
+    if not distance >= 0 or not 0 < level < 1:
+        raise ValueError(f"distance is 0 or more, level lies between 0 and 1; got {distance} and {level}")
+    planned = spread.at(n_seeds, n_groups)
+    half, error = planned.half_width(level), math.sqrt(planned.variance())
+    if error == 0:
+        return float(distance > 0)
+    return float(stats.norm.cdf((distance - half) / error) + stats.norm.cdf((-distance - half) / error))

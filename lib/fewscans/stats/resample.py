@@ -17,13 +17,19 @@ The interval is mean ± t times the root of that variance, its degrees of freedo
 groups are drawn, as patches of one scan are alike, and all cells with the same test cases share the draws, so every
 linear combination of scores (a difference of arms, a difference of differences) has its interval from the same
 three covariance matrices, paired by seed and by case.
+
+Where folds of patients rotate, seeds test different patients, and their spread holds some of what patients do to a
+score: S times the difference of the mean of the seeds' own bootstrap variances and the bootstrap variance of their
+mean, over S - 1, as for any numbers, however many patients two of them share. Divided by S that is the very term that
+is taken off above, as long as one draw of all patients serves all seeds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -44,7 +50,8 @@ class Spread:
     """A value and the parts of its variance.
 
     seed_variance: over seeds, patients held (not divided by n_seeds).   group_variance: of the mean over seeds
-    under other patients, seeds held.   interaction: what both of them count.
+    under other patients, seeds held.   interaction: what both of them count; folded: how much of it is the patients'
+    own, as seeds test different folds, which more seeds do not lessen (all of it where no two seeds share a fold).
     """
 
     value: float
@@ -53,6 +60,7 @@ class Spread:
     interaction: float
     n_seeds: int
     n_groups: int
+    folded: float = 0.0
 
     def variance(self) -> float:
         return float(_variance(self))
@@ -70,18 +78,27 @@ class Spread:
         low, high = max(self.value - half, bounds[0]), min(self.value + half, bounds[1])
         return Estimate(self.value, min(low, self.value), max(high, self.value), level)
 
+    def at(self, n_seeds: int, n_groups: int) -> Spread:
+        """With other numbers of seeds and groups, if what each of them adds stays as it is."""
+        ratio = self.n_groups / n_groups
+        own = (self.interaction - self.folded) * ratio * self.n_seeds / n_seeds
+        group = max(self.group_variance - self.interaction + self.folded, 0.0) * ratio + own
+        each = (self.interaction * (self.n_seeds - 1) + self.group_variance) * ratio  # of a single seed
+        both = max((each - group) / (n_seeds - 1), own)
+        seed = max(self.seed_variance - self.n_seeds * self.interaction, 0.0) + n_seeds * both
+        return Spread(self.value, seed, group, both, n_seeds, n_groups, both - own)
+
     def seeds_needed(self, distance: float, level: float = 0.95) -> int | None:
         """How many seeds would bring the half width below `distance` if the parts stay as they are; None: no number
         would.
         """
-        patients = max(self.group_variance - self.interaction, 0.0)  # what is left with seeds without end
+        patients = max(self.group_variance - self.interaction + self.folded, 0.0)  # what is left with seeds without end
         z = stats.norm.ppf((1 + level) / 2)
         if not distance > z * math.sqrt(patients):
             return None
         n = max(2, math.ceil(self.seed_variance * z**2 / (distance**2 - z**2 * patients)))
         while n <= _MOST:
-            both = self.interaction * self.n_seeds / n
-            if replace(self, group_variance=patients + both, interaction=both, n_seeds=n).half_width(level) < distance:
+            if self.at(n, self.n_groups).half_width(level) < distance:
                 return n
             n += max(1, n // 20)
         return None
@@ -105,10 +122,11 @@ class Joint:
     each: np.ndarray  # (K, K) the same of single seeds, averaged over seeds
     n_seeds: int
     n_groups: int
+    alike: np.ndarray | None = None  # (K, K) of two seeds that share a fold; None if all seeds share one
 
     @classmethod
-    def of(cls, values: np.ndarray, draws: np.ndarray, n_groups: int) -> Joint:
-        """values: (K, S); draws: (K, S, B)."""
+    def of(cls, values: np.ndarray, draws: np.ndarray, n_groups: int, folds: np.ndarray | None = None) -> Joint:
+        """values: (K, S); draws: (K, S, B).   folds: (S,) equal for seeds that test the same cases; None: all do."""
         count, n_seeds, n_draws = draws.shape
         if n_seeds < 2:
             raise ValueError(f"an interval over seeds needs at least 2 seeds, got {n_seeds}")
@@ -120,26 +138,37 @@ class Joint:
         centred = draws - draws.mean(axis=2, keepdims=True)
         mean = centred.mean(axis=1)
         flat = centred.reshape(count, -1)
+        each = small * flat @ flat.T / (n_seeds * (n_draws - 1))
+        alike = None
+        if folds is not None and len(shared := np.bincount(folds)) > 1:
+            summed = np.stack([centred[:, folds == fold].sum(axis=1) for fold in range(len(shared))], axis=1)
+            summed = summed.reshape(count, -1)
+            pairs = shared @ shared - n_seeds  # of a seed and another; without one, all counts as the patients' own
+            alike = (small * summed @ summed.T / (n_draws - 1) - n_seeds * each) / pairs if pairs else each
         return cls(
             means=values.mean(axis=1),
             seeds=np.atleast_2d(np.cov(values)),
             groups=small * mean @ mean.T / (n_draws - 1),
-            each=small * flat @ flat.T / (n_seeds * (n_draws - 1)),
+            each=each,
             n_seeds=n_seeds,
             n_groups=n_groups,
+            alike=alike,
         )
 
     def spread(self, weights: np.ndarray) -> Spread:
         """Of the combination sum over k of weights[k] · score k.   weights: (K,), or (M, K) for M of them: then the
         spread's fields are (M,), for `half_widths`."""
-        seeds, groups, each = (
+        seeds, groups, each, alike = (
             np.maximum(np.einsum("...k,kl,...l->...", weights, m, weights), 0.0)
-            for m in (self.seeds, self.groups, self.each)
+            for m in (self.seeds, self.groups, self.each, self.each if self.alike is None else self.alike)
         )
         interaction = np.maximum((each - groups) / (self.n_seeds - 1), 0.0)
         interaction = np.minimum(interaction, np.minimum(groups, seeds / self.n_seeds))  # neither part is negative
-        parts = (weights @ self.means, seeds, groups, interaction)
-        return Spread(*(p if p.ndim else float(p) for p in parts), self.n_seeds, self.n_groups)
+        own = interaction if self.alike is None else np.clip((each - alike) / self.n_seeds, 0.0, interaction)
+        parts = [
+            p if p.ndim else float(p) for p in (weights @ self.means, seeds, groups, interaction, interaction - own)
+        ]
+        return Spread(*parts[:4], self.n_seeds, self.n_groups, parts[4])
 
 
 def half_widths(spread: Spread, level: float = 0.95) -> np.ndarray:
@@ -185,11 +214,7 @@ class Resampled:
         self.reference = Reference.of(reference) if reference is not None and self.score.detection else None
         self.cells = cells(predictions, split + self.score.rows, arms, n_train)
         self._seed = int(np.random.default_rng(rng).integers(2**63)) if isinstance(rng, np.random.Generator) else rng
-        self._values: dict[tuple[str, int], np.ndarray] = {}
-        self._draws: dict[tuple[str, int], np.ndarray] = {}
-        self._keys: dict[tuple[str, int], bytes] = {}
-        self._bounds: dict[bytes, Bound] = {}
-        self._weights: dict[bytes, np.ndarray] = {}
+        self._shared: dict[bytes, _Shared] = {}
 
     def cell(self, arm: str, n_train: int) -> Cell:
         """Raises ValueError naming the arm and the sizes that it has."""
@@ -206,21 +231,12 @@ class Resampled:
         return sorted(n for a, n in self.cells if a == arm)
 
     def values(self, arm: str, n_train: int) -> np.ndarray:
-        """(S,) the score with each seed."""
-        cell = self.cell(arm, n_train)
-        if (arm, n_train) not in self._values:
-            bound, _ = self._bound(cell)
-            scored = [bound.function(p) for p in cell.prediction]
-            self._values[arm, n_train] = np.array(scored, dtype=float)
-        return self._values[arm, n_train]
+        """(S,) the score with each seed, of the cases that it tests."""
+        return self._values(self.cell(arm, n_train))
 
     def draws(self, arm: str, n_train: int) -> np.ndarray:
         """(S, B) the score with each seed in each draw of groups."""
-        cell = self.cell(arm, n_train)
-        if (arm, n_train) not in self._draws:
-            bound, weights = self._drawn(cell)
-            self._draws[arm, n_train] = np.stack([bound.resample(p, weights) for p in cell.prediction])
-        return self._draws[arm, n_train]
+        return self._draws(self.cell(arm, n_train))
 
     def spread(self, combination: Mapping[tuple[str, int], float]) -> Spread:
         """Of a linear combination of cells, {(arm, n_train): weight}, paired by seed and case.
@@ -231,43 +247,114 @@ class Resampled:
         return self.joint(keys).spread(np.array([combination[key] for key in keys], dtype=float))
 
     def joint(self, keys: list[tuple[str, int]]) -> Joint:
-        members = [self.cell(*key) for key in keys]
-        for other in members[1:]:
-            same_cases(members[0], other)
-        n_groups = len(self._bound(members[0])[0].groups)
+        """Of the seeds that all have in common; cells of one size must have the same."""
+        members = in_common([self.cell(*key) for key in keys])
+        n_groups = len(self._bound(members[0]).groups)
         if len(members[0].seeds) < 2:
             raise ValueError(
                 f"{members[0]} has seed {members[0].seeds[0]} only; an interval over seeds needs at least 2"
             )
-        values, draws = ([f(*key) for key in keys] for f in (self.values, self.draws))
-        return Joint.of(np.stack(values), np.stack(draws), n_groups)
+        values, draws = (np.stack([f(cell) for cell in members]) for f in (self._values, self._draws))
+        return Joint.of(values, draws, n_groups, members[0].folds)
 
-    def _bound(self, cell: Cell) -> tuple[Bound, bytes]:
-        """The score of the cell's test cases, and what stands for these: cells that share it share the draws."""
-        name = cell.arm, cell.n_train
-        if name not in self._keys:
-            self._keys[name] = repr((cell.case.tolist(), cell.group.tolist(), cell.target.tolist())).encode()
-        key = self._keys[name]
-        if key not in self._bounds:
-            self._bounds[key] = self.score.bind(cell, self.reference)
-        return self._bounds[key], key
+    def _values(self, cell: Cell) -> np.ndarray:
+        shared = self._bound(cell)
 
-    def _drawn(self, cell: Cell) -> tuple[Bound, np.ndarray]:
-        """The bound score and how often each group is drawn (B, G)."""
-        bound, key = self._bound(cell)
-        if key not in self._weights:
-            n = len(bound.groups)
+        def scored(seed, fold):
+            return shared.bounds[fold].function(cell.prediction[seed, cell.tested[seed]])
+
+        return np.array(self._by_seed(cell, shared.values, scored), dtype=float)
+
+    def _draws(self, cell: Cell) -> np.ndarray:
+        shared = self._drawn(cell)
+
+        def scored(seed, fold):
+            return shared.bounds[fold].resample(cell.prediction[seed, cell.tested[seed]], shared.drawn(fold))
+
+        return np.stack(self._by_seed(cell, shared.draws, scored))
+
+    def _by_seed(self, cell: Cell, known: dict, scored) -> list:
+        """What is known of each seed, and scored where nothing is."""
+        for place, seed in enumerate(cell.seeds):
+            name = cell.arm, cell.n_train, int(seed)
+            if name not in known:
+                known[name] = scored(place, cell.folds[place])
+        return [known[cell.arm, cell.n_train, int(seed)] for seed in cell.seeds]
+
+    def _bound(self, cell: Cell) -> _Shared:
+        """The score of the cell's test cases, with the draws: cells with the same cases share them."""
+        if cell.key not in self._shared:
+            parts = [cell.part(cell.folds == fold) for fold in range(cell.folds.max() + 1)]
+            if len(parts) > 1 and self.score.detection:
+                raise ValueError(f"{cell}: {self.score.name} needs seeds that all test the same cases")
+            self._shared[cell.key] = _Shared([self.score.bind(part, self.reference) for part in parts])
+        return self._shared[cell.key]
+
+    def _drawn(self, cell: Cell) -> _Shared:
+        """The same, drawn."""
+        shared = self._bound(cell)
+        if shared.weights is None:
+            n = len(shared.groups)
             if n < 2:
-                raise ValueError(f"{cell}: all cases belong to group '{bound.groups[0]}'; patients cannot be resampled")
-            rng = np.random.default_rng(self._seed)
-            weights = rng.multinomial(n, np.full(n, 1 / n), size=self.n_bootstrap).astype(float)
-            usable = bound.usable(weights)
-            if usable.mean() < _USABLE:
                 raise ValueError(
-                    f"{cell}: only {usable.mean():.0%} of the draws of {n} groups hold {bound.need} to resample them"
+                    f"{cell}: all cases belong to group '{shared.groups[0]}'; patients cannot be resampled"
                 )
-            self._weights[key] = weights[usable]
-        return bound, self._weights[key]
+            rng = np.random.default_rng(self._seed)
+            shared.weights = rng.multinomial(n, np.full(n, 1 / n), size=self.n_bootstrap).astype(float)
+            usable = np.ones(self.n_bootstrap, dtype=bool)
+            for fold, bound in enumerate(shared.bounds):
+                weights = shared.drawn(fold)
+                usable &= bound.usable(weights) & weights.any(axis=1)
+            if usable.mean() < _USABLE:
+                bound = shared.bounds[0]
+                need = bound.need if bound.needed or bound.holds else "cases of every fold"
+                shared.weights = None
+                raise ValueError(
+                    f"{cell}: only {usable.mean():.0%} of the draws of {n} groups hold {need} to resample them"
+                )
+            shared.weights = shared.weights[usable]
+        return shared
+
+
+@dataclass(eq=False)
+class _Shared:
+    """What cells with the same test cases share.   bounds: the score of each fold's cases.   weights: (B, G) how often
+    each group of all folds is drawn.   values, draws: of an arm, size and seed.
+    """
+
+    bounds: list[Bound]
+    weights: np.ndarray | None = None
+    values: dict[tuple[str, int, int], float] = field(default_factory=dict)
+    draws: dict[tuple[str, int, int], np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        first, *others = (bound.groups for bound in self.bounds)
+        return np.unique(np.concatenate([first, *others])) if others else first
+
+    def drawn(self, fold: int) -> np.ndarray:
+        """(B, groups of the fold)"""
+        one = len(self.bounds) == 1
+        return self.weights if one else self.weights[:, np.searchsorted(self.groups, self.bounds[fold].groups)]
+
+
+def in_common(members: list[Cell]) -> list[Cell]:
+    """The cells with the seeds that all have, if those of different sizes have more or fewer; at least 2.
+
+    Raises ValueError as `same_cases`, and so for cells of one size whose seeds differ.
+    """
+    seeds = set.intersection(*(set(cell.seeds) for cell in members))
+    first: dict[int, Cell] = {}  # by size
+    for cell in members:
+        other = first.setdefault(cell.n_train, cell) if len(seeds) > 1 else members[0]
+        if not np.array_equal(cell.seeds, other.seeds):
+            same_cases(other, cell)
+    members = [
+        cell if len(cell.seeds) == len(seeds) else cell.part(np.isin(cell.seeds, list(seeds))) for cell in members
+    ]
+    for other in members[1:]:
+        same_cases(members[0], other)
+    return members
 
 
 def same_cases(one: Cell, other: Cell) -> None:
@@ -282,9 +369,15 @@ def same_cases(one: Cell, other: Cell) -> None:
     ]
     if lacks:
         raise ValueError(f"{one} and {other} cannot be paired: {'; '.join(lacks)}")
-    if len(one.case) != len(other.case) or (one.case != other.case).any() or (one.group != other.group).any():
+    if (
+        one.prediction.shape != other.prediction.shape
+        or (one.case != other.case).any()
+        or (one.group != other.group).any()
+    ):
         raise ValueError(
             f"{one} ({len(one.case)} cases) and {other} ({len(other.case)}) cannot be paired: their test cases differ"
         )
+    if (one.tested != other.tested).any():
+        raise ValueError(f"{one} and {other} cannot be paired: a seed tests other cases in one than in the other")
     if (one.target != other.target).any():
         raise ValueError(f"{one} and {other} cannot be paired: the targets of their test cases differ")

@@ -3,10 +3,10 @@
 A score is a function of (target, prediction) → float. Any such function can be given instead of a name; it is then
 called once per seed and resample (about 10,000 times for an interval), so give names where there is one.
 
-Scores of regression (icc, icc:C, mse, mae) take any numbers as targets, the others labels of 0 and 1.
+Scores of regression (icc, icc:C, mse, mae, log_mse, r2) take any numbers as targets, the others labels of 0 and 1.
 
 Scores by finding (mean_auc, auc:FINDING) take several findings from one table: the case of a row is then called
-"<image>/<finding>".
+"<image>/<finding>". matched_auc takes cases that are called by a diameter at their end, "<case>@8.3mm".
 
 Scores of detection (froc, lesion_froc, malignant_in_top) need more than targets: which candidates lie in which nodule
 of which scan, the test split's `reference`. So a score is bound to the test cases before it is computed, and what is
@@ -30,16 +30,17 @@ from fewscans.stats.cells import Cell
 from fewscans.stats.froc import RATES, SLIDE_RATES, sensitivities
 from fewscans.stats.icc import agreement, paired, resampled_icc, targets_differ
 from fewscans.stats.reference import Layout, Reference
+from fewscans.stats.weighted import area, explained, in_top, mean, sensitivity, slowly
 
 KNOWN = (
     "auc, auc:FINDING, mean_auc, accuracy, accuracy:FINDING, log_loss, log_loss:FINDING, "
     "sensitivity@RATE with 0 < RATE < 1, brier, calibration error, "
-    "icc, icc:C, mse, mae, froc, froc@RATE, malignant_in_top@K, "
+    "matched_auc@SHARE with 0 < SHARE < 1, positives_in_top@K, "
+    "icc, icc:C, mse, mae, log_mse, r2, froc, froc@RATE, malignant_in_top@K, "
     "lesion_froc, lesion_froc@RATE, lesion_froc:negative, lesion_froc:negative@RATE"
 )
 
 _NODULE = "a nodule; too few scans hold one"
-_CHUNK = 4_000_000  # elements of the largest intermediate array, about 32 MB
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Score:
     that needs the reference, how it is bound to a layout of test cases; function and resample then only say so.
     rows: what is appended to a split's name for the split that holds the score's rows, "-lesions" for those of slides.
     findings: for a score that is the mean over some findings, cell → their rows; None: it is of all rows together.
+    named: for a score that needs the names of the cases, how it is bound to them.
     """
 
     name: str
@@ -62,17 +64,20 @@ class Score:
     detection: Callable[[Layout], Bound] | None = None
     rows: str = ""
     findings: Callable[[Cell], list[np.ndarray]] | None = None
+    named: Callable[[Cell], Bound] | None = None
 
     def bind(self, cell: Cell, reference: Reference | None = None) -> Bound:
         """The score of these test cases.
 
-        Raises ValueError if it needs the reference and there is none, and for a finding that no row has, or of one
-        class only.
+        Raises ValueError if it needs the reference and there is none, for a finding that no row has, or of one class
+        only, and for cases that are not called as the score needs.
         """
         if self.detection is not None:
             if reference is None:
                 raise ValueError(_without(self.name))
             return self.detection(reference.layout(cell))
+        if self.named is not None:
+            return self.named(cell)
         parts = [np.arange(len(cell.case))] if self.findings is None else self.findings(cell)
         used = np.concatenate(parts)
         groups, place = np.unique(cell.group[used].astype(str), return_inverse=True)
@@ -138,8 +143,12 @@ def score(name: str | Callable | Score) -> Score:
     "log_loss", the mean cross-entropy in nats, of predictions cut to [1e-7, 1 - 1e-7].   "auc:effusion",
     "accuracy:effusion", "log_loss:effusion", those of one finding's rows.   "icc", the absolute agreement of
     predictions with targets, ICC(A,1); "icc:C", their consistency, ICC(C,1); "mse" and "mae", mean squared and absolute
-    differences, in the targets' unit, squared or not.   "froc",
-    LUNA16's overall score, the mean sensitivity at 1/8 to 8 false positives per scan; "froc@1", the sensitivity at one.
+    differences, in the targets' unit, squared or not; "log_mse", the natural logarithm of mse, whose differences are
+    logarithms of ratios; "r2", 1 - mse / variance of the targets.   "matched_auc@0.1", of the pairs of a positive and
+    a negative case whose diameters differ by at most 10 % of the smaller, the share in which the positive has the
+    higher prediction, ties one half.   "positives_in_top@50", how many of the 50 highest predictions are of positive
+    cases, equal ones as on average over their orders.   "froc", LUNA16's overall score, the mean sensitivity at 1/8 to
+    8 false positives per scan; "froc@1", the sensitivity at one.
     "lesion_froc", CAMELYON16's, at 1/4 to 8 false positives per slide; "lesion_froc:negative", the same with the false
     positives of slides without tumour alone; both also "@8". Of these a prediction of 0 is no detection.
     "malignant_in_top@250", how many malignant nodules are among the 250 found with the highest predictions.
@@ -152,36 +161,42 @@ def score(name: str | Callable | Score) -> Score:
         names = {auc: "auc", brier: "brier", expected_calibration_error: "calibration error", agreement: "icc"}
         known = names.get(name)
         title = getattr(name, "__name__", "score")
-        return score(known) if known else Score(title, name, _slowly(name), both_classes=True)
+        return score(known) if known else Score(title, name, slowly(name), both_classes=True)
     if name == "auc":
-        return Score(name, auc, _auc, bounds=(0.0, 1.0), both_classes=True)
+        return Score(name, auc, area, bounds=(0.0, 1.0), both_classes=True)
     family, _, finding = str(name).partition(":")
     rows = partial(_rows_by_finding, only=finding) if finding or name == "mean_auc" else None
     if name == "mean_auc" or (family == "auc" and finding):
-        return Score(name, auc, _auc, bounds=(0.0, 1.0), both_classes=True, findings=rows)
+        return Score(name, auc, area, bounds=(0.0, 1.0), both_classes=True, findings=rows)
     if family == "accuracy":
-        return Score(name, _label_loss(_right), _mean(_right), bounds=(0.0, 1.0), findings=rows)
+        return Score(name, _label_loss(_right), mean(_right), bounds=(0.0, 1.0), findings=rows)
     if name == "brier":
-        return Score(name, brier, _mean(_squared), higher_is_better=False, bounds=(0.0, 1.0))
+        return Score(name, brier, mean(_squared), higher_is_better=False, bounds=(0.0, 1.0))
     if name == "icc":  # no fixed lower bound: it reaches a little below -1
         return Score(name, agreement, resampled_icc("A,1"), bounds=(-math.inf, 1.0), varied=True)
     if name == "icc:C":
         consistency = partial(agreement, kind="C,1")
         return Score(name, consistency, resampled_icc("C,1"), bounds=(-1.0, 1.0), varied=True)
     if family == "log_loss":
-        return Score(name, _label_loss(_cross_entropy), _mean(_cross_entropy), False, (0.0, math.inf), findings=rows)
+        return Score(name, _label_loss(_cross_entropy), mean(_cross_entropy), False, (0.0, math.inf), findings=rows)
     if name in _LOSSES:
         loss = _LOSSES[name]
-        return Score(name, lambda y, p: _mean_loss(loss, y, p), _mean(loss), False, (0.0, math.inf))
+        return Score(name, lambda y, p: _mean_loss(loss, y, p), mean(loss), False, (0.0, math.inf))
     if name == "calibration error":
-        slow = _slowly(expected_calibration_error)
+        slow = slowly(expected_calibration_error)
         return Score(name, expected_calibration_error, slow, False, (0.0, 1.0), both_classes=True)
+    if name == "log_mse":
+        return Score(name, lambda y, p: _log(_mean_loss(_squared, y, p)), _log_mse, False)
+    if name == "r2":
+        return Score(name, _r2, explained, bounds=(-math.inf, 1.0), varied=True)
     kind, _, rate = str(name).partition("@")
     at = _number(rate)
+    if kind == "matched_auc" and 0 < at < 1:
+        return Score(name, *[_says(f"{name} needs the names of the cases")] * 2, bounds=(0.0, 1.0), named=_matched(at))
+    if kind == "positives_in_top" and re.fullmatch(r"[1-9]\d*", rate):
+        return Score(name, _positives_in_top(int(rate)), _resampled_positives(int(rate)), bounds=(0.0, float(rate)))
     if kind == "sensitivity" and 0 < at < 1:
-        return Score(
-            name, lambda y, p: sensitivity_at(y, p, at), _sensitivity(at), bounds=(0.0, 1.0), both_classes=True
-        )
+        return Score(name, lambda y, p: sensitivity_at(y, p, at), sensitivity(at), bounds=(0.0, 1.0), both_classes=True)
     if name == "froc":
         return _detection(name, _froc(RATES), bounds=(0.0, 1.0))
     if kind == "froc" and 0 < at < math.inf:
@@ -218,43 +233,6 @@ def _rows_by_finding(cell: Cell, only: str) -> list[np.ndarray]:
     return list(rows.values())
 
 
-def _auc(target, prediction, group, weights):
-    """AUC is a sum over pairs of groups: count once how group g's positives fare against group h's negatives, then
-    weigh.
-    """
-    positive, negative = (
-        _sorted_by_group(target == 1, prediction, group),
-        _sorted_by_group(target == 0, prediction, group),
-    )
-    wins = np.zeros((len(positive.groups), len(negative.groups)))
-    step = max(1, _CHUNK // len(negative.values))
-    for start in range(0, len(positive.values), step):
-        some = positive.values[start : start + step, None]
-        above = (some > negative.values).astype(np.float32) + np.float32(0.5) * (some == negative.values)
-        by_group = np.add.reduceat(above, negative.starts, axis=1, dtype=np.float64)
-        np.add.at(wins, positive.index[start : start + step], by_group)
-    up, down = weights[:, positive.groups], weights[:, negative.groups]
-    pairs = (up @ positive.sizes) * (down @ negative.sizes)
-    return np.einsum("bh,bh->b", up @ wins, down) / pairs
-
-
-@dataclass(frozen=True)
-class _Grouped:
-    values: np.ndarray  # sorted by group
-    index: np.ndarray  # position of each value's group in `groups`
-    groups: np.ndarray
-    starts: np.ndarray
-    sizes: np.ndarray
-
-
-def _sorted_by_group(which, prediction, group) -> _Grouped:
-    order = np.argsort(group[which], kind="stable")
-    groups, starts, index, sizes = np.unique(
-        group[which][order], return_index=True, return_inverse=True, return_counts=True
-    )
-    return _Grouped(prediction[which][order], index, groups, starts, sizes.astype(float))
-
-
 def _squared(target, prediction):
     return (prediction - target) ** 2
 
@@ -283,44 +261,89 @@ def _mean_loss(loss, target, prediction) -> float:
     return float(loss(*paired(target, prediction)).mean())
 
 
-def _mean(loss):
-    def resample(target, prediction, group, weights):
-        groups = weights.shape[1]
-        total = np.bincount(group, loss(target, prediction), minlength=groups)
-        return weights @ total / (weights @ np.bincount(group, minlength=groups))
-
-    return resample
+def _log(value):
+    return np.log(np.maximum(value, np.finfo(float).tiny))  # of no error at all, too
 
 
-def _sensitivity(rate: float):
-    def resample(target, prediction, group, weights):
-        order = np.argsort(-prediction, kind="stable")
-        last = np.flatnonzero(np.diff(prediction[order], append=np.nan) != 0)  # a point of the curve per distinct score
-        positive = target[order] == 1
-        n_found, n_false = (np.append(0, np.cumsum(which)[last]) for which in (positive, ~positive))
-        result = np.empty(len(weights))
-        step = max(1, _CHUNK // len(order))
-        for start in range(0, len(weights), step):
-            some = weights[start : start + step].astype(np.float32)  # counts are exact
-            found, false = (_ascending(some[:, group[order][which]]) for which in (positive, ~positive))
-            limit = rate * false[:, -1]
-            within = (false <= limit[:, None]).sum(axis=1) - 1
-            left = np.minimum(np.searchsorted(n_false, within, side="right") - 1, len(last) - 1)
-            row = np.arange(len(some))
-            x, x_right = false[row, n_false[left]], false[row, n_false[left + 1]]
-            y, y_right = found[row, n_found[left]], found[row, n_found[left + 1]]
-            share = np.divide(limit - x, x_right - x, out=np.zeros(len(some)), where=x_right > x)
-            result[start : start + step] = (y + share * (y_right - y)) / found[:, -1]
-        return result
+def _log_mse(target, prediction, group, weights):
+    return _log(mean(_squared)(target, prediction, group, weights))
 
-    return resample
+
+def _r2(target, prediction) -> float:
+    target, prediction = paired(target, prediction)
+    if target.min() == target.max():
+        raise ValueError(f"all {len(target)} targets are {target[0]:g}; r2 needs two different ones")
+    return float(1 - np.mean((prediction - target) ** 2) / target.var())
+
+
+def _diameters(cell: Cell) -> np.ndarray:
+    """(C,) in mm, from the cases' names."""
+    found = [re.fullmatch(r".*@(\d+(?:\.\d+)?)mm", str(case)) for case in cell.case]
+    if None in found:
+        case = cell.case[found.index(None)]
+        raise ValueError(f"{cell}: case {case} names no diameter; names end in one, as LIDC-IDRI-0001/1@8.3mm")
+    return np.array([float(match[1]) for match in found])
+
+
+def _matched(share: float):
+    """The pairs are those of the cell; in a resample, one counts as often as both of its groups are drawn together."""
+
+    def bound(cell: Cell) -> Bound:
+        diameter = _diameters(cell)
+        label, _ = checked(cell.target, diameter)
+        positive, negative = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
+        one, other = diameter[positive, None], diameter[negative]
+        up, down = np.nonzero(np.abs(one - other) <= share * np.minimum(one, other) * (1 + 1e-9))
+        up, down = positive[up], negative[down]
+        if not len(up):
+            raise ValueError(f"{cell}: no positive and negative case have diameters within {share:.0%} of each other")
+        groups, group = np.unique(cell.group.astype(str), return_inverse=True)
+        place = group[up] * len(groups) + group[down]
+
+        def by_groups(of_pairs):
+            return np.bincount(place, of_pairs, len(groups) ** 2).reshape(len(groups), -1)
+
+        def drawn(weights, of_groups):
+            return np.einsum("bg,bg->b", weights @ of_groups, weights)
+
+        def won(prediction):
+            above, below = prediction[up], prediction[down]
+            return (above > below) + 0.5 * (above == below)
+
+        count = by_groups(np.ones(len(up)))
+        return Bound(
+            groups=groups,
+            function=lambda prediction: float(won(prediction).mean()),
+            resample=lambda prediction, weights: drawn(weights, by_groups(won(prediction))) / drawn(weights, count),
+            need="a positive and a negative case of like diameters; too few groups do",
+            holds=lambda weights: drawn(weights, count) > 0,
+        )
+
+    return bound
+
+
+def _positives_in_top(top: int):
+    def function(target, prediction) -> float:
+        target, prediction = checked(target, prediction)
+        return float(in_top(top, prediction, target, np.zeros(len(target), dtype=int), np.ones((1, 1)))[0])
+
+    return function
+
+
+def _resampled_positives(top: int):
+    return lambda target, prediction, group, weights: in_top(top, prediction, target, group, weights)
 
 
 def _detection(name: str, bound: Callable[[Layout], Bound], bounds: tuple[float, float], rows: str = "") -> Score:
-    def unbound(*_):
-        raise ValueError(_without(name))
-
+    unbound = _says(_without(name))
     return Score(name, unbound, unbound, bounds=bounds, detection=bound, rows=rows)
+
+
+def _says(complaint: str):
+    def unbound(*_):
+        raise ValueError(complaint)
+
+    return unbound
 
 
 def _without(name: str) -> str:
@@ -360,16 +383,7 @@ def _malignant(top: int):
             raise ValueError(f"malignant_in_top@{top}: no nodule of the reference is graded malignant")
 
         def resample(prediction, weights):
-            best = layout.best(prediction)
-            order = np.argsort(-best, kind="stable")
-            ends = np.append(0, np.flatnonzero(np.diff(best[order], append=np.nan) != 0) + 1)
-            drawn = weights[:, scan[order]]
-            n_found, n_ill = (_ascending(w)[:, ends].astype(float) for w in (drawn, drawn * ill[order]))
-            left = np.count_nonzero(n_found <= top, axis=1) - 1
-            row, right = np.arange(len(weights)), np.minimum(left + 1, len(ends) - 1)
-            wide = n_found[row, right] - n_found[row, left]
-            share = np.divide(top - n_found[row, left], wide, out=np.zeros(len(weights)), where=wide > 0)
-            return n_ill[row, left] + share * (n_ill[row, right] - n_ill[row, left])
+            return in_top(top, layout.best(prediction), ill, scan, weights)
 
         return _bound(layout, resample)
 
@@ -379,19 +393,3 @@ def _malignant(top: int):
 def _bound(layout: Layout, resample, needed=(), need=_NODULE) -> Bound:
     once = np.ones((1, len(layout.reference.scans)))
     return Bound(layout.reference.scans, lambda p: float(resample(p, once)[0]), resample, needed, need)
-
-
-def _ascending(counts: np.ndarray) -> np.ndarray:
-    """Running totals along each row, from 0."""
-    totals = np.zeros((counts.shape[0], counts.shape[1] + 1), dtype=np.float32)
-    np.cumsum(counts, axis=1, out=totals[:, 1:])
-    return totals
-
-
-def _slowly(function):
-    def resample(target, prediction, group, weights):
-        case = np.arange(len(target))
-        drawn = (np.repeat(case, row[group].astype(int)) for row in weights)
-        return np.array([function(target[index], prediction[index]) for index in drawn])
-
-    return resample

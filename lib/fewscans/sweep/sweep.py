@@ -48,8 +48,9 @@ def sweep(
     show: bool = True,
 ) -> Result:
     """Trains what is missing and writes `<out>/<name>.parquet`, the predictions, and beside it `.history.parquet`,
-    `.records.json`, `.reference.parquet` (no rows where FROC does not apply), `.about.json` (profile, grid, code, data)
-    and `.costs.json`. The last holds seconds, so it differs between machines and is no out of the pipeline.
+    `.records.json`, `.trials.json` (of learning rates that were tried and not chosen, if any), `.reference.parquet`
+    (no rows where FROC does not apply), `.about.json` (profile, grid, code, data) and `.costs.json`. The last holds
+    seconds, so it differs between machines and is no out of the pipeline.
 
     arms: only these, if any are named; the files are then called `<name>.partial.*`.   shard: (i, n), this process's
     share of the runs; whatever a share needs from the others (the trials of a learning rate) it waits for, or trains if
@@ -76,7 +77,8 @@ def sweep(
                 entries = {run: context.store.get(context.key(run)) for run in final}
                 if all(entries.values()):
                     name = setting.name + (".partial" if arms else "")
-                    return Result(len(final), len(trained), _write(context, grid, entries, out, name))
+                    trials = [without_costs(records[run]) for run in sorted(set(plan) - set(final))]
+                    return Result(len(final), len(trained), _write(context, grid, entries, trials, out, name))
                 records = {run: record for run, record in records.items() if entries.get(run, True)}
                 continue
             free = [run for run in todo if not context.store.held(context.key(run))]
@@ -122,7 +124,7 @@ def _plan(context: Context, grid, records: dict[Run, dict]) -> tuple[list[Run], 
     """
     seen: set[Run] = set()
     while True:
-        losses = {run: record.get("best_val_loss", 0.0) for run, record in records.items()}
+        losses = {run: record.get("last_val_loss", record.get("best_val_loss", 0.0)) for run, record in records.items()}
         plan = context.experiment.plan(grid, losses)
         new = [run for run in plan if run not in seen]
         if not new:
@@ -144,7 +146,7 @@ def _share(plan: Sequence[Run], final: Sequence[Run], shard: tuple[int, int]) ->
     return own + [run for run in plan if position[run] != index - 1 and run not in tabled]
 
 
-def _write(context: Context, grid, entries: dict[Run, Entry], out: Path, name: str) -> Path:
+def _write(context: Context, grid, entries: dict[Run, Entry], trials: Sequence[dict], out: Path, name: str) -> Path:
     """The run table and what belongs to it; see `sweep`.
 
     Sorted by arm, N and seed, so that the bytes do not depend on which run finished first. The table is written last:
@@ -161,7 +163,7 @@ def _write(context: Context, grid, entries: dict[Run, Entry], out: Path, name: s
         for e in entries.values()
         for row in e.history
     ]
-    first = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss", "small_val_loss")
+    first = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss")
     history = pd.DataFrame(rows, columns=list(dict.fromkeys([*first, *(name for row in rows for name in row)])))
     records = [e.record for e in entries.values()]
     setting = context.setting
@@ -170,6 +172,8 @@ def _write(context: Context, grid, entries: dict[Run, Entry], out: Path, name: s
     try:
         store.write_table(history, out / f"{name}.history.parquet")
         files.write_json(out / f"{name}.records.json", [without_costs(record) for record in records])
+        if trials:
+            files.write_json(out / f"{name}.trials.json", trials)
         files.write_json(out / f"{name}.costs.json", [costs(record) for record in records])
         files.write_json(out / f"{name}.about.json", about)
         store.write_table(context.data.reference(), out / f"{name}.reference.parquet")

@@ -42,7 +42,7 @@ from fewscans.nn.cam import cam
 NETWORKS = ("resnet", "lite0")
 WARM_UP = 0.1  # share of a step's updates
 PREDICT_BATCH = 32
-WHOLE_GRID = ("arms", "seeds", "learning_rates", "tuning_seeds")  # decide no run by themselves
+WHOLE_GRID = ("arms", "seeds", "learning_rates", "tuning_seeds", "first_seed", "seeds_at", "rates")  # decide no run
 CELL = ("arm", "n_train", "seed", "split", "case", "group", "target", "prediction")
 SHORTCUTS = ("view", "followup", "age", "sex")
 

@@ -2,15 +2,16 @@
 
 Source: Winkels & Cohen, Med. Image Anal. 55 (2019): Adam, batches of 30, cross-entropy, balanced nested subsets, the
 same augmentation for all arms. Where the paper stops early with patience 5, every arm here gets the same number of
-updates and keeps its best-validation checkpoint; three learning rates per arm and size are tried on the first seeds and
-chosen on validation loss.
+updates, and its last checkpoint counts (rows "test"; "test-best" are of the one with the lowest validation loss). Both
+classes count equally in the validation loss, as in training. Where several learning rates are named, they are tried per
+arm and size on the first seeds, and the last validation loss chooses.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from fewscans.nn.gconv import act_on_image
 
 SIZE = 48  # of planar patches, even at every pool: 48, 24, 12, 6
 PREDICT_BATCH = 64
+STILL_GUESSING = 0.95 * math.log(2)  # training loss over the last tenth of updates, from which a training has failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +42,15 @@ class Grid(base.Grid):
     """What params.yaml says of one run at one profile; what all grids have: see `base.Grid`.
 
     arms: sizes of the balanced training subset for each arm.   width: of the plain network's first layer.   augment:
-    off only where orientation carries the label.   patch: what the networks see, (y, x) or (z, y, x).   downsample:
-    MedMNIST's volumes are averaged over blocks of so many voxels a side.   pools: see `NoduleNet`.   spacing_mm: of the
-    patch's voxels, for data sets that are cut from scans.   negatives_per_scan, train_negatives: how many candidates
-    without a nodule are cut.   balanced_validation: both classes count equally in the validation loss, as in training;
-    else each case does.
+    off where orientation carries the label or is the question.   patch: what the networks see, (y, x) or (z, y, x).
+    downsample: MedMNIST's volumes are averaged over blocks of so many voxels a side.   pools: see `NoduleNet`.
+    spacing_mm: of the patch's voxels, for data sets that are cut from scans.   negatives_per_scan, train_negatives: how
+    many candidates without a nodule are cut.   steps_at: updates at some sizes, validated as often as the others.
+    rate_by_order: a learning rate is divided by the root of the order of the arm's group, as Adam's step moves a large
+    group's output more.   cosine: the rate falls to 0 as half a cosine.   half: see `train.fit`.   turned_test: cubes
+    are predicted turned as well.   folds: of the data set; a run with seed s tests fold s, validates on s + 1 and
+    trains on the rest, modulo folds; 0: the data set's split.   pilot: validation cases are predicted in place of test
+    cases.
     """
 
     ARMS = ARMS
@@ -59,12 +65,27 @@ class Grid(base.Grid):
     spacing_mm: tuple[float, ...] | None = None
     negatives_per_scan: int | None = None
     train_negatives: int | None = None
-    balanced_validation: bool = False
+    steps_at: dict[str, int] = field(default_factory=dict)
+    steps_at: dict[str, int] = field(default_factory=dict)
+    rate_by_order: bool = False
+    cosine: bool = False
+    half: bool = False
+    turned_test: bool = False
+    folds: int = 0
+    pilot: bool = False
 
     def __post_init__(self):
         super().__post_init__()
+        self.check_named("steps_at", self.steps_at, *self.arms)
         if any(not 0 < rate < 1 for rate in self.learning_rates):
             raise ParamsError(f"learning_rates must lie between 0 and 1, got {list(self.learning_rates)}")
+        self.check_named("steps_at", self.steps_at, *self.arms)
+        if any(steps < 1 for steps in self.steps_at.values()):
+            raise ParamsError(f"steps_at must be at least 1, got {self.steps_at}")
+        if self.folds not in (0, *range(3, 100)):
+            raise ParamsError(f"folds must be 3 or more, for training, validation and test, or 0, got {self.folds}")
+        if self.turned_test and not self.cube:
+            raise ParamsError(f"turned_test needs a patch that is a cube, got {list(self.patch)}")
         if len(self.patch) not in (2, 3) or min(self.patch) < 8 // 2 ** (len(self.patch) - 2):
             raise ParamsError(f"patch must be two sizes of at least 8 or three of at least 4, got {list(self.patch)}")
         for name, value in [("spacing_mm", self.spacing_mm), *(("a window of pools", w) for w in self.pools or ())]:
@@ -76,16 +97,29 @@ class Grid(base.Grid):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ParamsError(f"{name} must be at least 1, or left out for all; got {getattr(self, name)}")
 
+    def steps_of(self, n: int) -> int:
+        """Updates at that size."""
+        return self.steps_at.get(str(n), self.steps)
+
+    def every_of(self, n: int) -> int:
+        """Updates between two validations at that size."""
+        return max(1, round(self.eval_every * self.steps_of(n) / self.steps))
+
+    @property
+    def cube(self) -> bool:
+        return len(self.patch) == 3 and len(set(self.patch)) == 1
+
     def check_sizes(self, arm: str, sizes: tuple[int, ...]) -> None:
         if not sizes or any(n < 2 or n % 2 for n in sizes):
-            raise ParamsError(
-                f"arms.{arm}: sizes must be even and at least 2, as subsets are balanced; got {list(sizes)}"
-            )
-        dim = Group.named(ARMS[arm].group).dim
-        if ARMS[arm].trivial is None and dim != len(self.patch):
-            raise ParamsError(
-                f"arms.{arm} has a group of {'the plane' if dim == 2 else 'space'}, but patch is {list(self.patch)}"
-            )
+            raise ParamsError(f"arms.{arm}: sizes must be even and at least 2, in balanced subsets; got {list(sizes)}")
+        spec, dim = ARMS[arm], Group.named(ARMS[arm].group).dim
+        if spec.trivial is None and dim != len(self.patch):
+            acts_on = "the plane" if dim == 2 else "space"
+            raise ParamsError(f"arms.{arm} has a group of {acts_on}, but patch is {list(self.patch)}")
+        if spec.turned and (self.augment or not self.cube):
+            raise ParamsError(f"arms.{arm} turns cubes exactly: augment must be false, and patch a cube")
+        if spec.upright and not self.augment:
+            raise ParamsError(f"arms.{arm} changes the augmentation, but augment is false")
 
 
 class Gcnn(base.Experiment):
@@ -98,116 +132,161 @@ class Gcnn(base.Experiment):
     smallest_n = 2  # a balanced training set holds two cases or more
 
     def cut(self, grid: Grid) -> Cut:
-        drawn = (grid.negatives_per_scan, grid.train_negatives)
-        return Cut(grid.patch, grid.downsample, grid.spacing_mm, margin(grid.patch), *drawn)
+        around = margin(grid.patch) if grid.augment else (0,) * len(grid.patch)
+        return Cut(grid.patch, grid.downsample, grid.spacing_mm, around, grid.negatives_per_scan, grid.train_negatives)
 
     def check(self, grid: Grid, cases: Cases) -> None:
-        have, wanted = cases.images.shape[1:], grid.patch
+        have, wanted, about = cases.images.shape[1:], grid.patch, cases.about
         if len(have) != len(wanted) or any(h < w for h, w in zip(have, wanted, strict=True)):
             sizes = [" x ".join(map(str, shape)) for shape in (have, wanted)]
             raise DataError(f"{cases.path}: its images are {sizes[0]} voxels, too small for a patch of {sizes[1]}")
+        if grid.folds and ("fold" not in about or set(about["fold"]) != set(range(grid.folds))):
+            raise ParamsError(f"folds is {grid.folds}, but {cases.path} is not divided into as many")
         for arm, sizes in grid.arms.items():
-            for n in sizes:
-                splits.nested_balanced(cases.target, cases.indices("train", ARMS[arm].repository_split), n, 0)
+            lacking = [name for name in baselines.KNOWN.get(ARMS[arm].trivial, ()) if name not in about]
+            if lacking:
+                raise ParamsError(f"arms.{arm}: {cases.path} does not say {', '.join(lacking)}")
+            for seed in range(max(1, grid.folds)):
+                index = self._indices(grid, cases, seed, ARMS[arm].repository_split)
+                for n in sizes:
+                    splits.nested_balanced(cases.target, index["train"], n, 0)
+                for name in ("val", "test"):
+                    if len(np.unique(cases.target[index[name]])) < 2:
+                        raise DataError(f"{cases.path}: the {name} cases of seed {seed} are not of both classes")
 
     def decides(self, run: Run, grid: Grid) -> dict:
         chosen = {"arm": run.arm, "n_train": run.n_train, "seed": run.seed, "spec": self.training_of(run.arm)}
-        chosen |= {"patch": grid.patch, "downsample": grid.downsample}
+        names = ["patch", "downsample", "folds", "pilot"]
         if ARMS[run.arm].trivial is None:
-            names = ("steps", "eval_every", "batch_size", "width", "augment", "pools", "balanced_validation")
-            chosen |= {"learning_rate": run.learning_rate} | {name: getattr(grid, name) for name in names}
-        return chosen
+            chosen |= {"steps": grid.steps_of(run.n_train), "eval_every": grid.every_of(run.n_train)}
+            chosen |= {"learning_rate": run.learning_rate}
+            names += ["batch_size", "width", "augment", "pools", "rate_by_order", "cosine", "half", "turned_test"]
+        return chosen | {name: getattr(grid, name) for name in names}
 
     def updates(self, run: Run, grid: Grid) -> int:
-        return grid.steps * ARMS[run.arm].updates
+        return grid.steps_of(run.n_train) * ARMS[run.arm].updates
 
     def multiply_adds(self, run: Run, grid: Grid) -> float:
         macs = model(run.arm, grid.width, 0, grid.patch, grid.pools).macs()
         return float(macs + 2e6) * self.updates(run, grid)
 
+    def fold_of(self, grid: Grid, cases: Cases, seed: int, repository: bool = False) -> np.ndarray:
+        """The part of each case for that seed, (n,): "train", "val" or "test"; other names belong to none.
+
+        repository: of the source's own split, which leaks.
+        """
+        part = cases.about["repository_split"].to_numpy(str) if repository else cases.split
+        if grid.folds and "fold" in cases.about:
+            parts = np.array(["test", "val", *["train"] * (grid.folds - 2)])
+            part = parts[(cases.about["fold"].to_numpy(int) - seed) % grid.folds]
+        if "tested" in cases.about:
+            part = np.where((part != "train") & (cases.about["tested"] == 0), "unused", part)
+        return part
+
+    def _indices(self, grid: Grid, cases: Cases, seed: int, repository: bool) -> dict[str, np.ndarray]:
+        """Cases to train on, to validate on and to predict."""
+        part = self.fold_of(grid, cases, seed, repository)
+        index = {name: np.flatnonzero(part == name) for name in ("train", "val", "test")}
+        return index | {"test": index["val"]} if grid.pilot else index
+
     def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         spec = ARMS[run.arm]
-        train_, test = (cases.indices(split, spec.repository_split) for split in ("train", "test"))
-        subset = splits.nested_balanced(cases.target, train_, run.n_train, run.seed)
-        # a published image is scored whole; what was cut here has a margin for augmentation, which no network sees
-        seen = (lambda x: x) if grid.spacing_mm is None else (lambda x: augment.centre(x[:, None], grid.patch)[:, 0])
-        known, new = (seen(cases.images[index]) for index in (subset, test))
-        predicted = baselines.probability(spec.trivial, known, cases.target[subset], new)
-        return rows(run, run.arm, "test", cases, test, predicted)
+        index = self._indices(grid, cases, run.seed, spec.repository_split)
+        test, subset = index["test"], splits.nested_balanced(cases.target, index["train"], run.n_train, run.seed)
+        if spec.trivial in baselines.KNOWN:
+            x = np.log(cases.about[list(baselines.KNOWN[spec.trivial])].to_numpy(float))
+            predicted = baselines.likelihood(x[subset], cases.target[subset], x[test])
+        else:  # a published image is scored whole; what was cut here has a margin, which no network sees
+            seen = (
+                (lambda x: x) if grid.spacing_mm is None else (lambda x: augment.centre(x[:, None], grid.patch)[:, 0])
+            )
+            known, new = (seen(cases.images[some]) for some in (subset, test))
+            predicted = baselines.probability(spec.trivial, known, cases.target[subset], new)
+        table = rows(run, run.arm, "test", cases, test, predicted)
+        return pd.concat([table, _malignant(table, cases)], ignore_index=True)
 
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None
     ) -> tuple[Entry, dict[str, Tensor]]:
         spec = ARMS[run.arm]
-        pools = {split: cases.indices(split, spec.repository_split) for split in ("train", "val", "test")}
-        subset = splits.nested_balanced(cases.target, pools["train"], run.n_train, run.seed)
-        small = splits.small_validation(cases.target, pools["val"], run.n_train, run.seed)
+        index = self._indices(grid, cases, run.seed, spec.repository_split)
+        subset = splits.nested_balanced(cases.target, index["train"], run.n_train, run.seed)
         net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
         (x_train, y_train), (x_val, y_val) = (
-            (_images(cases, indices).to(device), _labels(cases, indices, spec.shuffled, run.seed).to(device))
-            for indices in (subset, pools["val"])
+            (_images(cases, some).to(device), _labels(cases, some, spec.shuffled, run.seed).to(device))
+            for some in (subset, index["val"])
         )
-        in_small = torch.from_numpy(np.isin(pools["val"], small)).to(device)
         max_shift = augment.MAX_SHIFT_VOXELS
         if len(grid.patch) == 3:
             max_shift = tuple(side * augment.SHIFT_SHARE for side in grid.patch[::-1])
 
-        def batch(indices: Tensor, step: int) -> tuple[Tensor, Tensor]:
-            x = _scaled(x_train[indices.to(device)])
+        def batch(positions: Tensor, step: int) -> tuple[Tensor, Tensor]:
+            x, random = x_train[positions.to(device)], train.generator(run.seed, "augmentation", step)
             if grid.augment:
-                decisions = augment.draw(len(indices), train.generator(run.seed, "augmentation", step), max_shift)
-                noise = train.generator(run.seed, "noise", step)
-                x = augment.apply(x, decisions, grid.patch, noise)
+                decisions = augment.draw(len(x), random, max_shift, spec.upright)
+                x = augment.apply(_scaled(x), decisions, grid.patch, train.generator(run.seed, "noise", step))
             else:
-                x = augment.centre(x, grid.patch)
-            return x, y_train[indices.to(device)]
+                x = _scaled(augment.centre(x, grid.patch))
+                if spec.turned:
+                    copies = Group.named("Oh")
+                    x = augment.turned(x, copies, torch.randint(copies.order, (len(x),), generator=random))
+            return x, y_train[positions.to(device)]
 
-        def validate(net: NoduleNet) -> dict[str, float]:
-            losses = F.binary_cross_entropy_with_logits(_logits(_deployed(net), x_val, grid), y_val, reduction="none")
-            mean = _class_mean if grid.balanced_validation else lambda values, _: values.mean()
-            return {
-                "val_loss": float(mean(losses, y_val)),
-                "small_val_loss": float(mean(losses[in_small], y_val[in_small])),
-            }
+        def validate(net: NoduleNet) -> dict[str, float]:  # all are lower where a network is better
+            logits = _logits(_deployed(net), x_val, grid)
+            losses = F.binary_cross_entropy_with_logits(logits, y_val, reduction="none")
+            return {"val_loss": float(_class_mean(losses, y_val)), "val_ranking": 1 - _auc(logits, y_val)}
 
-        loss, every = F.binary_cross_entropy_with_logits, grid.eval_every * spec.updates
-        budget = train.Budget(self.updates(run, grid), grid.batch_size, run.learning_rate, every)
-        fitted = train.fit(net, run.n_train, batch, loss, validate, budget, run.seed, checkpoint, on_step)
-        require_best(run, fitted.best)
-        tables = []
-        for split, chosen_by in (("test", "val_loss"), ("test-small-val", "small_val_loss")):
-            net.load_state_dict(fitted.best[chosen_by])
-            tables.append(self._predictions(run, grid, net, split, cases, pools["test"], device))
+        loss, every = F.binary_cross_entropy_with_logits, grid.every_of(run.n_train) * spec.updates
+        rate = run.learning_rate / (math.sqrt(net.group.order) if grid.rate_by_order else 1)
+        budget = train.Budget(self.updates(run, grid), grid.batch_size, rate, every)
+        schedule = train.cosine() if grid.cosine else None
+        fitted = train.fit(net, run.n_train, batch, loss, validate, budget, run.seed, checkpoint, on_step,
+                           schedule=schedule, half=grid.half)  # fmt: skip
+        require_best(run, fitted.best, ["val_loss"])
+        table = self._predictions(run, grid, net, cases, device)
+        net.load_state_dict(fitted.best["val_loss"])
+        best = _probabilities(_deployed(net), _images(cases, index["test"]).to(device), grid)
+        tables = [table, rows(run, run.arm, "test-best", cases, index["test"], best)]
+        history = [row | {"compute": row["step"], "val_auc": 1 - row["val_ranking"]} for row in fitted.history]
+        ending = [row["train_loss"] for row in history if row["step"] > 0.9 * budget.steps]
         record = {
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "convolution_parameters": net.convolution_parameters(),
-            "macs": net.macs(),
-            "channels": list(net.channels),
-            "steps": budget.steps,
-            "n_val": len(pools["val"]),
-            "n_small_val": len(small),
-            "best_val_loss": fitted.best_loss["val_loss"],
-            **costs(fitted),
-        }
-        return Entry(pd.concat(tables, ignore_index=True), fitted.history, record), fitted.best["val_loss"]
+            "parameters": sum(p.numel() for p in net.parameters()), "macs": net.macs(), "channels": list(net.channels),
+            "convolution_parameters": net.convolution_parameters(), "steps": budget.steps, "rate": rate,
+            "n_val": len(index["val"]), "best_val_loss": fitted.best_loss["val_loss"],
+            "last_val_loss": history[-1]["val_loss"], "val_score": history[-1]["val_auc"],
+            "failed": not np.mean(ending) < STILL_GUESSING, **costs(fitted),
+        }  # fmt: skip
+        history = [{name: value for name, value in row.items() if name != "val_ranking"} for row in history]
+        return Entry(pd.concat(tables, ignore_index=True), history, record), fitted.last
 
     def predict(
         self, run: Run, grid: Grid, weights: Mapping[str, Tensor], cases: Cases, device: torch.device
     ) -> pd.DataFrame:
         net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
         net.load_state_dict(dict(weights))
-        return self._predictions(run, grid, net, "test", cases, cases.indices("test"), device)
+        return self._predictions(run, grid, net, cases, device)
 
-    def _predictions(
-        self, run: Run, grid: Grid, net: NoduleNet, split: str, cases: Cases, test: np.ndarray, device: torch.device
-    ) -> pd.DataFrame:
-        """Rows of the arm and of those computed along with it, by averaging over turned copies of each image."""
-        x, plain = _images(cases, test).to(device), _deployed(net)
-        tables = [rows(run, run.arm, split, cases, test, _probabilities(plain, x, grid))]
+    def _predictions(self, run: Run, grid: Grid, net: NoduleNet, cases: Cases, device: torch.device) -> pd.DataFrame:
+        """Rows of the arm, of those computed along with it, and of the test sets made of the same cases."""
+        index, plain = self._indices(grid, cases, run.seed, ARMS[run.arm].repository_split), _deployed(net)
+        test, x = index["test"], _images(cases, index["test"]).to(device)
+        tables = [rows(run, run.arm, "test", cases, test, _probabilities(plain, x, grid))]
         for name in self.computed_with(run.arm):
-            group = Group.named(ARMS[name].averaged)
-            turned = [_probabilities(plain, x, grid, group, h) for h in range(group.order)]
-            tables.append(rows(run, name, split, cases, test, np.mean(turned, axis=0)))
+            if ARMS[name].averaged is not None:
+                group = Group.named(ARMS[name].averaged)
+                turned = [_probabilities(plain, x, grid, group, h) for h in range(group.order)]
+                tables.append(rows(run, name, "test", cases, test, np.mean(turned, axis=0)))
+            elif "diameter_mm" in cases.about:
+                known = [_with_diameter(plain, cases, some, grid, device) for some in (index["val"], test)]
+                tables.append(rows(run, name, "test", cases, test, baselines.likelihood(
+                    known[0], cases.target[index["val"]], known[1])))  # fmt: skip
+        tables.append(_malignant(pd.concat(tables), cases))
+        if grid.turned_test:
+            cube = Group.named("O")
+            elements = np.random.default_rng(0).integers(cube.order, size=len(cases))[test]  # the same for all runs
+            x = augment.turned(augment.centre(x, grid.patch), cube, torch.from_numpy(elements))
+            tables.append(rows(run, run.arm, "test-turned", cases, test, _probabilities(plain, x, grid)))
         return pd.concat(tables, ignore_index=True)
 
 
@@ -249,6 +328,28 @@ def _scaled(x: Tensor) -> Tensor:
     return x.float() / 127.5 - 1
 
 
+def _auc(logits: Tensor, labels: Tensor) -> float:
+    difference = logits[labels == 1][:, None] - logits[labels == 0]
+    return float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
+
+
+def _malignant(table: pd.DataFrame, cases: Cases) -> pd.DataFrame:
+    """The rows of nodules that are known again among candidates: 1 where malignant, 0 where benign or indeterminate.
+
+    Their names end in the diameter, so that nodules of like size can be compared. None where no nodule is graded.
+    """
+    if not {"nodule", "malignant", "diameter_mm"} <= set(cases.about):
+        return table[:0]
+    found = cases.about.assign(case=cases.case).set_index("case").loc[table["case"], ["malignant", "diameter_mm"]]
+    known = (table["target"].to_numpy() == 1) & np.isfinite(found["diameter_mm"].to_numpy(float))
+    found, table = found[known], table[known]
+    if not (found["malignant"] >= 0).any():
+        return table[:0]
+    target = (found["malignant"] == 1).to_numpy(float)
+    case = [f"{name}@{mm:.1f}mm" for name, mm in found["diameter_mm"].items()]
+    return table.assign(split="test-malignant", case=case, target=target)
+
+
 def _class_mean(losses: Tensor, labels: Tensor) -> Tensor:
     return (losses[labels == 1].mean() + losses[labels == 0].mean()) / 2
 
@@ -269,6 +370,12 @@ def _logits(plain: torch.nn.Module, x: Tensor, grid: Grid, group: Group | None =
 
 def _probabilities(plain: torch.nn.Module, x: Tensor, grid: Grid, group: Group | None = None, element: int = 0):
     return torch.sigmoid(_logits(plain, x, grid, group, element)).double().cpu().numpy()
+
+
+def _with_diameter(plain, cases: Cases, index: np.ndarray, grid: Grid, device: torch.device) -> np.ndarray:
+    """The network's logit and the logarithm of the diameter, (k, 2)."""
+    logit = _logits(plain, _images(cases, index).to(device), grid).double().cpu().numpy()
+    return np.stack([logit, np.log(cases.about["diameter_mm"].to_numpy(float)[index])], axis=1)
 
 
 EXPERIMENT = Gcnn()

@@ -16,8 +16,10 @@ class Arm(base.Arm):
     """group: whose convolutions the network has.   budget: "parameters" or "compute", equal to the plain network's.
     like: take the channels of that group's network, orientations included, so that the plain network costs as much.
     updates: times the grid's steps.   sham: see `Group.sham`.   shuffled: trained and selected on permuted labels.
-    repository_split: train and test on the source's leaky split.   averaged: a group over whose copies of each image
-    the predictions of `computed_with` are averaged.
+    upright: augmented without turns and mirror images.   turned: in a grid without augmentation, each training patch is
+    one of its turned and mirrored copies.   repository_split: train and test on the source's leaky split.   averaged: a
+    group over whose copies of each image the predictions of `computed_with` are averaged.   diameter: its logit and the
+    logarithm of the diameter, weighted on the validation cases; only where the diameter of each case is known.
     """
 
     group: str = "Z2"
@@ -27,8 +29,11 @@ class Arm(base.Arm):
     updates: int = 1
     sham: bool = False
     shuffled: bool = False
+    upright: bool = False
+    turned: bool = False
     repository_split: bool = False
     averaged: str | None = None
+    diameter: bool = False
 
 
 GREY, ORANGE, BLUE, GREEN, PINK = "#5a5a5a", "#E69F00", "#0072B2", "#009E73", "#CC79A7"
@@ -46,7 +51,10 @@ PLANE_ARMS = {
     "p4-compute": _of("p4", "p4 at the plain CNN's compute", "#B87A00", "v", budget="compute"),
     "p4m-compute": _of("p4m", "p4m at the plain CNN's compute", "#56B4E9", "D", budget="compute"),
     "Z2-wide": _of("Z2", "plain, widened to p4m's compute", "#8c8c8c", "D", like="p4m"),
-    "Z2-long": _of("Z2", "plain, 4 times the updates", "#a8a8a8", "v", updates=4),
+    "Z2-double": _of("Z2", "plain, twice the updates", "#a8a8a8", "v", updates=2),
+    "p4m-double": _of("p4m", "p4m, twice the updates", "#7fb8d8", "v", updates=2),
+    "Z2-upright": _of("Z2", "plain, shown upright", "#8c8c8c", "s", "-.", upright=True),
+    "p4m-upright": _of("p4m", "p4m, shown upright", "#003f63", "o", "-.", upright=True),
     "Z2-tta-p4": _of("Z2", "plain, mean over 4 turned copies", "#7fc9b0", "^", "-.", averaged="p4", computed_with="Z2"),
     "Z2-tta-p4m": _of("Z2", "plain, mean over 8 turned copies", GREEN, "o", "-.", averaged="p4m", computed_with="Z2"),
     "p4m-sham": _of("p4m", "sham group of order 8", "#D55E00", "X", ":", sham=True),
@@ -65,9 +73,17 @@ SPACE_ARMS = GROUP_ARMS | {
     "D4h-compute": _of("D4h", "D4h at the plain CNN's compute", "#56B4E9", budget="compute"),
     "Z3-wide": _of("Z3", "plain, widened to D4's compute", "#8c8c8c", "D", like="D4"),
     "Z3-long": _of("Z3", "plain, 4 times the updates", "#a8a8a8", "v", updates=4),
+    "Z3-double": _of("Z3", "plain, twice the updates", "#a8a8a8", "v", updates=2),
+    "D4-double": _of("D4", "D4, twice the updates", "#f0c566", "v", updates=2),
+    "Z3-upright": _of("Z3", "plain, shown upright", "#8c8c8c", "s", "-.", upright=True),
+    "D4-upright": _of("D4", "D4, shown upright", "#8a5f00", "^", "-.", upright=True),
+    "Z3-turned": _of("Z3", "plain, shown turned and mirrored", "#7a5c8f", "P", turned=True),
     "Z3-tta-D4": _of("Z3", "plain, mean over 8 turned copies", "#b08d57", "^", "-.", averaged="D4", computed_with="Z3"),
     "Z3-tta-D4h": _of("Z3", "plain, mean over 16 turned copies", "#5b7fa6", "o", "-.", averaged="D4h",
                       computed_with="Z3"),
+    "Z3+diameter": _of("Z3", "plain CNN and diameter", GREY, "s", ":", diameter=True, computed_with="Z3"),
+    "D4+diameter": _of("D4", "D4 and diameter", ORANGE, "^", ":", diameter=True, computed_with="D4"),
+    "D4h+diameter": _of("D4h", "D4h and diameter", BLUE, "o", ":", diameter=True, computed_with="D4h"),
     "D4-sham": _of("D4", "sham group of order 8", "#D55E00", "X", ":", sham=True),
     "O-sham": _of("O", "sham group of order 24", "#a04000", "X", sham=True),
 }  # fmt: skip
@@ -85,6 +101,10 @@ CONTROL_ARMS = {
 TRIVIAL_ARMS = {
     "histogram": Arm(trivial="histogram", label="histogram of values", colour=PINK, marker="d", line=":"),
     "centre": Arm(trivial="centre", label="brightness of the centre", colour="#b58fc2", marker="h", line=":"),
+    "centre5": Arm(trivial="centre5", label="mean of 5 voxels a side", colour="#8e6fa1", marker="h", line=":"),
+    "diameter": Arm(trivial="diameter", label="diameter alone", colour="#B9770E", marker="h", line=":"),
+    "box": Arm(trivial="box", label="shape of the published box", colour="#8f6a2a", marker="p", line=":"),
+    "slices": Arm(trivial="slices", label="number of slices", colour="#d1a35c", marker="d", line=":"),
     "volume": Arm(trivial="volume", label="volume alone", colour="#B9770E", marker="h", line=":"),
     "nearest": Arm(trivial="nearest", label="nearest neighbour", colour="#8f6a2a", marker="*", line=":"),
     "nearest-leaky": Arm(

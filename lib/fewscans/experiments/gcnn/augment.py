@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fewscans.groups import Group
+from fewscans.nn.gconv import act_on_image
+
 PROBABILITY = 0.8
 MAX_SHIFT_VOXELS = (3.0, 3.0)
 SHIFT_SHARE = 1 / 24  # in space: 3 of 72 voxels along every axis of the patch
@@ -40,10 +43,13 @@ class Decisions:
     offset: Tensor
 
 
-def draw(batch: int, generator: torch.Generator, max_shift: Sequence[float] = MAX_SHIFT_VOXELS) -> Decisions:
+def draw(
+    batch: int, generator: torch.Generator, max_shift: Sequence[float] = MAX_SHIFT_VOXELS, upright: bool = False
+) -> Decisions:
     """Random decisions for a batch, from a CPU generator so that they are the same on every device.
 
     max_shift: the largest translation along each axis, x first, in voxels; two of them on the plane, three in space.
+    upright: nothing is turned or mirrored; all else is as without it.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -54,9 +60,10 @@ def draw(batch: int, generator: torch.Generator, max_shift: Sequence[float] = MA
         return torch.where(chosen.view(-1, *(1,) * (value.ndim - 1)), value, torch.full_like(value, neutral))
 
     def mirrored() -> Tensor:
-        return 1 - 2 * torch.randint(0, 2, (batch,), generator=generator).float()
+        sign = 1 - 2 * torch.randint(0, 2, (batch,), generator=generator).float()
+        return torch.ones(batch) if upright else sign
 
-    angle = sometimes(uniform(0, 2 * math.pi), 0.0)
+    angle = sometimes(uniform(0, 2 * math.pi), 0.0) * (not upright)
     mirror = mirrored()
     scale = sometimes(uniform(*SCALE), 1.0)
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
@@ -105,6 +112,15 @@ def centre(images: Tensor, size: int | Sequence[int]) -> Tensor:
     size = _sizes(size, images.ndim - 2)
     first = [(whole - part) // 2 for whole, part in zip(images.shape[2:], size, strict=True)]
     return images[(..., *(slice(a, a + part) for a, part in zip(first, size, strict=True)))]
+
+
+def turned(images: Tensor, group: Group, elements: Tensor) -> Tensor:
+    """Each image turned by an element of its own, exactly: squares or cubes (B, ..., *S), elements (B,) → the same."""
+    out = torch.empty_like(images)
+    for element in elements.unique().tolist():
+        mine = (elements == element).to(images.device)
+        out[mine] = act_on_image(group, element, images[mine])
+    return out
 
 
 def _sizes(size: int | Sequence[int], dim: int) -> tuple[int, ...]:

@@ -24,13 +24,9 @@ P_BLACK = 0.1
 
 
 def draw_sets(
-    n_images: int,
-    n_sets: int,
-    size: int = SIZE,
-    p_black: float = P_BLACK,
-    replacement: bool = False,
+    n_images: int, n_sets: int, size: int = SIZE, p_black: float = P_BLACK, replacement: bool = False,
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Sets of image indices, -1 where the image is replaced by a black one: (n_sets, size) int64.
 
     Without replacement no image stands twice in a set, and every choice of `size` images is as likely as another.
@@ -55,15 +51,9 @@ def draw_sets(
 
 
 def epoch_sets(
-    n_images: int,
-    n_sets: int,
-    seed: int,
-    epoch: int,
-    size: int = SIZE,
-    p_black: float = P_BLACK,
-    replacement: bool = False,
-    fixed: bool = False,
-) -> Tensor:
+    n_images: int, n_sets: int, seed: int, epoch: int, size: int = SIZE, p_black: float = P_BLACK,
+    replacement: bool = False, fixed: bool = False,
+) -> Tensor:  # fmt: skip
     """The sets of one epoch of a run, decided by its seed and the epoch alone: (n_sets, size), as `draw_sets` has them.
 
     fixed: the sets of epoch 0 in every epoch, black images included (control).
