@@ -1,5 +1,6 @@
 """The command line: a user's mistake is one line on stderr and exit code 1; the pipeline's death is its own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewscans import cli
+from fewscans import cli, results
+from fewscans.data import luna16_patches
+from fewscans.data.base import Cut
 from fewscans.data.luna16_patches import FILE
 from fewscans.sweep import engine
 
@@ -22,6 +25,8 @@ from .toy import Inline
 RUN = kill_sweep.RUN
 GRID = """{arms: {Z2: [10], histogram: [10, 20]}, seeds: 2, steps: 2, eval_every: 1, learning_rates: [1.0e-3], width: 4}
     paper: {arms: {histogram: [10, 5000]}, seeds: 1, steps: 2, eval_every: 1, learning_rates: [1.0e-3]}
+    pilot: {arms: {Z2: [10], histogram: [10]}, seeds: 2, first_seed: 100, steps: 2, eval_every: 1,
+      learning_rates: [1.0e-3, 3.0e-3], tuning_seeds: 2, width: 4, pilot: true}
   gcnn-luna16-patches:
     smoke: {arms: {Z2: [10]}, seeds: 1, steps: 2, eval_every: 1, learning_rates: [1.0e-3]}"""
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
@@ -79,6 +84,23 @@ def test_training_says_what_it_did_and_where_the_table_is(project, call):
     assert call("train", RUN) == (0, f"{RUN}: 0 trained now, 6 in the table; wrote runs/{RUN}.parquet\n", "")
     code, out, _ = call("train", RUN, "--arm", "histogram")
     assert out == f"{RUN}: 0 trained now, 4 in the table; wrote runs/{RUN}.partial.parquet\n"
+
+
+def test_pilots_go_where_git_keeps_them_predict_validation_cases_alone_and_say_what_was_tried(project, call):
+    assert results.pilot(RUN) is None
+    told = f"{RUN}: 6 trained now, 4 in the table; wrote reports/pilots/{RUN}.parquet\n"
+    assert call("train", RUN, "--profile", "pilot") == (0, told, "") and not (project / "runs").exists()
+    pilot = results.pilot(RUN)
+    assert pilot.profile == "pilot" and pilot.about["seeds"] == [100, 101] and pilot.arms[0] == "Z2"
+    cases = luna16_patches.DATASET.cases(project / "build/twins/luna16-patches", Cut((48, 48)))
+    assert set(pilot.predictions["split"]) == {"test", "test-best"}
+    assert set(pilot.predictions["case"]) == set(cases.case[cases.indices("val")])
+    tried = json.loads((project / "reports/pilots" / f"{RUN}.trials.json").read_text())
+    chosen = [record for record in pilot.records if record["arm"] == "Z2"]
+    rates = {(record["seed"], record["learning_rate"]) for record in tried + chosen}
+    assert len(tried) == len(chosen) == 2 and rates == {(s, r) for s in (100, 101) for r in (1e-3, 3e-3)}
+    mean = [np.mean([record["last_val_loss"] for record in some]) for some in (chosen, tried)]
+    assert mean[0] < mean[1] and not any(key.startswith("seconds") for record in tried for key in record)
 
 
 def test_a_shard_that_ends_before_the_others_says_how_the_table_is_made(project, call):

@@ -79,6 +79,19 @@ def test_the_project_s_own_file_is_good():
     assert {f"gcnn-{dataset}" for dataset in named} <= set(loaded.grids)
 
 
+def test_pilots_and_no_other_grids_predict_validation_cases_with_seeds_that_no_other_grid_has():
+    pilots = 0
+    for name, profiles in params.load().grids.items():
+        for profile, grid in profiles.items():
+            seeds = {seed for sizes in grid.arms.values() for n in sizes for seed in grid.seeds_of(n)}
+            if profile == "pilot":
+                assert grid.pilot and grid.first_seed >= 100 and min(seeds) >= 100, name
+                pilots += 1
+            else:
+                assert not getattr(grid, "pilot", False) and max(seeds) < 100, f"{name}, {profile}"
+    assert pilots >= 5
+
+
 def test_a_run_outside_the_pipeline_is_known_by_its_grid(write):
     spec = params.load(write(GOOD)).run("gcnn-luna16-patches")
     assert spec == RunSpec("gcnn", "luna16-patches", False, "data/manifests/luna16-patches.json")
@@ -101,7 +114,7 @@ WRONG = {
     # where, value, what the message must hold
     "unknown key": ("color", "red", ["the file has the unknown key 'color'", "known keys: profile, data_root"]),
     "missing key": ("data_root", ABSENT, ["the file lacks the key 'data_root'"]),
-    "unknown profile": ("profile", "fast", ["profile is 'fast'", "smoke, quick, long, paper"]),
+    "unknown profile": ("profile", "fast", ["profile is 'fast'", "smoke, quick, long, paper, pilot"]),
     "profile as a list": ("profile", ["smoke"], ["profile is ['smoke']"]),
     "profile of a grid": (f"grids/{RUN}/fast", GRID, [f"grids.{RUN}.fast: unknown profile; profiles are smoke"]),
     "profile of a twin": ("twins/orientation/fast", {}, ["twins.orientation.fast: unknown profile"]),

@@ -88,15 +88,16 @@ def finished(project, run=RUN, profile="quick", seeds=3, sizes=(("Z2", 30), ("Z2
     for arm, n in sizes:
         for seed in range(seeds):
             for name in (arm, *((f"{arm}-tta-p4", f"{arm}-tta-p4m") if arm == "Z2" else ())):
-                for split in ("test", "test-small-val"):
+                for split in ("test", "test-best"):
                     p = 1 / (1 + np.exp(-(2.0 * TARGET - 1 + rng.normal(size=CASES))))
                     cell = {"arm": name, "n_train": n, "seed": seed, "split": split, "case": NAMES, "group": GROUPS}
                     tables.append(pd.DataFrame(cell | {"target": 1.0 * TARGET, "prediction": p}))
             record = {"arm": arm, "n_train": n, "seed": seed, "run": run, "code": "c0de", "data": "da7a"}
             record |= {"device": "cpu", "torch": "2.13.0", "threads": 1, "key": f"{arm}{n}{seed}"}
             if arm != "centre":
-                record |= {"steps": 200, "seconds_wall": 1.5, "parameters": 1000}
-                losses = {"train_loss": 0.5, "val_loss": 0.4, "small_val_loss": 0.4}
+                record |= {"steps": 200, "seconds_wall": 1.5, "parameters": 1000, "last_val_loss": 0.4}
+                record |= {"failed": (arm, n, seed) == ("Z2", 100, 1)}
+                losses = {"train_loss": 0.5, "val_loss": 0.4}
                 history += [
                     {"arm": arm, "n_train": n, "seed": seed, "step": s, "epoch": s / 10} | losses for s in (40, 80)
                 ]
@@ -161,6 +162,23 @@ def test_the_split_is_kept_each_case_once(project):
     assert list(split) == ["case", "group", "split", "repository_split"]
     assert split["case"].is_unique and split["case"].is_monotonic_increasing and len(split) == 2 * CASES
     assert set(split.loc[split["split"] == "test", "case"]) == set(NAMES)
+
+
+def test_where_seeds_rotate_folds_the_split_tells_the_part_of_each_case_for_each_seed(project, monkeypatch):
+    text = (project / "params.yaml").read_text().replace("seeds: 3", "seeds: 3\n      folds: 5")
+    (project / "params.yaml").write_text(text)
+    fold = pd.DataFrame({"fold": np.arange(2 * CASES) // 5 % 5})
+    real = registry.dataset
+    rotated = lambda *asked: replace(known(*asked), about=fold)  # noqa: E731
+    monkeypatch.setattr(registry, "dataset", lambda name: replace(real(name), cases=rotated))
+    finished(project)
+    folder = publish(RUN, minimum_seeds=3)
+    split = pd.read_csv(folder / "split.csv").set_index("case")
+    assert list(split)[-3:] == [f"fold of seed {seed}" for seed in range(3)]
+    for seed in range(3):
+        cases = split.index[split[f"fold of seed {seed}"] == "test"]
+        assert set(cases) == set(known("", None, None).case[fold["fold"] == seed])
+    assert "in which split, and in which part for each seed" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("gone", ["absent", "other data"])
@@ -284,10 +302,33 @@ def test_the_readme_says_what_it_is_and_has_no_date(project):
     assert "real data" in text and "CC BY 4.0" in text and "CC BY 3.0" in text
     assert "Setio" in text and "Armato" in text
     assert "| Z2 | 30, 100 | 3 | 60 (30) | 12 |" in text
-    assert "c0de" in text and "da7a" in text and "2.13.0" in text
+    assert "c0de" in text and "da7a" in text and "2.13.0" in text and "in which part" not in text
     finished(project)
     twin = (publish(RUN, minimum_seeds=3) / "README.md").read_text()
     assert "synthetic twin" in twin and "Setio" not in twin
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_the_readme_says_which_checkpoint_the_rows_are_of(project, last):
+    """Of all experiments but two, which say in their records how the last checkpoint does, it is the best."""
+    finished(project)
+    path = project / "runs" / f"{RUN}.records.json"
+    records = json.loads(path.read_text())
+    path.write_text(json.dumps([{k: v for k, v in r.items() if last or k != "last_val_loss"} for r in records]))
+    text = (publish(RUN, minimum_seeds=3) / "README.md").read_text()
+    best = "is of the checkpoint with the lowest validation loss"
+    assert (f"`test-best` {best}, `test` of the network after the last update\n" in text) == last
+    assert (f"`test` {best}\n" in text) != last
+
+
+def test_trainings_that_failed_are_counted_and_those_of_another_arm_for_what_is_computed_with_it(project):
+    finished(project)
+    publish(RUN, minimum_seeds=3)
+    for found in (read_run(RUN), load_published("gcnn", "luna16-patches-twin")):
+        for arm in ("Z2", "Z2-tta-p4", "Z2-tta-p4m"):
+            assert found.failed(arm, 100) == (1, 3) and found.failed(arm, 30) == (0, 3)
+        assert found.failed("p4m", 30) == (0, 3) and found.failed("centre", 30) == (0, 3)
+        assert found.failed("p4m", 100) == (0, 0), "there are no such runs"
 
 
 def test_a_grid_with_gaps_is_published_only_with_its_reason(project):
@@ -347,7 +388,7 @@ def mixed_code(project):
         (damaged(lambda t: t.assign(seed=t["seed"] + 0.5)), "column 'seed' is float64"),
         (damaged(lambda t: t.assign(split="holdout")), "unknown split 'holdout'"),
         (damaged(lambda t: pd.concat([t, t.tail(1)])), "occurs twice"),
-        (damaged(lambda t: t.drop(index=3)), "every seed must predict the same cases"),
+        (damaged(lambda t: t.drop(index=3)), "seed 0 has 59 cases, another has 60; seeds must predict the same"),
         (damaged(lambda t: t.assign(n_train=t["n_train"].replace(100, 200))), "no record of arm Z2 at N = 200, seed 0"),
         (mixed_code, "tell of different code or data"),
     ],

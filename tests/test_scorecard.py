@@ -1,6 +1,7 @@
 """The scorecard is the same bytes for the same tables, prefers what is published, and refuses smoke."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ DIRECT = Claim(
     "d4h-better", "them", "Table 1", "D4h is better.", "ordering", True,
     (ClaimTest("gcnn-luna16", "D4h", 30, "froc", 0.0, "above", baseline="Z3"),), 0.13, "difference",
 )  # fmt: skip
-PAPERS = {"them": {"short": "Them 2019", "claim": "p4m is better.", "notebook": "01_gcnn"}}
+PAPERS = {"them": {"short": "Them 2019", "claim": "p4m is better.", "why": "few patches", "notebook": "01_gcnn"}}
 CLAIMS = Claims((CLAIM, DIRECT), PAPERS)
 
 
@@ -97,10 +98,13 @@ def test_the_readme_table_stands_between_its_markers(project):  # noqa: F811
     assert text.startswith("# Title\n") and text.endswith("\n\nEnd.\n") and "old" not in text
     assert scorecard.readme_table(rows, CLAIMS) in text
     columns, _, row = (line for line in text.splitlines() if line.startswith("|"))
-    names = [cell.strip() for cell in columns.split("|")[3:6]]
-    assert names == ["headline claims on real data", "on the twin", "notebook"]
+    names = [cell.strip() for cell in columns.split("|")[3:7]]
+    assert names == ["headline claims on real data", "on the twin", "why", "notebook"]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells == ["Them 2019", "p4m is better.", "no claim", f"1 {rows[0].verdict}", "[01](notebooks/01_gcnn.ipynb)"]
+    verdicts = ["no claim", f"1 {rows[0].verdict}"]
+    assert cells == ["Them 2019", "p4m is better.", *verdicts, "few patches", "[01](notebooks/01_gcnn.ipynb)"]
+    unsaid = Claims((CLAIM, DIRECT), {"them": {name: PAPERS["them"][name] for name in ("short", "claim", "notebook")}})
+    assert "few patches" not in scorecard.readme_table(rows, unsaid)
     stamp = readme.stat().st_mtime_ns
     scorecard.update_readme(readme, rows, CLAIMS)
     assert readme.read_text() == text and readme.stat().st_mtime_ns == stamp
@@ -114,6 +118,13 @@ def test_a_readme_without_its_markers_is_an_error_and_untouched(tmp_path, text):
     with pytest.raises(ClaimsError, match="README.md must hold"):
         scorecard.update_readme(tmp_path / "README.md", [], CLAIMS)
     assert (tmp_path / "README.md").read_text() == text
+
+
+def test_a_claim_whose_test_cases_others_had_seen_says_so(project):  # noqa: F811
+    rows = scorecard.scorecard(claims=Claims((replace(CLAIM, named="before", seen=True), DIRECT), PAPERS))
+    page, marked = scorecard.markdown(rows), "| before, test set seen |"
+    assert [row.seen for row in rows] == [True, False] and marked in page
+    assert marked not in scorecard.markdown([replace(row, seen=False) for row in rows])
 
 
 def test_counts_keep_real_data_and_twins_apart(project):  # noqa: F811

@@ -47,7 +47,7 @@ def test_a_sweep_trains_everything_once_and_writes_one_table(tmp_path):
     assert len(set(engine.trained)) == 12
     cells = table[["arm", "n_train", "seed"]].drop_duplicates()
     assert len(cells) == 9 and cells["arm"].tolist() == ["a"] * 6 + ["b"] * 3
-    ends = ("about.json", "costs.json", "history.parquet", "parquet", "records.json", "reference.parquet", "trials.json")
+    ends = "about.json costs.json history.parquet parquet records.json reference.parquet trials.json".split()
     assert sorted(os.listdir(tmp_path / "runs")) == [f"toy-x.{end}" for end in ends]
     records = json.loads((tmp_path / "runs" / "toy-x.records.json").read_text())
     assert len(records) == 9 and {record["learning_rate"] for record in records} == {0.2}
@@ -135,6 +135,30 @@ def test_a_failed_trial_stops_the_runs_that_need_it_and_no_others(tmp_path):
     with pytest.raises(RunError, match="1 of 10 runs"):
         swept(tmp_path, engine)
     assert {(run.arm, run.n_train) for run in engine.trained if run.seed} == {("a", 2), ("a", 4)}
+
+
+def test_the_last_loss_chooses_the_rate_where_it_is_told_and_the_rates_not_chosen_are_kept(tmp_path, monkeypatch):
+    """The toy's best losses choose 0.2."""
+    train = toy.Toy.train_network
+
+    def told(self, run, *args):
+        entry, weights = train(self, run, *args)
+        entry.record["last_val_loss"] = run.learning_rate if run.arm == "a" else 1 - run.learning_rate
+        return entry, weights
+
+    monkeypatch.setattr(toy.Toy, "train_network", told)
+    swept(tmp_path)
+    read = {end: json.loads((tmp_path / "runs" / f"toy-x.{end}.json").read_text()) for end in ("records", "trials")}
+    assert {(r["arm"], r["learning_rate"]) for r in read["records"]} == {("a", 0.1), ("b", 0.2)}
+    tried = [(r["arm"], r["n_train"], r["seed"], r["learning_rate"]) for r in read["trials"]]
+    assert tried == [("a", 2, 0, 0.2), ("b", 2, 0, 0.1), ("a", 4, 0, 0.2)]
+    assert all("last_val_loss" in r and "seconds_wall" not in r for r in read["trials"])
+
+
+def test_no_trials_leave_no_file_of_them(tmp_path):
+    grid = replace(toy.setting(tmp_path).grid, learning_rates=(0.1,))
+    swept(tmp_path, setting=replace(toy.setting(tmp_path), grid=grid))
+    assert not (tmp_path / "runs" / "toy-x.trials.json").exists()
 
 
 # Shards

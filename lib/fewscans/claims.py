@@ -4,7 +4,7 @@ A claim is one checkable statement. Each of its tests names the run that can tes
 metric, and the line or margin that decides. Verdicts are computed from tables (`verdicts`), never typed.
 
 A file holds, from the top:
-- paper (the file's name), short (its name in tables), claim (its main sentence), notebook, cite, read.
+- paper (the file's name), short (its name in tables), claim (its main sentence), why, notebook, cite, read.
 - tables: the paper's numbers that were verified. rows: by the size that is printed; trained_on: the training size of a
   row, where the printed one counts the validation scans, too.
 - headline: the few claims that a reader would ask about. headline_named: "before" or "after" their results were seen.
@@ -323,6 +323,7 @@ class _File(_Part):
     paper: str
     short: str
     claim: str
+    why: str | None = None
     notebook: str | None = None
     cite: str
     read: str | None = None

@@ -44,7 +44,7 @@ def twin(
 @app.command()
 def train(
     run: Annotated[str, typer.Argument(help="a run under `grids` in params.yaml, such as gcnn-luna16-patches-twin")],
-    profile: Annotated[str | None, typer.Option(help="smoke, quick, long or paper; else params.yaml's")] = None,
+    profile: Annotated[str | None, typer.Option(help="smoke, quick, long, paper or pilot; else params.yaml's")] = None,
     arm: Annotated[list[str] | None, typer.Option(help="only this arm; may be repeated")] = None,
     shard: Annotated[
         str, typer.Option(help="this process's share of the runs, such as 1/8; shards share the store")
@@ -55,8 +55,8 @@ def train(
 ) -> None:
     """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time.
 
-    With --arm the tables are runs/RUN.partial.*, to look at: notebooks and `publish` read the whole grid's. Those of the
-    profile pilot, which no test case is part of, go to reports/pilots.
+    With --arm the tables are runs/RUN.partial.*, to look at: notebooks and `publish` read the whole grid's. Those of
+    the profile pilot, which no test case is part of, go to reports/pilots.
     """
     from fewscans import paths
 

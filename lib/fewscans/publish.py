@@ -230,8 +230,10 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         target = case["target"]
         cases = f"{len(case)} ({f'{target.min():.4g} to {target.max():.4g}' if number else int(target.sum())})"
         rows.append(f"| {arm} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
-    few = sorted({record["n_small_val"] for record in records if number and "n_small_val" in record})
-    small = f"{' or '.join(map(str, few))} of its cases" if few else "one no larger than N"
+    folds = ", and in which part for each seed" if about["params"].get("folds") else ""
+    splits = "`test` is of the checkpoint with the lowest validation loss"
+    if any("last_val_loss" in record for record in records):
+        splits = f"{splits.replace('test', 'test-best')}, `test` of the network after the last update"
     precision = f"{about['logit_step']} in the log-odds; an AUC" if not number else (
         f"{np.format_float_positional(about['step'], trim='-')} in the label's unit; an ICC"
     )  # fmt: skip
@@ -259,8 +261,8 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         f"- data (sha256): {about['data']}",
         f"- parameters: `{json.dumps(about['params'], sort_keys=True)}`",
         f"- predictions are kept to {precision} moves by less than 0.0001",
-        f"- splits: `test` (checkpoint chosen by the whole validation set), `test-small-val` (by {small})",
-        "- `split.csv` says which case and group was in which split",
+        f"- splits: {splits}",
+        f"- `split.csv` says which case and group was in which split{folds}",
         "",
         "## Data",
         "",

@@ -135,8 +135,8 @@ def markdown(rows: list[Row]) -> str:
         "",
         "## Headline claims",
         "",
-        f"{len(after)} of {len(headlines)} rows were named after their results had been seen (column *named*). *Test set "
-        "seen*: named before, but results of other networks on the same test cases had been seen.",
+        f"{len(after)} of {len(headlines)} rows were named after their results had been seen (column *named*). "
+        "*Test set seen*: named before, but results of other networks on the same test cases had been seen.",
         "",
         _table(headlines, ["verdict", "claim", "measured", "ours (95 % interval)", "paper", "data", "named", "remark"]),
         "",
@@ -203,15 +203,15 @@ def _paper(row: Row) -> str:
 
 
 def readme_table(rows: list[Row], claims: Claims) -> str:
-    """One row a paper: its claim in a sentence, the verdicts of its headline claims on real data and on the twin."""
+    """One row a paper: its claim in a sentence, the verdicts of its headline claims, and why, as its file says it."""
     lines = []
     for paper, entry in sorted(claims.papers.items(), key=lambda item: item[1].get("notebook") or ""):
         mine = [row for row in rows if row.paper == paper and row.headline]
         if mine and paper != OWN:
             verdicts = [_verdicts([row for row in mine if row.real is real]) for real in (True, False)]
             link = f"[{entry['notebook'][:2]}](notebooks/{entry['notebook']}.ipynb)"
-            lines.append((entry["short"], entry["claim"], *verdicts, link))
-    columns = ["paper", "its claim", "headline claims on real data", "on the twin", "notebook"]
+            lines.append((entry["short"], entry["claim"], *verdicts, entry.get("why") or "", link))
+    columns = ["paper", "its claim", "headline claims on real data", "on the twin", "why", "notebook"]
     return _markdown(pd.DataFrame(lines, columns=columns)) + "\n"
 
 

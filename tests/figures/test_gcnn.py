@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fewscans import paths, results
+from fewscans import paths
 from fewscans.data.base import Cases
 from fewscans.data.formats import luna16
 from fewscans.data.lidc_nodules import LidcNodules
@@ -136,10 +136,10 @@ def test_glands_of_both_classes_are_drawn_along_two_axes():
 
 
 def test_what_git_keeps_is_what_its_tables_give(tmp_path):
-    folder = paths.reports() / "figures"
-    if results.published("gcnn", "luna16-patches") is None or not folder.is_dir():
+    folder, pictures = paths.reports() / "figures", gcnn.kept()
+    if not pictures or not folder.is_dir():
         pytest.skip("nothing is published")
-    drawn = {name: picture.save(tmp_path / f"{name}.png") for name, picture in gcnn.kept().items()}
+    drawn = {name: picture.save(tmp_path / f"{name}.png") for name, picture in pictures.items()}
     assert set(drawn) == {path.stem for path in folder.glob("gcnn_*.png")}
     for name, path in drawn.items():
         old, new = Image.open(folder / path.name), Image.open(path)

@@ -12,7 +12,10 @@ def test_every_case_of_every_seed_is_a_dot():
     picture = scatter.scatter(run(), [("base", 12), ("hydra-4", 25)], "predicted over true")
     panels = picture.figure.axes
     assert [len(panel.collections[0].get_offsets()) for panel in panels] == [3 * 40, 3 * 40]
-    assert [panel.get_title(loc="left") for panel in panels] == ["base\nN = 12", "sums of 4\nN = 25"]
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        "single scans, equal labels\nN = 12",
+        "sums of 4\nN = 25",
+    ]
 
 
 def test_the_same_predictions_give_the_same_bytes():

@@ -140,7 +140,7 @@ def test_seconds_are_shown_of_published_runs_alone(plane):
 
 
 def test_epochs_are_those_of_the_baseline_s_best_loss_with_an_interval_where_the_seeds_give_one(plane):
-    few, many = (tables.epochs(some, ["p4m", "absent"], "Z2") for some in (plane, world(arms=("Z2", "p4m"), seeds=6)))
+    few, many = (tables.speed(some, ["p4m", "absent"], "Z2") for some in (plane, world(arms=("Z2", "p4m"), seeds=6)))
     assert few.loc["G-CNN p4m (turns, mirrors)", "N = 30"] == "0.50 (0.00 to ∞); 100%"
     assert many.loc["G-CNN p4m (turns, mirrors)", "N = 30"] == "0.50 (0.50 to 0.50); 100%"
 

@@ -63,9 +63,10 @@ def gains(
 
 
 def factors(results: Results, arms: Sequence[str], baseline: str, score: str | None = None, **options) -> Panel:
-    """Data-efficiency factors over N, with lines at 1 (no saving) and 10."""
+    """Data-efficiency factors over N where they are defined, with lines at 1 (no saving) and 10."""
     options = {"lines": (1.0, 10.0), "log": True} | options
-    return _panel(results, within(results, arms, baseline, score), arms, "times fewer cases", **options)
+    table = within(results, arms, baseline, score).query("defined")
+    return _panel(results, table, arms, "times fewer cases", **options)
 
 
 def paper_table(table: pd.DataFrame, arms: Mapping[str, Arm], ylabel: str, **options) -> Panel:
@@ -151,6 +152,40 @@ def _bars(axes: Axes, mine: pd.DataFrame, colour: str, log: bool) -> None:
         for is_open, end, marker in zip(open_ends, drawn, ("v", "^"), strict=True):
             if is_open:
                 axes.plot(row.x, end, marker, color=colour, markersize=4.5)
+
+
+@styled
+def over_updates(
+    results: Results, arms: Sequence[str], title: str, note: str = "", column: str = "val_auc",
+    ylabel: str = "validation AUC", baselines: Sequence[str] = (), score: str | None = None,
+) -> Picture:  # fmt: skip
+    """What validation said while networks learned: a panel a size; lines: means over seeds, bands: all seeds.
+
+    column: of the history.   baselines: arms without a network, whose mean `score` is a level line; of a pilot only, as
+    published tables score them on test cases.
+    """
+    history = results.history[results.history["arm"].isin(arms)]
+    sizes = sorted(history["n_train"].unique())
+    figure, axes = sheet(title, 1, len(sizes), 2.9, note, sharey=True)
+    for n, panel in zip(sizes, axes[0], strict=True):
+        for arm in arms:
+            mine = history[(history["n_train"] == n) & (history["arm"] == arm)]
+            by_step = mine.groupby("step")[column].agg(["mean", "min", "max"])
+            if len(by_step):
+                look = results.arm(arm)
+                line = {"color": look.colour, "linestyle": look.line, "label": look.label}
+                panel.plot(by_step.index, by_step["mean"], marker=look.marker, markersize=4, **line)
+                panel.fill_between(by_step.index, by_step["min"], by_step["max"], color=look.colour, alpha=0.15, lw=0)
+        for arm in (arm for arm in baselines if results.has(arm, n)):
+            look = results.arm(arm)
+            level = results.resampled(score).values(arm, n).mean()
+            panel.axhline(level, color=look.colour, linestyle=look.line, linewidth=1.4, label=look.label)
+        panel.set(title=f"N = {n:,}", xlabel="updates")
+        panel.locator_params(axis="x", nbins=3)
+    axes[0, 0].set_ylabel(ylabel)
+    handles = {h.get_label(): h for panel in axes[0] for h in panel.get_lines()}
+    legend(figure, handles, columns_for(list(handles)))
+    return Picture(figure, title, {"figure": title, "sources": [dict(results.provenance)]})
 
 
 @styled

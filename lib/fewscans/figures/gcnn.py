@@ -1,7 +1,7 @@
 """Figures and tables of one result: group-equivariant networks on lung nodules (Winkels & Cohen, 2019).
 
-First what the networks see, then the idea: how a feature map answers to a shift, a turn and a mirror image, and a
-kernel in every orientation of a group. Last, what git keeps of our runs, which notebook 01 draws in the same way.
+What the networks see; how a feature map answers to a shift, a turn and a mirror image; a kernel in every orientation
+of a group; last, what git keeps of our runs, which notebook 01 draws in the same way.
 
 A layer f is equivariant to a transformation h if f(h·x) = h·f(x). The error of a layer is the root mean square of the
 difference, divided by the spread of h·f(x): 0 where the map moves along exactly, about 1.4 where the two have nothing
@@ -14,6 +14,7 @@ import math
 import tempfile
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def groups_of(run: Results) -> tuple[list[str], str]:
 
 def name(run: Results) -> str:
     """ "Real CT patches", "Twin: CT scans"."""
-    shown = {"luna16-patches": "CT patches", "luna16": "CT scans", "adrenalmnist3d": "adrenal glands"}
+    shown = {"luna16-patches": "CT patches", "luna16": "CT scans", "adrenalmnist3d": "adrenal glands",
+             "lidc-voi": "CT nodules", "hippocampus-patches": "MR patches"}  # fmt: skip
     return f"{'Real' if run.real else 'Twin:'} {shown.get(run.dataset.name, run.dataset.title)}"
 
 
@@ -68,12 +70,9 @@ def name(run: Results) -> str:
 
 def copies(dataset: str) -> dict[str, Any]:
     """The copies of a data set on this machine, as its reader gives them: "real", "synthetic", both or none."""
-    entry, twin = registry.dataset(dataset), paths.build() / "twins" / dataset
-    found = {}
-    try:
+    entry, twin, found = registry.dataset(dataset), paths.build() / "twins" / dataset, {}
+    with suppress(DataError):  # the notebook says so; the error would name folders of this machine
         found["real"] = registry.find(dataset, paths.data_root())
-    except DataError:
-        pass  # the notebook says so; the error would name folders of this machine
     if twin.exists():
         found["synthetic"] = twin
     return {which: entry.read(path) for which, path in found.items()}
@@ -163,7 +162,6 @@ def glands(cases: Cases, seed: int = 0, each: int = 8) -> Picture:
 
 
 # A shift, a turn, a mirror image
-
 
 # Something done to an image: a shift in pixels to the right, an element of p4m, a turn in degrees by resampling.
 Move = namedtuple("Move", ("name", "shift", "element", "angle"), defaults=(0, 0, 0.0))
@@ -415,7 +413,11 @@ def turn(matrix: np.ndarray) -> tuple[int, str]:
     return degrees, "" if len(letters) == 3 else letters
 
 
-# Results
+# Results, and what git keeps of them
+
+BARS = "Bars: 95 % intervals over seeds and test cases."
+BESIDE = f"{BARS} Hollow: the paper, which prints none. Heights of different panels cannot be compared."
+FACTORS = "Cases the plain network needs for the group's score, over the group's. Dashed: 1, 10. Arrow: no bound."
 
 
 def paper_panel(arms: Sequence[str] = SPACE) -> curves.Panel:
@@ -424,18 +426,11 @@ def paper_panel(arms: Sequence[str] = SPACE) -> curves.Panel:
     return curves.paper_table(table, looks, "overall FROC score", xlabel="candidates", title="Paper, real CT scans")
 
 
-# What git keeps
-
-BARS = "Bars: 95 % intervals over seeds and test cases."
-BESIDE = f"{BARS} Hollow: the paper, which prints none. Heights of different panels cannot be compared."
-FACTORS = "Training cases that the plain network needs for the group's score, over those of the group. "
-FACTORS += "Dashed: none saved, and ten times fewer. Arrow: the grid gives no bound on that side."
-
-
 def kept() -> dict[str, Picture]:
-    """What git keeps, drawn from published results: on the plane, real patches; in space, real glands and the twin."""
-    space = _kept("gcnn_space", "in space", ("adrenalmnist3d", "luna16-twin"), SPACE)
-    return _kept("gcnn", "on the plane", ("luna16-patches",), SPACE[:3]) | space
+    """What git keeps, drawn from published results: on the plane; real nodules and hippocampi; real glands and twin."""
+    plane = _kept("gcnn", "on the plane", ("luna16-patches",), SPACE[:3])
+    volumes = _kept("gcnn_volumes", "real volumes", ("lidc-voi", "hippocampus-patches"), SPACE)
+    return plane | volumes | _kept("gcnn_space", "in space", ("adrenalmnist3d", "luna16-twin"), SPACE)
 
 
 def _kept(prefix: str, where: str, datasets: Sequence[str], paper: Sequence[str]) -> dict[str, Picture]:
@@ -443,8 +438,13 @@ def _kept(prefix: str, where: str, datasets: Sequence[str], paper: Sequence[str]
     scores = [paper_panel(paper), *(curves.scores(run, PLANE + SPACE, title=name(run)) for run in runs)]
     gains = [curves.gains(run, *groups_of(run), title=name(run)) for run in runs]
     factors = [curves.factors(run, *groups_of(run), title=name(run)) for run in runs]
+    drawn = {
+        "learning_curves": (scores, "Scores over training size", BESIDE),
+        "gains": (gains, "Gain of group networks over the plain network", BARS),
+        "data_efficiency": (factors, "How many times fewer training cases", FACTORS),
+    }
     return {
-        f"{prefix}_learning_curves": curves.over_n(scores, f"Scores over training size, {where}", BESIDE),
-        f"{prefix}_gains": curves.over_n(gains, f"Gain of group networks over the plain network, {where}", BARS),
-        f"{prefix}_data_efficiency": curves.over_n(factors, f"How many times fewer training cases, {where}", FACTORS),
+        f"{prefix}_{what}": curves.over_n(panels, f"{title}, {where}", note)
+        for what, (panels, title, note) in drawn.items()
+        if any(len(panel.table) and not panel.paper for panel in panels)
     }

@@ -1,12 +1,13 @@
 """Figures and tables of one result: regression from sums over sets of scans (Dubost et al., Hydranet, MICCAI 2019).
 
 First what the paper prints and what its test sets can tell, then the idea of sums on numbers, then our runs. Three
-networks are compared: `base` (single scans, a quarter of the forward passes, as in the paper), `base-compute` (single
-scans, as many forward passes as sums have) and `hydra-4` (sums over sets of four).
+networks are compared: `base` (single scans with as many labels as sums, so a quarter of the forward passes, as in the
+paper), `base-compute` (single scans with the forward passes of sums) and `hydra-4` (sums over sets of four).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,31 +15,34 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from matplotlib.ticker import LogLocator
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewscans import claims, results
+from fewscans import paths, results
 from fewscans.claims import Claims
 from fewscans.data import box
 from fewscans.data.base import Cases
-from fewscans.experiments.hydranet import ARMS, sets
-from fewscans.figures import curves, scatter, slices
+from fewscans.experiments.hydranet import ARMS, Grid, sets
+from fewscans.figures import curves, scatter, slices, tables
 from fewscans.figures.curves import Panel
-from fewscans.figures.style import GREY, Picture, legend, sheet, styled
+from fewscans.figures.style import GREY, Picture, columns_for, legend, sheet, styled
 from fewscans.figures.tables import score_label, text, wide
 from fewscans.nn import hydra
 from fewscans.nn.regressor import BaseRegressor
 from fewscans.results import Results
 from fewscans.stats.icc import icc, interval_of
+from fewscans.stats.noise import noise_ratio
 from fewscans.stats.power import Method, study
+from fewscans.stats.seed_spread import paired_scores, spread_ratio
 
 PAPER = "dubost-2019"
 SUMS = "hydra-4"
 RIVALS = ("base", "base-compute")
 MAIN = (*RIVALS, SUMS)
-TRIVIAL = ("mean", "histogram", "crop")
-SHORT = {"msd-hippocampus": "hippocampi", "wmh2017": "lesions", "pvs": "perivascular spaces"}
+TRIVIAL = ("mean", "histogram", "crop", "blocks")
+PROBE = "base-probe"
+KEPT = ("msd-hippocampus", "luna16-area")  # data sets whose runs git keeps
+SHORT = {"msd-hippocampus": "hippocampi", "luna16-area": "nodules", "wmh2017": "lesions", "pvs": "perivascular spaces"}
 # The paper's tables of ICCs: what is predicted, the loss, test scans by training scans.
 PRINTED = {
     "Text, perivascular spaces": ("perivascular spaces", "MSE", {25: 1977}),
@@ -47,11 +51,18 @@ PRINTED = {
 }
 SHARED = (0.0, 0.8)  # of the variance of their errors, what two networks have in common: nobody knows how much
 DRAWN = 10_000  # sets
-LEARNING_NOTE = (
-    "Hollow: the paper, which prints no intervals. Bars: 95 % intervals over seeds and people. An ICC grows with the "
-    "spread of the labels, so heights of different panels cannot be compared."
-)
 SMALL = (8, 10, 8)  # voxels of the images that gradients are compared on
+# One change each, trained at N = 25: an arm, and the arm that it is compared with. First the paper's other sentences,
+# then controls.
+VARIANTS = (
+    ("base-dropout", "base-compute"), ("hydra-4-mae", "base-mae"), (SUMS, "hydra-2"), ("hydra-4-replacement", SUMS),
+    ("hydra-4-black10", SUMS), ("hydra-4-fixed", SUMS), ("hydra-4-permuted", SUMS), ("hydra-4-permuted", "mean"),
+)  # fmt: skip
+NOISE = {  # columns of the history of `PROBE`
+    "noise_set": ("one set of four", "#0072B2", "-"),
+    "noise_single": ("one single scan", "#5a5a5a", "--"),
+    "noise_singles": ("four single scans", "#E69F00", "-"),
+}
 
 
 # What the paper prints
@@ -87,13 +98,15 @@ def paper_panel(loaded: Claims) -> Panel:
 
 
 def gallery(cases: Cases, title: str, note: str = "", shown: int = 8) -> Picture:
-    """Training scans from the smallest label to the largest, as networks see them: an axial and a sagittal slice."""
+    """Training scans from the smallest label to the largest, as networks see them: an axial and a sagittal slice, or
+    the only one."""
     pool = cases.indices("train")
     pool = pool[np.argsort(cases.target[pool], kind="stable")]
     chosen = pool[np.linspace(0, len(pool) - 1, shown).round().astype(int)]
-    planes = [slices.planes(cases.images[i]) for i in chosen]
-    rows = {name: [of_scan[name] for of_scan in planes] for name in ("axial", "sagittal")}  # the front above, or right
-    unit = f" {cases.unit}" if cases.unit == "ml" else ""
+    flat = cases.images.shape[1] == 1
+    planes = [{"axial": cases.images[i, 0]} if flat else slices.planes(cases.images[i]) for i in chosen]
+    rows = {name: [of_scan[name] for of_scan in planes] for name in planes[0] if name != "coronal"}
+    unit = f" {cases.unit}" if cases.unit in ("ml", "mm²") else ""
     headings = [f"{cases.target[i]:.3g}{unit}" for i in chosen]
     about = {"data": cases.fingerprint, "cases": cases.case[chosen].tolist()}
     return slices.rows_of(rows, title, note, headings, limits=(0, 255), provenance=about)
@@ -204,153 +217,234 @@ def leak(cases: Cases) -> pd.DataFrame:
 # Our runs
 
 
+def published(n_bootstrap: int = results.N_BOOTSTRAP) -> list[Results]:
+    """What git keeps of the data sets in `KEPT`."""
+    found = (results.published("hydranet", name, n_bootstrap) for name in KEPT)
+    return [run for run in found if run is not None]
+
+
+def trials(run: str) -> list[dict]:
+    """Records of the learning rates that a pilot tried and did not choose."""
+    file = paths.pilots() / f"{run}.trials.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+
+
 def short_name(run: Results) -> str:
     """ "hippocampi (real)", "lesions (twin)"."""
     name = run.dataset.name
     return f"{SHORT.get(name, name)} ({'real' if run.real else 'twin'})"
 
 
-def learning_curves(several: Sequence[Results], loaded: Claims) -> Picture:
-    """ICC over training scans: the paper's hollow, ours filled."""
-    arms = [*MAIN, "histogram"]
-    panels = [curves.scores(run, arms, "icc", ylabel="ICC", title=short_name(run)) for run in several]
-    return curves.over_n([paper_panel(loaded), *panels], "ICC over training scans", LEARNING_NOTE, height=4.4)
+def learning_curves(several: Sequence[Results], loaded: Claims | None = None, score: str = "r2") -> Picture:
+    """A score over training scans; with the paper's claims, its own curve hollow before ours."""
+    label = score_label(score)
+    options = {"ylabel": label, "lines": (0.0,) if score == "r2" else ()}
+    panels = [curves.scores(run, [*MAIN, "crop", "blocks"], score, title=short_name(run), **options) for run in several]
+    common = [panel.table["n_train"].isin(run.sizes(*MAIN)) for panel, run in zip(panels, several, strict=True)]
+    panels = [replace(panel, table=panel.table[rows]) for panel, rows in zip(panels, common, strict=True)]
+    note = "Bars: 95 % intervals over seeds and people."
+    if loaded is not None:
+        panels.insert(0, replace(paper_panel(loaded), ylabel=label))
+        note = f"Hollow: the paper, without intervals. {note}"
+    return curves.over_n(panels, f"{label} over training scans", note, height=4.6)
 
 
-def gain_panel(run: Results, score: str = "icc", split: str = "test") -> Panel:
-    """What sums of four gain over each of the two rivals, paired by seed and scan."""
-    parts = [run.gains([SUMS], rival, score, split).assign(arm=rival) for rival in RIVALS]
-    looks = {rival: replace(ARMS[rival], label=f"sums of 4, minus {ARMS[rival].label}") for rival in RIVALS}
-    table = pd.concat(parts, ignore_index=True)
-    looks = {rival: look for rival, look in looks.items() if rival in set(table["arm"])}
-    ylabel = f"gain in {score_label(score, run.dataset.unit)}"
+def gain_panel(run: Results, score: str = "log_mse", split: str = "test") -> Panel:
+    """What sums of four gain over each of the two rivals, paired by seed and scan.
+
+    Differences of log_mse are drawn as what they say of the squared error, in percent.
+    """
+    rivals = [rival for rival in RIVALS if {rival, SUMS} <= set(run.arms)]
+    parts = [run.gains([SUMS], rival, score, split).assign(arm=rival) for rival in rivals]
+    looks = {rival: replace(ARMS[rival], label=f"sums of 4 against {ARMS[rival].label}") for rival in rivals}
+    table, ylabel = pd.concat(parts, ignore_index=True), f"gain in {score_label(score, run.dataset.unit)}"
+    if score == "log_mse":
+        table, ylabel = _as_percent(table), "change of squared error, %"
     return Panel(table, looks, ylabel, f"training {run.dataset.plural}", short_name(run), lines=(0.0,),
                  provenance=run.provenance)  # fmt: skip
 
 
+def _as_percent(table: pd.DataFrame) -> pd.DataFrame:
+    """Differences of logarithms as changes in percent."""
+    ends = ["value", "low", "high"]
+    return table.assign(**(100 * np.expm1(table[ends])).round(2))
+
+
 def gains(several: Sequence[Results]) -> Picture:
-    """Gains of sums over both rivals, a panel a data set."""
-    note = "Paired by seed and scan; bars: 95 % intervals over seeds and people. Above 0, sums are better."
-    return curves.over_n([gain_panel(run) for run in several], "Gain in ICC of sums over single scans", note)
+    """Change of the squared error by sums against both rivals, a panel a data set."""
+    note = "Paired by seed and scan. Bars: 95 % intervals over seeds and people. Below 0, sums are better."
+    title = "Squared error of sums against that of single scans"
+    return curves.over_n([gain_panel(run) for run in several], title, note)
 
 
-def gain_table(run: Results, score: str, split: str = "test") -> pd.DataFrame:
-    """The same as a table; an asterisk marks a 95 % interval that excludes 0."""
-    return wide(gain_panel(run, score, split).table, run, star=True).rename(index="minus {}".format)
+def gain_table(run: Results, score: str = "log_mse", split: str = "test") -> pd.DataFrame:
+    """Gains of sums over both rivals; an asterisk marks a 95 % interval that excludes 0."""
+    parts = [run.gains([SUMS], rival, score, split).assign(arm=rival) for rival in RIVALS if rival in run.arms]
+    return wide(pd.concat(parts, ignore_index=True), run, star=True).rename(index="minus {}".format)
 
 
-def scores_by_seed(run: Results) -> pd.DataFrame:
-    """The ICC of every single network: arm, n_train, seed, icc."""
-    table = run.resampled("icc")
+def scores_by_seed(run: Results, score: str = "icc") -> pd.DataFrame:
+    """The score of every single network: arm, n_train, seed, value."""
+    table = run.resampled(score)
     cells = [(arm, n) for arm in MAIN if arm in run.arms for n in run.sizes(arm)]
-    parts = [pd.DataFrame({"arm": arm, "n_train": n, "seed": table.cell(arm, n).seeds, "icc": table.values(arm, n)})
+    parts = [pd.DataFrame({"arm": arm, "n_train": n, "seed": table.cell(arm, n).seeds, "value": table.values(arm, n)})
              for arm, n in cells]  # fmt: skip
     return pd.concat(parts, ignore_index=True).round(4)
 
 
 @styled
-def seeds(several: Sequence[Results]) -> Picture:
-    """The ICC of every network, a dot each; a dash is the mean of an arm at a size."""
-    title = "ICC of every single network"
+def seeds(several: Sequence[Results], score: str = "icc") -> Picture:
+    """The score of every network, a dot each; a dash is the mean of an arm at a size."""
+    title = f"{score_label(score)} of every single network"
     figure, axes = sheet(title, 1, len(several), 3.6, "A dot: one network (a seed). A dash: the mean over seeds.")
     for panel, run in zip(axes[0], several, strict=True):
-        table = scores_by_seed(run)
+        table = scores_by_seed(run, score)
         arms = list(table["arm"].unique())
-        options = {"x": "n_train", "y": "icc", "hue": "arm", "hue_order": arms, "legend": False, "ax": panel}
+        options = {"x": "n_train", "y": "value", "hue": "arm", "hue_order": arms, "legend": False, "ax": panel}
         palette = {arm: run.arm(arm).colour for arm in arms}
         sns.stripplot(table, dodge=True, jitter=False, palette=palette, size=4.5, alpha=0.75, **options)
         sns.pointplot(table, dodge=0.8 - 0.8 / len(arms), palette=palette, errorbar=None, linestyle="none",
                       marker="_", markersize=11, markeredgewidth=2.2, **options)  # fmt: skip
-        panel.set(xlabel=f"training {run.dataset.plural}", ylabel="ICC(A,1)")
+        panel.set(xlabel=f"training {run.dataset.plural}", ylabel=score_label(score))
         panel.set_title(short_name(run))
         panel.grid(False, axis="x")
-    handles = {}
-    for run in several:
-        handles |= {run.arm(a).label: axes[0, 0].plot([], [], "o", color=run.arm(a).colour)[0] for a in MAIN}
-    legend(figure, handles)
+    _legend_of(figure, axes[0, 0], MAIN, marker="o", linestyle="none")
     return Picture(figure, title, {"figure": title, "sources": [run.provenance for run in several]})
+
+
+def spread(run: Results, n: int = 25, score: str = "icc") -> pd.DataFrame:
+    """Standard deviations of the score over seeds (where folds rotate, over seeds and people), sums against rivals."""
+    rows = {}
+    for rival in (rival for rival in RIVALS if run.has(rival, n) and run.has(SUMS, n)):
+        mine, theirs = paired_scores(run.predictions, SUMS, rival, n, score)
+        ratio = text(spread_ratio(mine, theirs), 2) if len(mine) > 2 else "needs 3 seeds"
+        rows[run.arm(rival).label] = [len(mine), round(mine.std(ddof=1), 3), round(theirs.std(ddof=1), 3), ratio]
+    columns = ["seeds", "standard deviation, sums", "standard deviation, rival", "ratio (95 % interval)"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def variants(run: Results, n: int = 25) -> list[tuple[str, str, int]]:
+    """The pairs of `VARIANTS` that a run has at that size: (arm, baseline, n_train)."""
+    return [(arm, other, n) for arm, other in VARIANTS if run.has(arm, n) and run.has(other, n)]
 
 
 @styled
 def differences(run: Results, pairs: Sequence[tuple[str, str, int]], title: str, note: str = "") -> Picture:
-    """Paired gains in ICC, one above the other, with their intervals.   pairs: (arm, baseline, n_train)."""
-    figure, axes = sheet(title, 1, 1, 1.2 + 0.29 * len(pairs), note)
-    (panel,) = axes[0]
+    """Squared error of arms against that of others, one pair above the other.   pairs: (arm, baseline, n_train)."""
+    figure, ((panel,),) = sheet(title, 1, 1, 1.2 + 0.29 * len(pairs), note)
     for height, (arm, baseline, n) in enumerate(pairs):
-        e, look = run.gain(arm, baseline, n, "icc"), run.arm(arm)
-        panel.plot([e.low, e.high], [height, height], color=look.colour)
-        panel.plot(e.value, height, look.marker, color=look.colour)
-    names = [f"{run.arm(arm).label}, minus {run.arm(baseline).label}" for arm, baseline, _ in pairs]
-    panel.set_yticks(range(len(pairs)), names, fontsize=9)
+        e = run.gain(arm, baseline, n, "log_mse")
+        value, low, high = (float(100 * np.expm1(x)) for x in (e.value, e.low, e.high))
+        panel.plot([low, high], [height, height], color=run.arm(arm).colour)
+        panel.plot(value, height, run.arm(arm).marker, color=run.arm(arm).colour)
+    names = [f"{run.arm(arm).label}, against {run.arm(baseline).label}" for arm, baseline, _ in pairs]
+    panel.set_yticks(range(len(pairs)), names, fontsize=8)
     panel.set_ylim(len(pairs) - 0.5, -0.5)
     panel.axvline(0, color=GREY, linewidth=1.0)
     panel.grid(False, axis="y")
-    panel.set_xlabel("difference in ICC(A,1)")
+    panel.set_xlabel("change of squared error, %")
     return Picture(figure, title, run.provenance | {"figure": title, "pairs": [list(pair) for pair in pairs]})
 
 
 @styled
-def losses(run: Results) -> Picture:
-    """Validation loss over updates at the smallest and the largest size, a line a network."""
-    sizes = sorted({run.sizes(SUMS)[0], run.sizes(SUMS)[-1]})
-    arms = [arm for arm in MAIN if arm in run.arms]
-    title = f"Validation loss over updates, {short_name(run)}"
-    note = "Squared error on single scans, labels scaled. Thin: one network; thick: the median over seeds."
-    figure, axes = sheet(title, 1, len(sizes), 3.6, note, sharey=True)
-    for panel, n in zip(axes[0], sizes, strict=True):
-        table = run.history[(run.history["n_train"] == n) & run.history["arm"].isin(arms)].round({"val_loss": 4})
-        options = {"x": "step", "y": "val_loss", "hue": "arm", "hue_order": arms, "errorbar": None, "legend": False}
-        options |= {"palette": [run.arm(arm).colour for arm in arms], "ax": panel}
-        sns.lineplot(table, units="seed", estimator=None, linewidth=0.6, alpha=0.35, **options)
-        sns.lineplot(table, estimator="median", **options)
-        panel.set(xscale="log", yscale="log", title=f"N = {n:,}", xlabel="updates", ylabel="validation loss")
-        for axis, subs in ((panel.xaxis, (1, 3)), (panel.yaxis, (1, 2, 5))):
-            axis.set_major_locator(LogLocator(subs=subs))
-            axis.set_major_formatter("{x:g}")
-        panel.minorticks_off()
-    legend(figure, {run.arm(arm).label: axes[0, 0].plot([], [], color=run.arm(arm).colour)[0] for arm in arms})
+def losses(run: Results, arms: Sequence[str] = MAIN) -> Picture:
+    """Training and validation loss over updates at the smallest and the largest size, a line a network."""
+    arms = [arm for arm in arms if arm in run.arms]
+    sizes = sorted({end(n for arm in arms for n in run.sizes(arm)) for end in (min, max)})
+    title = f"Loss over updates, {short_name(run)}"
+    note = (
+        "Squared error; 1 (dashed) is guessing the mean of the training labels. Thin: one network; thick: the median."
+    )
+    figure, axes = sheet(title, 2, len(sizes), 5.2, note, sharex=True, sharey="row")
+    for column, n in enumerate(sizes):
+        table = run.history[(run.history["n_train"] == n) & run.history["arm"].isin(arms)]
+        size = table["arm"].astype(str).map(lambda arm: run.arm(arm).size)
+        table = table.assign(train_loss=table["train_loss"] / (size * (n - size) / (n - 1)))  # over guessing
+        for row, name in enumerate(("train_loss", "val_loss")):
+            panel, shown = axes[row, column], table.round({name: 4})
+            options = {"x": "step", "y": name, "hue": "arm", "hue_order": arms, "errorbar": None, "legend": False}
+            options |= {"palette": [run.arm(arm).colour for arm in arms], "ax": panel}
+            sns.lineplot(shown, units="seed", estimator=None, linewidth=0.6, alpha=0.35, **options)
+            sns.lineplot(shown, estimator="median", **options)
+            panel.axhline(1.0, color=GREY, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
+            panel.set(xlabel="updates" * row, ylabel=("training loss", "validation loss")[row] * (column == 0))
+            panel.set_ylim(0, min(panel.get_ylim()[1], 2.5))
+        axes[0, column].set_title(f"N = {n:,}")
+    _legend_of(figure, axes[0, 0], arms)
     return Picture(figure, title, run.provenance | {"figure": title})
 
 
-def variants(run: Results) -> list[tuple[str, str, int]]:
-    """Every variant and control beside the arm that it changes, at the size nearest 25: (arm, baseline, n_train)."""
-    n = min(run.sizes(SUMS), key=lambda n: abs(n - 25))
-    looks = {arm: run.arm(arm) for arm in run.arms if arm not in MAIN}
-    pairs = [(a, look.derived_from, n) for a, look in looks.items() if not (look.black or look.unseen)]
-    pairs += [(SUMS, rival, n) for rival in ("mixup", "c-mixup")]
-    pairs = [pair for pair in pairs if pair[1] and run.has(pair[0], n) and run.has(pair[1], n)]
-    return sorted(pairs, key=lambda pair: pair[1] != SUMS)
+def _legend_of(figure, axes, arms: Sequence[str], **look) -> None:
+    handles = {ARMS[arm].label: axes.plot([], [], color=ARMS[arm].colour, **look)[0] for arm in arms}
+    legend(figure, handles, columns_for(list(handles)))
 
 
-def unseen(run: Results) -> list[tuple[str, str, int]]:
-    """The arms that were not trained on the hospital of the test scan, beside those that were."""
-    arms = [arm for arm in MAIN if arm in run.arms and f"{arm}-unseen" in run.arms]
-    return [(f"{arm}-unseen", arm, n) for arm in arms for n in run.sizes(arm, f"{arm}-unseen")]
+def probed(run: Results) -> pd.DataFrame:
+    """The history of the runs that measured their gradients, at the updates where they did."""
+    rows = run.history[run.history["arm"] == PROBE]
+    return rows.dropna(subset=list(NOISE)) if set(NOISE) <= set(rows) else rows.iloc[:0]
 
 
-def errors_by_hospital(run: Results, pairs: Sequence[tuple[str, str, int]]) -> pd.DataFrame:
-    """Prediction minus label, mean over seeds and scans of each hospital, for the arms of `unseen`."""
-    rows = {}
-    for arm, n in [(arm, n) for unseen_arm, seen_arm, n in pairs for arm in (seen_arm, unseen_arm)]:
-        cell = run.resampled("mse").cell(arm, n)
-        wrong = pd.Series((cell.prediction - cell.target).mean(axis=0))
-        rows[run.arm(arm).label] = wrong.groupby([case.partition("/")[0] for case in cell.case]).mean()
-    return pd.DataFrame(rows).T.round(1)
+@styled
+def noise(several: Sequence[Results]) -> Picture:
+    """Noise of three kinds of gradients over the course of training, a panel a data set."""
+    title = "Noise over squared signal of gradients, while networks learn"
+    note = "Thin: one network; thick: the geometric mean. All three along the same networks, trained on single scans. "
+    note += "Where the signal is too weak to be measured, all three are lower bounds by one factor."
+    figure, axes = sheet(title, 1, len(several), 3.9, note, sharey=True)
+    for panel, run in zip(axes[0], several, strict=True):
+        for name, (_, colour, line) in NOISE.items():
+            table = probed(run)[["seed", "step", name]].rename(columns={name: "value"})
+            for _, mine in table.groupby("seed"):
+                panel.plot(mine["step"], mine["value"], color=colour, linestyle=line, linewidth=0.6, alpha=0.4)
+            mean = np.exp(np.log(table["value"]).groupby(table["step"]).mean())
+            panel.plot(mean.index, mean.round(4), color=colour, linestyle=line, linewidth=2.2)
+        panel.set(xlabel="updates", yscale="log")
+        panel.set_title(short_name(run))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("")
+    axes[0, 0].set_ylabel("noise / signal²")
+    handles = {label: axes[0, 0].plot([], [], line, color=colour)[0] for label, colour, line in NOISE.values()}
+    legend(figure, handles)
+    return Picture(figure, title, {"figure": title, "sources": [run.provenance for run in several]})
+
+
+def noise_table(several: Sequence[Results]) -> pd.DataFrame:
+    """How many times noisier one set is than four single scans, and than one: the mean over runs with its interval."""
+    rows, others = {}, ("noise_singles", "noise_single")
+    for run in several:
+        history = probed(run)
+        for n, mine in history.groupby("n_train"):
+            counts = [n, mine["seed"].nunique(), len(mine)]
+            if counts[1] > 2:
+                ratios = [text(noise_ratio(history, PROBE, n, over=other), 2) for other in others]
+                rows[short_name(run)] = [*counts, *ratios]
+    columns = ["training scans", "runs", "measurements", "one set / four single scans", "one set / one single scan"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def power(pilot: Results, grid: Grid, loaded: Claims) -> pd.DataFrame:
+    """How often a grid would decide the headline claims if what its pilot found, on some of the folds, is the truth."""
+    tests = {c.id: test for c in loaded if c.headline for test in c.tests if test.run == pilot.run}
+    seeds = {name: min(len(grid.seeds_of(n)) for n in (test.n_train, test.minus_n_train or test.n_train))
+             for name, test in tests.items()}  # fmt: skip
+    folds = len({seed % grid.folds for seed in pilot.about["seeds"]})
+    return tables.power(pilot, tests, seeds, round(pilot.test_set["groups"] * grid.folds / folds))
 
 
 def scatter_of(run: Results) -> Picture:
     """Predictions over labels: both networks of equal forward passes, at the smallest and at the largest size."""
     sizes = run.sizes("base-compute", SUMS)
     cells = [(arm, n) for n in dict.fromkeys((sizes[0], sizes[-1])) for arm in ("base-compute", SUMS)]
-    return scatter.scatter(run, cells, f"Predicted over true volume, {short_name(run)}")
+    return scatter.scatter(run, cells, f"Predicted over true number, {short_name(run)}")
 
 
 def kept() -> dict[str, Picture]:
     """What git keeps, drawn from published results."""
-    several = [run for name in ("msd-hippocampus", "wmh2017-twin") if (run := results.published("hydranet", name))]
-    return {
-        "hydranet_learning_curves": learning_curves(several, claims.load()),
-        "hydranet_gains": gains(several),
-        "hydranet_scatter": scatter_of(several[0]),
-        "hydranet_seeds": seeds(several),
-    }
+    several = published()
+    probing = [run for run in several if len(probed(run))]
+    drawn = {"hydranet_noise": noise(probing)} if probing else {}
+    if several:
+        drawn |= {"hydranet_learning_curves": learning_curves(several), "hydranet_gains": gains(several)}
+        drawn |= {"hydranet_scatter": scatter_of(several[0])}
+    return drawn

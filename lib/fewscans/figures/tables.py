@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
+from fewscans.claims import Test
 from fewscans.results import Results
 from fewscans.stats import Estimate
-from fewscans.stats.convergence import convergence
+from fewscans.stats.convergence import compute_to_auc, convergence
+from fewscans.stats.efficiency import curve_weights, undefined
+from fewscans.stats.intervals import combination
+from fewscans.stats.power import power_of
 
 SCORES = {
     "auc": "AUC", "mean_auc": "mean AUC", "accuracy": "accuracy", "log_loss": "log loss",
     "froc": "overall FROC score", "lesion_froc": "FROC score",
     "lesion_froc:negative": "FROC score, negative slides",
     "icc": "ICC(A,1)", "icc:C": "ICC(C,1)", "brier": "Brier score",
-    "mse": "mean squared error", "mae": "mean absolute error",
+    "mse": "mean squared error", "mae": "mean absolute error", "log_mse": "log of mean squared error", "r2": "R²",
 }  # fmt: skip
 
 
@@ -31,7 +36,9 @@ def score_label(score: str, unit: str = "") -> str:
         return f"sensitivity at {float(rate):g} false positives a scan"
     if kind == "lesion_froc" and rate:
         return f"share of lesions found at {float(rate):g} false positives a slide"
-    return f"malignant among the top {rate}" if kind == "malignant_in_top" else SCORES.get(score, score)
+    if kind == "matched_auc":
+        return "AUC at like diameter"
+    return f"malignant among the top {rate}" if kind.endswith("_in_top") else SCORES.get(score, score)
 
 
 def text(estimate: Estimate, digits: int = 3, star: bool = False) -> str:
@@ -73,14 +80,23 @@ def gains(
 
 
 def factors(results: Results, arms: Sequence[str], baseline: str, score: str | None = None) -> pd.DataFrame:
-    """How many times more cases the baseline needs."""
-    return wide(within(results, arms, baseline, score), results, digits=1)
+    """How many times more cases the baseline needs; "not defined" where `efficiency.undefined` says so."""
+    table = within(results, arms, baseline, score)
+    shown = wide(table, results, digits=1)
+    for row in table[~table["defined"]].itertuples():
+        shown.loc[results.arm(row.arm).label, f"N = {row.n_train:,}"] = "not defined"
+    return shown
 
 
 def within(results: Results, arms: Sequence[str], baseline: str, score: str | None = None) -> pd.DataFrame:
-    """Data-efficiency factors below the baseline's largest size, where the grid can show one above 1."""
+    """Data-efficiency factors below the baseline's largest size, where the grid can show one above 1, and whether each
+    is defined.
+    """
     table = results.factors(arms, baseline, score)
-    return table[table["n_train"] < max(results.sizes(baseline), default=0)]
+    table = table[table["n_train"] < max(results.sizes(baseline), default=0)]
+    of = results.resampled(score)
+    defined = [not undefined(of, baseline, arm, n) for arm, n in zip(table["arm"], table["n_train"], strict=True)]
+    return table.assign(defined=np.array(defined, dtype=bool))
 
 
 def claims(rows: Sequence) -> pd.DataFrame:
@@ -121,18 +137,87 @@ def cost(results: Results) -> pd.DataFrame:
     return medians.rename(index=lambda arm: results.arm(arm).label, columns=there).rename_axis(index=None)
 
 
-def epochs(results: Results, arms: Sequence[str], baseline: str) -> pd.DataFrame:
-    """Epochs to the baseline's best validation loss over its own, a row an arm, a column a size.
+def speed(results: Results, arms: Sequence[str], baseline: str, goal: float | None = None) -> pd.DataFrame:
+    """How soon arms get where the baseline gets, over the baseline: a row an arm, a column a size.
 
-    The median over seeds, its 95 % interval, and the share of seeds that got there.
+    To the baseline's best validation loss, in epochs; with a goal, to this validation AUC, in updates. The median over
+    seeds, its 95 % interval, and the share of seeds that got there; "too few get there" where there is no median.
     """
     trained = set(zip(results.history["arm"].astype(str), results.history["n_train"], strict=True))
     shown: dict[str, dict[str, str]] = {}
     for arm in arms:
         for n in (n for n in results.sizes(arm, baseline) if {(arm, n), (baseline, n)} <= trained):
-            c = convergence(results.history, arm, baseline, n)
-            shown.setdefault(f"N = {n:,}", {})[results.arm(arm).label] = f"{text(c.ratio, 2)}; {c.reached:.0%}"
+            of = results.history, arm, baseline, n
+            try:
+                c = convergence(*of) if goal is None else compute_to_auc(*of, goal)
+                said = f"{text(c.ratio, 2)}; {c.reached:.0%}"
+            except ValueError:
+                said = "too few get there"
+            shown.setdefault(f"N = {n:,}", {})[results.arm(arm).label] = said
     return pd.DataFrame(shown).fillna("")
+
+
+def tried(results: Results, trials: Sequence[Mapping], score: str | None = None) -> pd.DataFrame:
+    """The validation score of each learning rate, the mean over the seeds that tried all: a row an arm and size.
+
+    trials: records of the rates that were not chosen.   score: the name of the validation score.   An asterisk marks
+    the chosen rate. Failed trainings are counted beside the mean. Behind the rates, the best mean score of what needs
+    no network, where a pilot has it.
+    """
+    both = [r for r in [*results.records, *trials] if "val_score" in r]
+    seeds = {r["seed"] for r in trials or both}  # only the first ones try all rates
+    records = pd.DataFrame([r for r in both if r["seed"] in seeds])
+    if records.empty:
+        return pd.DataFrame()
+    chosen = {(r["arm"], r["n_train"]): r["learning_rate"] for r in results.records}
+    table, trivial = results.resampled(score), [arm for arm in results.arms if results.arm(arm).trivial]
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for (arm, n), mine in records.groupby(["arm", "n_train"], sort=False):
+        row = rows.setdefault((results.arm(arm).label, f"N = {n:,}"), {})
+        for rate, those in sorted(mine.groupby("learning_rate")):
+            failed = int(those["failed"].sum())
+            row[f"rate {rate:g}"] = f"{those['val_score'].mean():.3f}" + "*" * (rate == chosen.get((arm, n)))
+            row[f"rate {rate:g}"] += f", {failed} of {len(those)} failed" * bool(failed)
+        bars = [table.values(other, n).mean() for other in trivial if results.has(other, n)]
+        if bars:
+            row["no network"] = f"{max(bars):.3f}"
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
+
+
+def failed(results: Results) -> pd.DataFrame:
+    """In how many trainings of each network the loss stayed at guessing; none known of tables older than the count."""
+    there = {(r["arm"], r["n_train"]) for r in results.records if "failed" in r}
+    rows = {results.arm(arm).label: {f"N = {n:,}": "{} of {}".format(*results.failed(arm, n))
+            for other, n in sorted(there) if other == arm} for arm in results.arms}  # fmt: skip
+    return pd.DataFrame.from_dict({arm: row for arm, row in rows.items() if row}, orient="index").fillna("")
+
+
+def power(pilot: Results, tests: Mapping[str, Test], seeds: Mapping[str, int], n_groups: int) -> pd.DataFrame:
+    """How often the planned grid would decide a claim if what the pilot found on validation cases is the truth.
+
+    tests: by the claim's name; those whose arms or sizes the pilot lacks are left out.   seeds: planned, by name.
+    n_groups: test patients or scans that are planned.
+    """
+    rows = {}
+    for name, test in tests.items():
+        kind, _, score = test.metric.rpartition(":")
+        try:
+            table = pilot.resampled(score, test.split)
+            if kind == "data_efficiency":
+                at = test.line * test.n_train
+                keys, weights = curve_weights(table, test.baseline, test.arm, test.n_train, at)
+                spread, line = table.joint(keys).spread(weights), 0.0
+            else:
+                terms = [((test.arm, test.n_train), 1.0), ((test.baseline, test.n_train), -1.0)]
+                if test.minus_n_train is not None:
+                    terms += [((test.arm, test.minus_n_train), -1.0), ((test.baseline, test.minus_n_train), 1.0)]
+                spread, line = table.spread(combination(*terms)), test.line
+        except ValueError:
+            continue
+        power = power_of(spread, abs(spread.value - line), seeds[name], n_groups)
+        rows[name] = [text(spread.estimate()), spread.n_seeds, seeds[name], n_groups, f"{power:.0%}"]
+    columns = ["pilot's difference (95 % interval)", "its seeds", "planned seeds", "planned groups", "power"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def metrics(results: Results, arms: Sequence[str], baseline: str) -> dict:
@@ -143,7 +228,7 @@ def metrics(results: Results, arms: Sequence[str], baseline: str) -> dict:
     several = {
         results.score_name: results.scores([baseline, *arms]),
         f"gain over {baseline}": results.gains(arms, baseline),
-        "factor": within(results, arms, baseline),
+        "factor": within(results, arms, baseline).query("defined"),
     }
     found: dict = {"what": results.label}
     for what, table in several.items():
