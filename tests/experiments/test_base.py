@@ -107,9 +107,8 @@ def test_images_are_cut_as_the_grid_says():
     cut = gcnn.EXPERIMENT.cut(space)
     assert (cut.size, cut.window, cut.spacing_mm) == ((4, 16, 16), (4, 16, 16), (3.0, 1.5, 1.5))
     assert cut.margin == gcnn.margin((4, 16, 16)) and (cut.negatives_per_scan, cut.train_negatives) == (8, 1000)
-    number = hydranet.Grid(
-        arms={"base": (12,)}, window=(4, 6, 4), downsample=2, intensities="unit", unit="voxels", **common
-    )
+    common |= {"learning_rates": (3e-3,), "warm_up": 0}
+    number = hydranet.Grid(arms={"base": (12,)}, window=(4, 6, 4), downsample=2, unit="voxels", **common)
     cut = hydranet.EXPERIMENT.cut(number)
     assert (cut.size, cut.window, cut.unit) == ((2, 3, 2), (4, 6, 4), "voxels")
 
@@ -124,9 +123,8 @@ def test_what_an_experiment_reads_it_can_be_trained_on(tmp_path):
     cases = gcnn.EXPERIMENT.read("adrenalmnist3d", file, shapes)
     gcnn.EXPERIMENT.check(shapes, cases)
     assert cases.images.shape[1:] == (14, 14, 14), "the margin is for augmentation"
-    scans = hydranet.Grid(
-        arms={"base": (4,), "histogram": (4,)}, window=(6, 12, 10), downsample=2, intensities="unit", **common
-    )
+    common |= {"learning_rates": (3e-3,), "warm_up": 0}
+    scans = hydranet.Grid(arms={"base": (4,), "histogram": (4,)}, window=(6, 12, 10), downsample=2, **common)
     folder = wmh2017.write(tmp_path / "wmh2017")
     cases = hydranet.EXPERIMENT.read("wmh2017", folder, scans, tmp_path / "cache")
     hydranet.EXPERIMENT.check(scans, cases)

@@ -293,7 +293,10 @@ CHANGED = {
     "steps": 5, "eval_every": 1, "patch": 44, "stride": 32, "microns_per_pixel": 1.0, "network": "inception",
     "small": 5, "batch_size": 5, "validation": 9, "overview": 64, "optimiser": "rmsprop", "halve_examples": 7,
 }  # fmt: skip
-ELSEWHERE = {"full": 9, "seeds": 3, "learning_rates": (0.5,), "tuning_seeds": 2, "imagenet": "elsewhere"}
+ELSEWHERE = {
+    "full": 9, "seeds": 3, "learning_rates": (0.5,), "tuning_seeds": 2, "imagenet": "elsewhere", "first_seed": 5,
+    "seeds_at": {str(N): 2}, "rates": {SMALL: {str(N): 0.5}},
+}  # fmt: skip
 
 
 def test_each_parameter_either_decides_a_run_or_chooses_among_runs():

@@ -128,8 +128,9 @@ def test_a_parameter_that_only_chooses_among_runs_leaves_their_keys(name):
     assert EXPERIMENT.decides(run, replace(GRID, **{name: ELSEWHERE[name]})) == EXPERIMENT.decides(run, GRID)
 
 
-def test_updates_of_a_size_decide_its_runs():
-    grid, run = replace(GRID, steps_at={"20": 8}), Run(0, 20, "Z2-long", 1e-2)
+def test_updates_of_a_size_decide_its_runs(monkeypatch):
+    monkeypatch.setitem(ARMS, "Z2-longer", replace(ARMS["p4"], group="Z2", updates=2))
+    grid, run = replace(GRID, steps_at={"20": 8}), Run(0, 20, "Z2-longer", 1e-2)
     assert EXPERIMENT.decides(run, grid) == EXPERIMENT.decides(run, replace(GRID, steps=8, eval_every=4))
     assert EXPERIMENT.updates(run, grid) == 16 == 2 * EXPERIMENT.updates(run, GRID)
 
