@@ -52,6 +52,24 @@ def test_its_gain_is_the_published_one():
     assert {arm: round(run.score(arm, 30).value, 3) for arm in ("p4m", "Z2")} == {"p4m": 0.875, "Z2": 0.842}
 
 
+def test_the_numbers_of_notebook_01_are_the_published_ones():
+    run = results.published("gcnn", "luna16-patches")  # as many draws as the notebook has
+    words = " ".join(
+        json.loads((ROOT / "notebooks" / "01_gcnn_data_efficiency.ipynb").read_text())["cells"][38]["source"]
+    )
+    words = " ".join(words.split())
+    for said, (arm, baseline) in {
+        "0.034 in AUC, with an interval from 0.002 to 0.065": ("p4m", "Z2"),
+        "by 0.042 (0.019 to 0.065)": ("p4m", "p4m-sham"),
+        "loses 0.064 (0.035 to 0.094)": ("Z2", "Z2-upright"),
+        "then 0.035 (0.018 to 0.053)": ("p4m-upright", "Z2-upright"),
+    }.items():
+        e = run.gain(arm, baseline, 30)
+        measured = [round(x, 3) for x in (e.value, e.low, e.high)]
+        assert said in words and [float(x) for x in re.findall(r"\d\.\d+", said)] == measured
+    assert "has an AUC of 0.838" in words and round(run.score("centre", 30).value, 3) == 0.838
+
+
 def test_what_it_says_of_pilots_is_what_their_tables_say():
     run = results.pilot("hydranet-msd-hippocampus", n_bootstrap=100)
     assert "explain 0.27 of the variance, a ridge regression on blocks of the image 0.39" in FLAT

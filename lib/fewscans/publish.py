@@ -65,11 +65,11 @@ def publish(
             f"runs/{run}.parquet is of the smoke profile, which only tests the pipeline; train it with another"
         )
     seeds = sorted(int(seed) for seed in predictions["seed"].unique())
-    missing = _missing(found)
+    grid = params.typed(found.about["grid"], experiments.get(spec.experiment).Grid, "grid")
+    missing = _missing(found, grid)
     complaints = [f"the grid lacks {len(missing)} runs, the first: {missing[0]}"] if missing else []
     if len(seeds) * max((record.get("networks", 1) for record in records), default=1) < minimum_seeds:
         complaints.append(f"{len(seeds)} seeds, fewer than {minimum_seeds}")
-    grid = params.typed(found.about["grid"], experiments.get(spec.experiment).Grid, "grid")
     if made_with is None or "trained_on" not in found.about and grid != known.grid(run, made_with):
         complaints.append("its grid is no profile's of params.yaml, or not any more")
     split = _cases(found, spec, grid)
@@ -127,12 +127,12 @@ def publish(
 
 def split_table(cases: Cases, folds: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
     """Which case was in which split, so that others can use the same one: case, group, split and, where the source has
-    a split of its own that was used as well, repository_split; where folds are whole sites, site.   folds: further
-    columns, the part of each case where a seed divides the cases anew.
+    a split of its own, repository_split.   folds: further columns, the part of each case where a seed divides the
+    cases anew.
     """
     table = pd.DataFrame({"case": cases.case, "group": cases.group, "split": cases.split})
-    for column in {"repository_split", "site"} & set(cases.about):  # no data set has both
-        table[column] = cases.about[column].to_numpy(str)
+    if "repository_split" in cases.about:
+        table["repository_split"] = cases.about["repository_split"].to_numpy(str)
     return table.assign(**folds or {}).sort_values("case", kind="stable")
 
 
@@ -156,24 +156,17 @@ def _with_costs(run: str, records: list[dict]) -> list[dict]:
     return [record | known.get((record["arm"], record["n_train"], record["seed"]), {}) for record in records]
 
 
-def _missing(found: Results) -> list[str]:
+def _missing(found: Results, grid: Grid) -> list[str]:
     """Runs of the grid that the table lacks; what was asked about other cases has no grid of its own."""
     if "trained_on" in found.about:
         return []
-    grid, arms = found.about["grid"], experiments.get(found.about["experiment"]).ARMS
     cells = found.predictions[["arm", "n_train", "seed"]].drop_duplicates()
     have = set(zip(cells["arm"].astype(str), cells["n_train"], cells["seed"], strict=True))
     made = {name for name, _, _ in have}  # what is computed along with an arm is so only where the data allow it
-    along = {arm: [arm, *(a for a in made if arms[a].computed_with == arm)] for arm in grid["arms"]}
-    wanted = [(name, n, seed) for arm, sizes in grid["arms"].items() for name in along[arm] for n in sizes
-              for seed in _seeds(grid, n)]  # fmt: skip
+    along = {arm: [arm, *(a for a in made if grid.ARMS[a].computed_with == arm)] for arm in grid.arms}
+    wanted = [(name, n, seed) for arm, sizes in grid.arms.items() for name in along[arm] for n in sizes
+              for seed in grid.seeds_of(n)]  # fmt: skip
     return [f"arm {arm} at N = {n}, seed {seed}" for arm, n, seed in sorted(wanted) if (arm, n, seed) not in have]
-
-
-def _seeds(grid: Mapping, n: int) -> range:
-    """As `Grid.seeds_of`, of a grid as tables keep it."""
-    first = grid.get("first_seed", 0)
-    return range(first, first + grid.get("seeds_at", {}).get(str(n), grid["seeds"]))
 
 
 def rounded(p: np.ndarray) -> np.ndarray:

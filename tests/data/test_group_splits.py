@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewscans.data.group_splits import fold_of_group, nested_by_group, split_by_group, split_of_fold, uniform_by_label
+from fewscans.data.group_splits import fold_of_group, nested_by_group, part_of_fold, split_by_group, uniform_by_label
 from fewscans.errors import DataError
 
 GRID = (12, 25, 50, 100, 150)
@@ -154,7 +154,8 @@ def test_seeds_make_other_folds_and_too_few_groups_none():
     assert (fold_of_group(np.arange(50), 5, 0) != fold_of_group(np.arange(50), 5, 1)).any()
     with pytest.raises(DataError, match="4 groups are too few for 5 folds"):
         fold_of_group(np.repeat(np.arange(4), 3), 5, 0)
-    assert split_of_fold(np.arange(5)).tolist() == ["test", "val", "train", "train", "train"]
+    assert part_of_fold(np.arange(5), 5).tolist() == ["test", "val", "train", "train", "train"]
+    assert part_of_fold(np.arange(5), 5, seed=9).tolist() == ["val", "train", "train", "train", "test"]
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 200))

@@ -173,10 +173,10 @@ def test_seeds_test_the_folds_in_turn_validate_on_the_next_and_train_on_the_rest
 def test_folds_that_the_data_set_lacks_or_that_hold_one_class_are_refused_before_training(volumes, folded):
     gcnn.EXPERIMENT.check(FIVE, folded)
     for grid, cases in ((FIVE, volumes), (replace(FIVE, folds=4), folded)):
-        with pytest.raises(ParamsError, match=f"folds is {grid.folds}, but volumes is not divided into as many"):
+        with pytest.raises(ParamsError, match=f"volumes is not divided into {grid.folds} folds; leave the key out"):
             gcnn.EXPERIMENT.check(grid, cases)
     fold = np.where(folded.target == 1, 2, folded.about["fold"])  # two holds all positives
-    with pytest.raises(DataError, match="largest balanced n is 0|are not of both classes"):
+    with pytest.raises(DataError, match="largest balanced n is 0|are all of one class; it holds too few"):
         gcnn.EXPERIMENT.check(FIVE, replace(folded, about=folded.about.assign(fold=fold)))
 
 

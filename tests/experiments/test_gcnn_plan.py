@@ -145,7 +145,7 @@ def test_every_run_has_a_key_of_its_own():
 
 DECIDES = {
     "group": "p4", "budget": "compute", "head": "invariant", "like": "p4m", "updates": 2, "sham": True,
-    "shuffled": True, "repository_split": True, "averaged": "p4", "trivial": "centre", "computed_with": "p4m",
+    "shuffled": True, "averaged": "p4", "trivial": "centre", "computed_with": "p4m",
     "upright": True, "turned": True, "diameter": True,
 }  # fmt: skip
 DRAWN = {"label": "another", "colour": "#123456", "marker": "x", "line": ":", "derived_from": "p4"}

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import io
 import json
+import os
 import warnings
 import zipfile
 import zlib
@@ -165,6 +166,33 @@ def digest(settings: Mapping, files: Sequence[Path] = (), root: Path | None = No
         digests = {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)}
         settings = {"files": digests, **settings}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def ends(file: Path, size: int = 1 << 16) -> list:
+    """A large file's length and a hash of as many bytes at either end: they stand for it in a fingerprint."""
+    with file.open("rb") as stream:
+        start, length = stream.read(size), stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, length - size))
+        return [length, hashlib.sha256(start + stream.read()).hexdigest()]
+
+
+def unlisted(folder: Path, sums: str = "SHA256SUMS") -> list[str]:
+    """What a copy lacks of the files that its list of hashes names, or holds with other bytes, a sentence each.
+
+    Raises OSError or ValueError for a list that cannot be read.
+    """
+    lines = (folder / sums).read_text("utf-8").splitlines()
+    listed = {folder / name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+    odd = [f for f, s in listed.items() if not f.is_file() or hashlib.sha256(f.read_bytes()).hexdigest() != s]
+    return [f"{file} is absent, or not the file that {sums} lists" for file in odd]
+
+
+def opened_zip(file: Path, remedy: str) -> zipfile.ZipFile:
+    """Raises DataError for a file that is absent or no zip that can be read."""
+    try:
+        return zipfile.ZipFile(file)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # the third: of a later version
+        raise DataError(f"{file}: absent, or no whole zip file ({first_line(error)}); {remedy}") from error
 
 
 def code_of(files: Sequence[str]) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fewscans.data.base import Cases, Cut, Dataset, digest, first_line, read_table, report
+from fewscans.data.base import Cases, Cut, Dataset, digest, ends, first_line, opened_zip, read_table, report
 from fewscans.data.formats import asap, slides
 from fewscans.data.group_splits import split_by_group
 from fewscans.errors import DataError
@@ -44,7 +43,6 @@ LABELS = {"normal": 0, "negative": 0, "tumor": 1, "tumour": 1, "macro": 1, "micr
 COLUMNS = ("name", "split", "label", "slide", "annotation", "mask", "exhaustive", "scored")
 
 VAL, SPLIT_SEED = 0.2, 2016  # share of the training slides of either label: 54 of 270
-ENDS = 1 << 16  # bytes at either end of a slide that stand for it in the fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,10 +232,7 @@ def _zipped(files: Iterable[Path]) -> Iterator[zipfile.Path]:
     """The annotations in zip files, which stay packed."""
     for file in files:
         if re.fullmatch(r"lesion_annotations.*\.zip", file.name.lower()):
-            try:
-                archive = zipfile.ZipFile(file)
-            except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-                raise DataError(f"{file}: is no whole zip file ({first_line(error)}); copy it again") from error
+            archive = opened_zip(file, "copy it again")
             yield from (zipfile.Path(archive, name) for name in archive.namelist())
 
 
@@ -281,15 +276,8 @@ def _fingerprint(copy: Copy) -> str:
     content = []
     for name, split, label, slide, outline, mask in copy.slides.iloc[:, :6].itertuples(index=False):
         outlined = None if outline is None else hashlib.sha256(outline.read_bytes()).hexdigest()
-        content.append([name, split, label, _ends(slide), outlined, None if mask is None else _ends(mask)])
+        content.append([name, split, label, ends(slide), outlined, None if mask is None else ends(mask)])
     return digest({"slides": content})
-
-
-def _ends(file: Path) -> list:
-    with file.open("rb") as stream:
-        start, size = stream.read(ENDS), stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - ENDS))
-        return [size, hashlib.sha256(start + stream.read()).hexdigest()]
 
 
 DATASET = Dataset(

@@ -9,17 +9,16 @@ Ehteshami Bejnordi et al., JAMA 318:2199-2210 (2017); data: Litjens et al., Giga
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fewscans.data import camelyon16
-from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, first_line, read_table, report
+from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, first_line, read_table, report, unlisted
 from fewscans.errors import DataError
 
-TABLE, SUMS = "patches.csv", "SHA256SUMS"
+TABLE = "patches.csv"
 COLUMNS = ("file", "label_tumor", "slide")
 FOLDERS = {"normal": 0, "tumor": 1}
 SIDE = 256
@@ -70,14 +69,9 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     """What a copy holds, and which files are absent or have other bytes than SHA256SUMS says; see `base.report`."""
     try:
         found = read(folder)
-        lines = (found.path / SUMS).read_text("utf-8").splitlines()
+        lacks = unlisted(found.path)
     except (DataError, OSError, ValueError) as error:
         return report([first_line(error)])
-    lacks = []
-    for known, _, name in (line.partition("  ") for line in lines):
-        file = found.path / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != known:
-            lacks.append(f"{file} is absent, or not the file that {SUMS} lists")
     counts = {name: int((found.target == label).sum()) for name, label in FOLDERS.items()}
     return report(lacks, counts, found.fingerprint)
 

@@ -99,9 +99,24 @@ def fold_of_group(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
     return fold[np.searchsorted(names, groups)]
 
 
-def split_of_fold(fold: np.ndarray) -> np.ndarray:
-    """The split where folds do not rotate: fold 0 is tested, 1 validates, the others train; (n,) str."""
-    return np.where(fold == 0, "test", np.where(fold == 1, "val", "train"))
+def part_of_fold(fold: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """The part of each case, (n,) "train", "val" or "test": a seed tests its own fold, the next one validates.
+
+    fold: (n,) from 0.   count: how many there are; seeds beyond begin again.
+    """
+    return np.array(["test", "val", *["train"] * (count - 2)])[(np.asarray(fold, int) - seed) % count]
+
+
+def parts(cases: Cases, count: int = 0, seed: int = 0) -> np.ndarray:
+    """The part of each case for a seed where so many folds rotate, and the data set's own split where none do (0).
+
+    Raises ParamsError for cases that are not divided into as many folds; they say so in `about["fold"]`.
+    """
+    if not count:
+        return cases.split
+    if "fold" not in cases.about or set(cases.about["fold"]) != set(range(count)):
+        raise ParamsError(f"folds: {cases.path} is not divided into {count} folds; leave the key out")
+    return part_of_fold(cases.about["fold"], count, seed)
 
 
 class Fold(NamedTuple):
@@ -111,23 +126,6 @@ class Fold(NamedTuple):
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
-
-
-def folds(cases: Cases, left_out: str | None = None) -> list[Fold]:
-    """The splits as they are; or one fold for each value of a column of `about`, tested on it, trained on the others.
-
-    Raises ParamsError if there is no such column, or it has one value only.
-    """
-    train, val, test = (cases.indices(split) for split in ("train", "val", "test"))
-    if left_out is None:
-        return [Fold("", train, val, test)]
-    if left_out not in cases.about or cases.about[left_out].nunique() < 2:
-        raise ParamsError(f"{cases.path}: an arm tested on unseen {left_out}s needs cases of two {left_out}s or more")
-    of = cases.about[left_out].to_numpy(str)
-    return [
-        Fold(name, train[of[train] != name], val[of[val] != name], test[of[test] == name])
-        for name in np.unique(of[test])
-    ]
 
 
 def uniform_by_label(

@@ -25,7 +25,7 @@ import pandas as pd
 from fewscans.data import group_splits, msd_hippocampus
 from fewscans.data.base import Cases, Cut, kept, quantised
 from fewscans.data.formats import nifti
-from fewscans.data.group_splits import fold_of_group, split_of_fold
+from fewscans.data.group_splits import fold_of_group, part_of_fold
 from fewscans.data.msd_hippocampus import FOLD_SEED, FOLDS, Task, find_cases, only_known, person_of
 from fewscans.errors import DataError, ParamsError
 
@@ -81,7 +81,7 @@ def _cut(task: Task, size: tuple[int, int, int]) -> dict[str, Any]:
     case, target, group, fold, tested = map(np.array, zip(*rows, strict=True))
     return {
         "images": np.stack(images), "target": target.astype(np.int64), "case": case, "group": group,
-        "split": split_of_fold(fold), "spacing_mm": np.ones((len(case), 3)),
+        "split": part_of_fold(fold, FOLDS), "spacing_mm": np.ones((len(case), 3)),
         "about": pd.DataFrame({"fold": fold, "person": group, "tested": tested}),
     }  # fmt: skip
 

@@ -19,7 +19,6 @@ Universitat Autonoma de Barcelona (github.com/PabloLION/ct-slicing).
 from __future__ import annotations
 
 import gzip
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -30,12 +29,12 @@ import numpy as np
 import pandas as pd
 
 from fewscans.data import group_splits, sources
-from fewscans.data.base import Cases, Cut, Dataset, digest, first_line, kept, read_table, report
+from fewscans.data.base import Cases, Cut, Dataset, digest, first_line, kept, opened_zip, read_table, report, unlisted
 from fewscans.data.formats import cut as cutting
-from fewscans.data.group_splits import split_of_fold
+from fewscans.data.group_splits import part_of_fold
 from fewscans.errors import DataError, ParamsError
 
-IMAGES, MASKS, TABLE, SUMS = "images.zip", "masks.zip", "nodules.csv", "SHA256SUMS"
+IMAGES, MASKS, TABLE = "images.zip", "masks.zip", "nodules.csv"
 RANGES = {"fold": (0, 4), "malignant": (-1, 1), "malignancy_value": (1, 5), "texture_value": (1, 5)}  # whole numbers
 COLUMNS = ("file", "patient_id", "nodule_id", "diameter_mm", *RANGES)
 NON_SOLID = 3  # the highest texture that is not called solid; 5 is solid, 1 ground-glass
@@ -108,11 +107,7 @@ class Archive:
     """A zip of .nii.gz files. Raises DataError where it, or a member, is absent or damaged; used as a context."""
 
     def __init__(self, path: Path):
-        self.path = path
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: absent, or no zip ({first_line(error)}); {AGAIN}") from error
+        self.path, self._zip = path, opened_zip(path, AGAIN)
 
     def __enter__(self) -> Archive:
         return self
@@ -132,8 +127,9 @@ class Archive:
         except KeyError as error:
             raise DataError(f"{where} is not in it; {AGAIN}") from error
         except (
-            OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, nibabel.filebasedimages.ImageFileError,
-            nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError,
+            OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError,
+            nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError,
+            nibabel.wrapstruct.WrapStructError,
         ) as error:  # fmt: skip
             raise DataError(f"{where} is damaged ({first_line(error)}); {AGAIN}") from error
         if array.ndim != 3 or not array.size or not np.isfinite(array).all():
@@ -175,7 +171,7 @@ def _cut(folder: Path, table: pd.DataFrame, size: tuple[int, ...], spacing_mm: t
     return {
         "images": np.stack(images), "target": (table["texture_value"] <= NON_SOLID).to_numpy(np.int64),
         "case": case.to_numpy(str), "group": table["patient_id"].to_numpy(str),
-        "split": split_of_fold(table["fold"].to_numpy()), "spacing_mm": np.tile(spacing_mm, (len(table), 1)),
+        "split": part_of_fold(table["fold"], 5), "spacing_mm": np.tile(spacing_mm, (len(table), 1)),
         "about": about,
     }  # fmt: skip
 
@@ -196,25 +192,15 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     """What a copy holds, and which files are absent or have other bytes than SHA256SUMS says; see `base.report`."""
     folder = Path(folder)
     try:
-        table = nodules(folder)
-        known = {name: sha256 for sha256, _, name in _sums(folder / SUMS)}
+        table, lacks = nodules(folder), unlisted(folder)
     except (DataError, OSError, ValueError) as error:
         return report([first_line(error)])
     files = [folder / name for name in (IMAGES, MASKS, TABLE)]
-    lacks = [
-        f"{file} is absent, or not the file that {SUMS} lists"
-        for file in files
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != known.get(file.name)
-    ]
     if len(table) != PUBLISHED:
         lacks.append(f"{len(table)} nodules, published are {PUBLISHED}")
     counts = {"nodules": len(table), "patients": table["patient_id"].nunique()}
     counts["not solid"] = int((table["texture_value"] <= NON_SOLID).sum())
     return report(lacks, counts, "" if lacks else digest({}, files, folder))
-
-
-def _sums(file: Path) -> list[tuple[str, str, str]]:
-    return [line.partition("  ") for line in file.read_text("utf-8").splitlines()]
 
 
 DATASET = Dataset(

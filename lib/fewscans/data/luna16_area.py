@@ -21,7 +21,7 @@ import pandas as pd
 
 from fewscans.data import group_splits, lidc_voi, luna16_patches, sources
 from fewscans.data.base import Cases, Cut, Dataset, kept, quantised, report
-from fewscans.data.group_splits import split_of_fold
+from fewscans.data.group_splits import part_of_fold
 from fewscans.data.luna16_patches import SIDE, join_file
 from fewscans.errors import DataError, ParamsError
 
@@ -106,7 +106,7 @@ def _cut(patches: Cases, folder: Path, size: tuple[int, ...], factor: int) -> di
     about = patches.about.loc[index, ["candidate_row", "nodule", "diameter_mm"]].reset_index(drop=True)
     return {
         "images": np.ascontiguousarray(pixels[:, None]), "target": area[index], "unit": "mm²",
-        "case": patches.case[index], "group": group[index], "split": split_of_fold(fold[index]),
+        "case": patches.case[index], "group": group[index], "split": part_of_fold(fold[index], FOLDS),
         "spacing_mm": np.ones((len(index), 3)), "about": about.assign(fold=fold[index], positive=known[index]),
         "left_out": tuple(patches.case[~known & ~negative].tolist()),
     }  # fmt: skip

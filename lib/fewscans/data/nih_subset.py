@@ -11,7 +11,6 @@ Wang et al., IEEE CVPR 2017; Shih et al., Radiology: Artificial Intelligence 1:e
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import numpy as np
 import pandas as pd
 
 from fewscans.data import nih_chestxray14
-from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, first_line, read_table, report
+from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, first_line, read_table, report, unlisted
 from fewscans.data.formats import npz
 from fewscans.data.nih_chestxray14 import COLUMNS, FINDING_OF, any_of, boxes, described, findings, gathered, side_of
 from fewscans.data.radiographs import not_blank, square
 from fewscans.errors import DataError
 
-IMAGES, TABLE, SUMS = "nih_cxr14_1000_224.npz", "labels.csv", "SHA256SUMS"
+IMAGES, TABLE = "nih_cxr14_1000_224.npz", "labels.csv"
 READING, OPACITY = "rsna_read.csv", "rsna_lung_opacity"
 BOX_LISTS = {"boxes.csv": FINDING_OF | {"Pneumonia": "pneumonia"}, "rsna_boxes.csv": {"Lung opacity (RSNA)": "opacity"}}
 KEYS = ("images", "labels", "classes", "names", "patient", "split")
@@ -82,14 +81,9 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     """What a copy holds, and which files are absent or have other bytes than SHA256SUMS says; see `base.report`."""
     try:
         found = read(folder)
-        lines = (found.path / SUMS).read_text("utf-8").splitlines()
+        lacks = unlisted(found.path)
     except (DataError, OSError, ValueError) as error:
         return report([first_line(error)])
-    lacks = []
-    for known, _, name in (line.partition("  ") for line in lines):
-        file = found.path / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != known:
-            lacks.append(f"{file} is absent, or not the file that {SUMS} lists")
     opacity = found.about["label opacity"]
     counts = {"images": len(found), "patients": len(set(found.group)), "read by RSNA": int(opacity.notna().sum())}
     return report(lacks, counts | {"opacity": int(opacity.sum())}, found.fingerprint)

@@ -13,7 +13,6 @@ Nguyen et al., Scientific Data 9:429 (2022); data doi 10.13026/3akn-b287, by cre
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from fewscans.data import radiographs
-from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, read_table, report
+from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, ends, read_table, report
 from fewscans.data.formats import xray_dicom
 from fewscans.data.radiographs import FINDINGS, Box
 from fewscans.errors import DataError
@@ -44,7 +43,6 @@ COLUMNS = ("image_id", "class_name", *CORNERS)
 AGREE = 2  # readers who must have found it, where that many read the image
 SAME = 0.4  # intersection over union from which boxes of two readers are of one finding
 PUBLISHED = {"train": 15000, "test": 3000}
-ENDS = 1 << 16  # bytes at either end of a file that stand for it
 WORKERS = 4
 
 
@@ -236,14 +234,7 @@ def _split(patient: str, has_test: bool) -> str:
 def _fingerprint(copy: Copy) -> str:
     """Of labels, boxes and splits, and of the ends of files: those of all images are too many to be hashed."""
     settings = [copy.case.tolist(), copy.group.tolist(), copy.split.tolist(), copy.about.to_csv()]
-    return digest({"images": [_ends(file) for file in copy.file], "said": settings})
-
-
-def _ends(file: Path) -> list:
-    with file.open("rb") as stream:
-        start, size = stream.read(ENDS), stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - ENDS))
-        return [size, hashlib.sha256(start + stream.read()).hexdigest()]
+    return digest({"images": [ends(file) for file in copy.file], "said": settings})
 
 
 DATASET = Dataset(

@@ -7,7 +7,7 @@ Grid checks, trials of learning rates, the plan of a sweep and the rows of its t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -246,7 +246,7 @@ class Experiment(ABC):
         return 1.0 if self.ARMS[run.arm].trivial is not None else self.multiply_adds(run, grid)
 
     def _trials(self, grid: Grid, arm: str, n: int) -> list[Run]:
-        if self.ARMS[arm].trivial is not None or len(grid.learning_rates) == 1 or _fixed_rate(grid, arm, n):
+        if self.ARMS[arm].trivial is not None or _fixed_rate(grid, arm, n):
             return []
         return [Run(seed, n, arm, r) for seed in grid.seeds_of(n)[: grid.tuning_seeds] for r in grid.learning_rates]
 
@@ -254,8 +254,8 @@ class Experiment(ABC):
         """The learning rate with the lowest mean validation loss over the trials; None while trials are missing."""
         if self.ARMS[arm].trivial is not None:
             return 0.0
-        if len(grid.learning_rates) == 1 or _fixed_rate(grid, arm, n):
-            return _fixed_rate(grid, arm, n) or grid.learning_rates[0]
+        if fixed := _fixed_rate(grid, arm, n):
+            return fixed
         trials = self._trials(grid, arm, n)
         if any(trial not in losses for trial in trials):
             return None
@@ -274,7 +274,9 @@ class Experiment(ABC):
 
 
 def _fixed_rate(grid: Grid, arm: str, n: int) -> float | None:
-    return grid.rates.get(arm, {}).get(str(n))
+    """The rate of an arm at a size, if it need not be tried."""
+    only = grid.learning_rates[0] if len(grid.learning_rates) == 1 else None
+    return grid.rates.get(arm, {}).get(str(n), only)
 
 
 def rows(run: Run, arm: str, split: str, cases: Cases, index: np.ndarray, prediction: np.ndarray) -> pd.DataFrame:
@@ -307,7 +309,19 @@ def check_numbers(cases: Cases) -> None:
         raise DataError(f"{cases.path}: voxels of {cases.case[wrong]} are {spacing[wrong].tolist()} mm")
 
 
-def require_best(run: Run, best: Iterable[str], needed: Iterable[str] = ("val_loss",)) -> None:
-    """RunError unless every validation set chose a checkpoint."""
-    if set(needed) - set(best):
+def still_guessing(history: Sequence[Mapping[str, float]], loss: float) -> bool:
+    """Whether a training has failed: over its last tenth, its loss is not below 0.95 of the loss of guessing."""
+    late = [row["train_loss"] for row in history if row["step"] > 0.9 * history[-1]["step"]]
+    return not np.mean(late) < 0.95 * loss
+
+
+def auc_of(logits: Tensor, labels: Tensor) -> float:
+    """Of one validation set, small enough for all its pairs."""
+    difference = logits[labels == 1][:, None] - logits[labels == 0]
+    return float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
+
+
+def require_best(run: Run, best: Iterable[str]) -> None:
+    """RunError unless the validation loss chose a checkpoint."""
+    if "val_loss" not in best:
         raise RunError(f"{run}: no finite validation loss, so no checkpoint; lower the learning rate")

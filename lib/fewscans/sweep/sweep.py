@@ -172,8 +172,8 @@ def _write(context: Context, grid, entries: dict[Run, Entry], trials: Sequence[d
     try:
         store.write_table(history, out / f"{name}.history.parquet")
         files.write_json(out / f"{name}.records.json", [without_costs(record) for record in records])
-        if trials:
-            files.write_json(out / f"{name}.trials.json", trials)
+        tried = out / f"{name}.trials.json"
+        files.write_json(tried, trials) if trials else tried.unlink(missing_ok=True)  # of an earlier grid
         files.write_json(out / f"{name}.costs.json", [costs(record) for record in records])
         files.write_json(out / f"{name}.about.json", about)
         store.write_table(context.data.reference(), out / f"{name}.reference.parquet")

@@ -293,7 +293,7 @@ def _fit(run: Run, grid: Grid, draw, held, device, checkpoint, on_step, seed: in
         model, grid.batch_size, batch, F.binary_cross_entropy_with_logits, validate, budget, seed, checkpoint, on_step,
         OPTIMISERS[optimiser], schedule=halved,
     )  # fmt: skip
-    require_best(run, fitted.best, ["val_loss"])
+    require_best(run, fitted.best)
     return fitted
 
 

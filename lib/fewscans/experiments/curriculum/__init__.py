@@ -33,7 +33,7 @@ from fewscans.data.base import Cases, Cut
 from fewscans.data.group_splits import Fold
 from fewscans.errors import DataError, ParamsError
 from fewscans.experiments import base, baselines
-from fewscans.experiments.base import Entry, OnStep, Run, costs, require_best
+from fewscans.experiments.base import Entry, OnStep, Run, auc_of, costs, require_best
 from fewscans.experiments.curriculum import images, patches, places
 from fewscans.experiments.curriculum.arms import ARMS
 from fewscans.nn import efficientnet, resnet
@@ -212,7 +212,7 @@ class Curriculum(base.Experiment):
             parts = (images.prepared(some, grid.size) for some in x[part.val].split(PREDICT_BATCH))
             logits = torch.cat([net(some) for some in parts]).cpu().double()
             right = ((logits > 0) == (y_val == 1)).double().mean()
-            above = [_auc(logits[:, k], y_val[:, k]) for k in range(len(grid.findings))]
+            above = [auc_of(logits[:, k], y_val[:, k]) for k in range(len(grid.findings))]
             loss = F.binary_cross_entropy_with_logits(logits, y_val)
             return {"val_loss": float(loss), "val_ranking": 1 - float(np.mean(above)), "val_error": 1 - float(right)}
 
@@ -231,7 +231,7 @@ class Curriculum(base.Experiment):
         budget = train.Budget(len(schedule), grid.batch_size, run.learning_rate, grid.eval_every)
         fitted = train.fit(net, run.n_train, batch, _known_loss, validate, budget, seed, checkpoint, on_step,
                            schedule=rate)  # fmt: skip
-        require_best(run, fitted.best, ["val_loss"])
+        require_best(run, fitted.best)
         return fitted
 
     def predict(
@@ -323,11 +323,6 @@ def _known_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy, mean over the labels that are known."""
     known = torch.isfinite(labels)
     return F.binary_cross_entropy_with_logits(logits[known], labels[known])
-
-
-def _auc(logits: Tensor, labels: Tensor) -> float:
-    difference = logits[labels == 1][:, None] - logits[labels == 0]
-    return float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
 
 
 def _folds(group: np.ndarray, label: np.ndarray, folds: int, seed: int) -> np.ndarray:

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewscans import train
-from fewscans.data import splits
+from fewscans.data import group_splits, splits
 from fewscans.data.base import Cases, Cut
 from fewscans.errors import DataError, ParamsError
 from fewscans.experiments import base, baselines
-from fewscans.experiments.base import Entry, OnStep, Run, costs, require_best, rows
+from fewscans.experiments.base import Entry, OnStep, Run, auc_of, costs, require_best, rows, still_guessing
 from fewscans.experiments.gcnn import augment
 from fewscans.experiments.gcnn.arms import ARMS
 from fewscans.groups import Group
@@ -34,7 +34,6 @@ from fewscans.nn.gconv import act_on_image
 
 SIZE = 48  # of planar patches, even at every pool: 48, 24, 12, 6
 PREDICT_BATCH = 64
-STILL_GUESSING = 0.95 * math.log(2)  # training loss over the last tenth of updates, from which a training has failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,6 @@ class Grid(base.Grid):
     negatives_per_scan: int | None = None
     train_negatives: int | None = None
     steps_at: dict[str, int] = field(default_factory=dict)
-    steps_at: dict[str, int] = field(default_factory=dict)
     rate_by_order: bool = False
     cosine: bool = False
     half: bool = False
@@ -76,7 +74,6 @@ class Grid(base.Grid):
 
     def __post_init__(self):
         super().__post_init__()
-        self.check_named("steps_at", self.steps_at, *self.arms)
         if any(not 0 < rate < 1 for rate in self.learning_rates):
             raise ParamsError(f"learning_rates must lie between 0 and 1, got {list(self.learning_rates)}")
         self.check_named("steps_at", self.steps_at, *self.arms)
@@ -140,19 +137,18 @@ class Gcnn(base.Experiment):
         if len(have) != len(wanted) or any(h < w for h, w in zip(have, wanted, strict=True)):
             sizes = [" x ".join(map(str, shape)) for shape in (have, wanted)]
             raise DataError(f"{cases.path}: its images are {sizes[0]} voxels, too small for a patch of {sizes[1]}")
-        if grid.folds and ("fold" not in about or set(about["fold"]) != set(range(grid.folds))):
-            raise ParamsError(f"folds is {grid.folds}, but {cases.path} is not divided into as many")
         for arm, sizes in grid.arms.items():
             lacking = [name for name in baselines.KNOWN.get(ARMS[arm].trivial, ()) if name not in about]
             if lacking:
-                raise ParamsError(f"arms.{arm}: {cases.path} does not say {', '.join(lacking)}")
+                raise ParamsError(f"arms.{arm}: {cases.path} does not say {', '.join(lacking)}; leave the arm out")
             for seed in range(max(1, grid.folds)):
-                index = self._indices(grid, cases, seed, ARMS[arm].repository_split)
+                index = self._indices(grid, cases, seed)
                 for n in sizes:
                     splits.nested_balanced(cases.target, index["train"], n, 0)
                 for name in ("val", "test"):
                     if len(np.unique(cases.target[index[name]])) < 2:
-                        raise DataError(f"{cases.path}: the {name} cases of seed {seed} are not of both classes")
+                        one = f"the {name} cases of seed {seed} are all of one class"
+                        raise DataError(f"{cases.path}: {one}; it holds too few")
 
     def decides(self, run: Run, grid: Grid) -> dict:
         chosen = {"arm": run.arm, "n_train": run.n_train, "seed": run.seed, "spec": self.training_of(run.arm)}
@@ -170,28 +166,22 @@ class Gcnn(base.Experiment):
         macs = model(run.arm, grid.width, 0, grid.patch, grid.pools).macs()
         return float(macs + 2e6) * self.updates(run, grid)
 
-    def fold_of(self, grid: Grid, cases: Cases, seed: int, repository: bool = False) -> np.ndarray:
-        """The part of each case for that seed, (n,): "train", "val" or "test"; other names belong to none.
-
-        repository: of the source's own split, which leaks.
-        """
-        part = cases.about["repository_split"].to_numpy(str) if repository else cases.split
-        if grid.folds and "fold" in cases.about:
-            parts = np.array(["test", "val", *["train"] * (grid.folds - 2)])
-            part = parts[(cases.about["fold"].to_numpy(int) - seed) % grid.folds]
+    def fold_of(self, grid: Grid, cases: Cases, seed: int) -> np.ndarray:
+        """The part of each case for that seed, (n,): "train", "val" or "test"; other names belong to none."""
+        part = group_splits.parts(cases, grid.folds, seed)
         if "tested" in cases.about:
-            part = np.where((part != "train") & (cases.about["tested"] == 0), "unused", part)
+            part = np.where((part != "train") & ~cases.about["tested"].to_numpy(bool), "unused", part)
         return part
 
-    def _indices(self, grid: Grid, cases: Cases, seed: int, repository: bool) -> dict[str, np.ndarray]:
+    def _indices(self, grid: Grid, cases: Cases, seed: int) -> dict[str, np.ndarray]:
         """Cases to train on, to validate on and to predict."""
-        part = self.fold_of(grid, cases, seed, repository)
+        part = self.fold_of(grid, cases, seed)
         index = {name: np.flatnonzero(part == name) for name in ("train", "val", "test")}
         return index | {"test": index["val"]} if grid.pilot else index
 
     def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         spec = ARMS[run.arm]
-        index = self._indices(grid, cases, run.seed, spec.repository_split)
+        index = self._indices(grid, cases, run.seed)
         test, subset = index["test"], splits.nested_balanced(cases.target, index["train"], run.n_train, run.seed)
         if spec.trivial in baselines.KNOWN:
             x = np.log(cases.about[list(baselines.KNOWN[spec.trivial])].to_numpy(float))
@@ -209,7 +199,7 @@ class Gcnn(base.Experiment):
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None
     ) -> tuple[Entry, dict[str, Tensor]]:
         spec = ARMS[run.arm]
-        index = self._indices(grid, cases, run.seed, spec.repository_split)
+        index = self._indices(grid, cases, run.seed)
         subset = splits.nested_balanced(cases.target, index["train"], run.n_train, run.seed)
         net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
         (x_train, y_train), (x_val, y_val) = (
@@ -235,7 +225,7 @@ class Gcnn(base.Experiment):
         def validate(net: NoduleNet) -> dict[str, float]:  # all are lower where a network is better
             logits = _logits(_deployed(net), x_val, grid)
             losses = F.binary_cross_entropy_with_logits(logits, y_val, reduction="none")
-            return {"val_loss": float(_class_mean(losses, y_val)), "val_ranking": 1 - _auc(logits, y_val)}
+            return {"val_loss": float(_class_mean(losses, y_val)), "val_ranking": 1 - auc_of(logits, y_val)}
 
         loss, every = F.binary_cross_entropy_with_logits, grid.every_of(run.n_train) * spec.updates
         rate = run.learning_rate / (math.sqrt(net.group.order) if grid.rate_by_order else 1)
@@ -243,19 +233,18 @@ class Gcnn(base.Experiment):
         schedule = train.cosine() if grid.cosine else None
         fitted = train.fit(net, run.n_train, batch, loss, validate, budget, run.seed, checkpoint, on_step,
                            schedule=schedule, half=grid.half)  # fmt: skip
-        require_best(run, fitted.best, ["val_loss"])
+        require_best(run, fitted.best)
         table = self._predictions(run, grid, net, cases, device)
         net.load_state_dict(fitted.best["val_loss"])
         best = _probabilities(_deployed(net), _images(cases, index["test"]).to(device), grid)
         tables = [table, rows(run, run.arm, "test-best", cases, index["test"], best)]
         history = [row | {"compute": row["step"], "val_auc": 1 - row["val_ranking"]} for row in fitted.history]
-        ending = [row["train_loss"] for row in history if row["step"] > 0.9 * budget.steps]
         record = {
             "parameters": sum(p.numel() for p in net.parameters()), "macs": net.macs(), "channels": list(net.channels),
             "convolution_parameters": net.convolution_parameters(), "steps": budget.steps, "rate": rate,
             "n_val": len(index["val"]), "best_val_loss": fitted.best_loss["val_loss"],
             "last_val_loss": history[-1]["val_loss"], "val_score": history[-1]["val_auc"],
-            "failed": not np.mean(ending) < STILL_GUESSING, **costs(fitted),
+            "failed": still_guessing(history, math.log(2)), **costs(fitted),
         }  # fmt: skip
         history = [{name: value for name, value in row.items() if name != "val_ranking"} for row in history]
         return Entry(pd.concat(tables, ignore_index=True), history, record), fitted.last
@@ -269,7 +258,7 @@ class Gcnn(base.Experiment):
 
     def _predictions(self, run: Run, grid: Grid, net: NoduleNet, cases: Cases, device: torch.device) -> pd.DataFrame:
         """Rows of the arm, of those computed along with it, and of the test sets made of the same cases."""
-        index, plain = self._indices(grid, cases, run.seed, ARMS[run.arm].repository_split), _deployed(net)
+        index, plain = self._indices(grid, cases, run.seed), _deployed(net)
         test, x = index["test"], _images(cases, index["test"]).to(device)
         tables = [rows(run, run.arm, "test", cases, test, _probabilities(plain, x, grid))]
         for name in self.computed_with(run.arm):
@@ -326,11 +315,6 @@ def _labels(cases: Cases, indices: np.ndarray, shuffled: bool, seed: int) -> Ten
 def _scaled(x: Tensor) -> Tensor:
     """uint8 to [-1, 1]."""
     return x.float() / 127.5 - 1
-
-
-def _auc(logits: Tensor, labels: Tensor) -> float:
-    difference = logits[labels == 1][:, None] - logits[labels == 0]
-    return float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
 
 
 def _malignant(table: pd.DataFrame, cases: Cases) -> pd.DataFrame:

@@ -17,9 +17,9 @@ class Arm(base.Arm):
     like: take the channels of that group's network, orientations included, so that the plain network costs as much.
     updates: times the grid's steps.   sham: see `Group.sham`.   shuffled: trained and selected on permuted labels.
     upright: augmented without turns and mirror images.   turned: in a grid without augmentation, each training patch is
-    one of its turned and mirrored copies.   repository_split: train and test on the source's leaky split.   averaged: a
-    group over whose copies of each image the predictions of `computed_with` are averaged.   diameter: its logit and the
-    logarithm of the diameter, weighted on the validation cases; only where the diameter of each case is known.
+    one of its turned and mirrored copies.   averaged: a group over whose copies of each image the predictions of
+    `computed_with` are averaged.   diameter: its logit and the logarithm of the diameter, weighted on the validation
+    cases; only where the diameter of each case is known.
     """
 
     group: str = "Z2"
@@ -31,7 +31,6 @@ class Arm(base.Arm):
     shuffled: bool = False
     upright: bool = False
     turned: bool = False
-    repository_split: bool = False
     averaged: str | None = None
     diameter: bool = False
 
@@ -58,7 +57,6 @@ PLANE_ARMS = {
     "Z2-tta-p4": _of("Z2", "plain, mean over 4 turned copies", "#7fc9b0", "^", "-.", averaged="p4", computed_with="Z2"),
     "Z2-tta-p4m": _of("Z2", "plain, mean over 8 turned copies", GREEN, "o", "-.", averaged="p4m", computed_with="Z2"),
     "p4m-sham": _of("p4m", "sham group of order 8", "#D55E00", "X", ":", sham=True),
-    "Z2-leaky": _of("Z2", "plain, on the leaky split", "#b03a2e", "s", ":", repository_split=True),
 }
 GROUP_ARMS = {
     "Z3": Arm(group="Z3", label="plain CNN", colour=GREY, marker="s"),
@@ -107,9 +105,5 @@ TRIVIAL_ARMS = {
     "slices": Arm(trivial="slices", label="number of slices", colour="#d1a35c", marker="d", line=":"),
     "volume": Arm(trivial="volume", label="volume alone", colour="#B9770E", marker="h", line=":"),
     "nearest": Arm(trivial="nearest", label="nearest neighbour", colour="#8f6a2a", marker="*", line=":"),
-    "nearest-leaky": Arm(
-        trivial="nearest", repository_split=True, derived_from="nearest", label="nearest neighbour, on the leaky split",
-        colour="#d98880", marker="*", line=":",
-    ),
 }  # fmt: skip
 ARMS: dict[str, Arm] = PLANE_ARMS | SPACE_ARMS | CONTROL_ARMS | TRIVIAL_ARMS

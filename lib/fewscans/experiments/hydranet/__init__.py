@@ -34,7 +34,7 @@ from fewscans.data import group_splits
 from fewscans.data.base import Cases, Cut
 from fewscans.errors import DataError, ParamsError, RunError
 from fewscans.experiments import base, baselines
-from fewscans.experiments.base import Entry, OnStep, Run, check_numbers, costs, require_best, rows
+from fewscans.experiments.base import Entry, OnStep, Run, check_numbers, costs, require_best, rows, still_guessing
 from fewscans.experiments.hydranet import noise
 from fewscans.experiments.hydranet.arms import ARMS, Arm
 from fewscans.experiments.hydranet.batches import Batches, seen
@@ -153,19 +153,13 @@ class Hydranet(base.Experiment):
 
     def fold_of(self, grid: Grid, cases: Cases, seed: int) -> np.ndarray:
         """Which part each scan belongs to for that seed: (n,) "train", "val" or "test"; or another, and to none."""
-        if not grid.folds:
-            return cases.split
-        fold = cases.about["fold"].to_numpy()
-        test, val = seed % grid.folds, (seed + 1) % grid.folds
-        return np.select([fold == test, fold == val], ["test", "val"], "train")
+        return group_splits.parts(cases, grid.folds, seed)
 
     def check(self, grid: Grid, cases: Cases) -> None:
         check_numbers(cases)
         seen_as, shape = self.cut(grid).size, cases.images.shape[1:]
         if shape != seen_as:
             raise DataError(f"{cases.path}: its scans are cut to {shape} voxels, not to the grid's {seen_as}")
-        if grid.folds and ("fold" not in cases.about or set(cases.about["fold"]) != set(range(grid.folds))):
-            raise ParamsError(f"folds: {cases.path} is not divided into {grid.folds} folds; leave the key out")
         if "crop" in grid.arms and not set(SIDES) <= set(cases.about):
             raise ParamsError(f"arms.crop: {cases.path} has no published crop whose sides could tell anything")
         runs = [(arm, n, seed) for arm, sizes in grid.arms.items() for n in sizes for seed in grid.seeds_of(n)]
@@ -245,7 +239,7 @@ class Hydranet(base.Experiment):
             adadelta if spec.published else torch.optim.Adam, batches.gradients,
             None if spec.published else train.cosine(grid.warm_up / updates),
         )  # fmt: skip
-        require_best(run, fitted.best, ["val_loss"])
+        require_best(run, fitted.best)
         for row in fitted.history:  # an update may be more than an epoch
             row["epoch"] = row["step"] * batches.count / run.n_train
         label = dict(zip(LABEL, torch.tensor([scale.constant, offset], dtype=torch.float64), strict=True))
@@ -253,12 +247,11 @@ class Hydranet(base.Experiment):
         asked = ("test", weights, test), ("test-best", best, test), ("val", weights, val)
         *tables, of_val = (self._predictions(run, w, split, cases, index, device) for split, w, index in asked)
         error = of_val["prediction"] - of_val["target"]
-        late = [row["train_loss"] for row in fitted.history if row["step"] > 0.9 * updates]
         record = {
             "parameters": sum(p.numel() for p in net.parameters()), "macs": net.macs(cases.images.shape[1:]),
             "steps": updates, "images": updates * images, "sets": updates * batches.count if spec.size > 1 else 0,
             "label_constant": scale.constant, "label_offset": offset, "n_val": len(val),
-            "failed": bool(np.mean(late) >= 0.95 * batches.guessing()),
+            "failed": still_guessing(fitted.history, batches.guessing()),
             "val_score": 1 - float(np.square(error).mean() / of_val["target"].var(ddof=0)),
             "last_val_loss": fitted.history[-1]["val_loss"], "best_val_loss": fitted.best_loss["val_loss"],
             **costs(fitted),
