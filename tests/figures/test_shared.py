@@ -12,6 +12,7 @@ from PIL import Image
 from fewscans import claims, experiments
 from fewscans.figures import curves, froc, tables
 from fewscans.figures.style import columns_for
+from fewscans.scorecard import Row
 from fewscans.stats import Estimate
 
 from .worlds import SIZES, world
@@ -167,3 +168,13 @@ def test_no_two_arms_of_a_figure_look_the_same():
         for some in (drawn, [arm for arm in arms if arm not in drawn]):
             looks = {(arms[arm].colour, arms[arm].marker, arms[arm].line) for arm in some}
             assert len(looks) == len(some), name
+
+
+def test_p_values_of_claims_follow_from_their_intervals_and_are_corrected_for_their_number():
+    fields = {f.name: None for f in dataclasses.fields(Row)} | {"kind": "ordering", "metric": "auc", "line": 0.0}
+    gain = Row(**fields | {"value": 0.2, "low": 0.0, "high": 0.4})
+    factor = dataclasses.replace(gain, metric="data_efficiency:auc", line=1.0, value=2.0, low=1.0, high=4.0)
+    others = [dataclasses.replace(gain, kind="value"), dataclasses.replace(factor, high=None), Row(**fields)]
+    table = tables.corrected([gain, factor, *others])
+    assert table["p"].tolist() == [0.05, 0.05] and table["p, Holm"].tolist() == [0.1, 0.1]
+    assert tables.corrected(others).empty

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from fewscans.claims import Test
 from fewscans.results import Results
 from fewscans.stats import Estimate
+from fewscans.stats.auc import holm
 from fewscans.stats.convergence import compute_to_auc, convergence
 from fewscans.stats.efficiency import curve_weights, undefined
 from fewscans.stats.intervals import combination
@@ -106,6 +108,23 @@ def claims(rows: Sequence) -> pd.DataFrame:
         (row.verdict, row.statement, row.measured, row.ours(), row.seeds or "", row.dataset, row.reason) for row in rows
     ]
     return pd.DataFrame(data, columns=columns)
+
+
+def corrected(rows: Sequence) -> pd.DataFrame:
+    """p-values of a paper's claims, alone and with Holm's correction for their number.
+
+    From each interval, as if its middle were normal (a ratio's logarithm), two-sided. Rows that say that something is
+    within a margin, and those whose interval has an open end, are left out.
+    """
+    kept = [
+        r for r in rows if r.kind != "value" and r.value is not None and None not in (r.low, r.high) and r.low < r.high
+    ]
+    p = []
+    for row in kept:
+        value, low, high, line = (math.log(x) if row.ratio else x for x in (row.value, row.low, row.high, row.line))
+        p.append(2 * norm.sf(abs(value - line) / ((high - low) / (2 * norm.ppf(0.975)))))
+    data = {"claim": [r.statement for r in kept], "verdict": [r.verdict for r in kept], "p": p, "p, Holm": holm(p)}
+    return pd.DataFrame(data).round(3)
 
 
 def protocol(several: Sequence[Results], names: Sequence[str]) -> pd.DataFrame:

@@ -2,10 +2,10 @@
 
 Source: Dubost et al., Hydranet: Data Augmentation for Regression Neural Networks, MICCAI 2019.
 
-As published (arms that end so): no batch norm, labels as they are, intensities in [0, 1], sets of four with black
-images, flips, turns and shifts by interpolation, four images an update, and Adadelta in the settings of the Keras of
-its time, a rate of 1, a decay of 0.95 and an epsilon of 1e-7. The paper tells neither the epochs nor when it stopped;
-these arms have as many forward passes as the others of their kind.
+As published (arms that end so): no batch norm, labels over their root mean square, intensities in [0, 1], sets of four
+with black images, flips, turns and shifts by interpolation, four images an update, and Adadelta in the settings of the
+Keras of its time, a rate of 1, a decay of 0.95 and an epsilon of 1e-7. The paper tells neither the epochs nor when it
+stopped; these arms have as many forward passes as the others of their kind.
 
 So the networks hardly learn on the real scans at hand. All other arms have batch norm, labels without their mean and in
 units of their standard deviation, standardised intensities, flips and shifts by whole voxels, and Adam with a rate that
