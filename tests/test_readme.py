@@ -77,6 +77,14 @@ def test_the_numbers_of_the_patches_are_the_published_ones():
     assert [factor for factor in factors if factor not in words] == [] and factors[0] in FLAT
 
 
+def test_what_notebook_01_says_of_twice_the_updates_is_what_the_pilots_say():
+    pilot, words = results.pilot("gcnn-luna16-patches"), said_in("01_gcnn_data_efficiency.ipynb")
+    plain, p4m = (pilot.gain(f"{arm}-double", arm, 100) for arm in ("Z2", "p4m"))
+    assert f"gain it {plain.value:.3f}, and as much as {plain.high:.3f} is within the interval" in words
+    assert f"p4m gains {p4m.value:.3f}" in words
+    assert f"still ahead there by {numbers(pilot.gain('p4m-double', 'Z2-double', 100))}" in words
+
+
 def test_the_numbers_of_the_hippocampi_are_the_published_ones():
     run, words = results.published("hydranet", "msd-hippocampus"), said_in("04_hydranet_icc.ipynb")
     for baseline in ("base", "base-compute"):

@@ -175,6 +175,7 @@ def test_p_values_of_claims_follow_from_their_intervals_and_are_corrected_for_th
     gain = Row(**fields | {"value": 0.2, "low": 0.0, "high": 0.4})
     factor = dataclasses.replace(gain, metric="data_efficiency:auc", line=1.0, value=2.0, low=1.0, high=4.0)
     others = [dataclasses.replace(gain, kind="value"), dataclasses.replace(factor, high=None), Row(**fields)]
+    others.append(dataclasses.replace(factor, low=0.0))
     table = tables.corrected([gain, factor, *others])
     assert table["p"].tolist() == [0.05, 0.05] and table["p, Holm"].tolist() == [0.1, 0.1]
     assert tables.corrected(others).empty

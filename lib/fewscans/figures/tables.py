@@ -114,11 +114,10 @@ def corrected(rows: Sequence) -> pd.DataFrame:
     """p-values of a paper's claims, alone and with Holm's correction for their number.
 
     From each interval, as if its middle were normal (a ratio's logarithm), two-sided. Rows that say that something is
-    within a margin, and those whose interval has an open end, are left out.
+    within a margin, and those whose interval has an open end (or, of a ratio, one at 0), are left out.
     """
-    kept = [
-        r for r in rows if r.kind != "value" and r.value is not None and None not in (r.low, r.high) and r.low < r.high
-    ]
+    closed = [r for r in rows if r.kind != "value" and None not in (r.value, r.low, r.high) and r.low < r.high]
+    kept = [r for r in closed if not r.ratio or r.low > 0]
     p = []
     for row in kept:
         value, low, high, line = (math.log(x) if row.ratio else x for x in (row.value, row.low, row.high, row.line))
