@@ -29,7 +29,12 @@ def found(claim: str, dataset: str) -> dict:
         ("p4m is better with 30 and 100 of them", "luna16-patches",
          {f"planar-p4m-beats-plain-n{n}": "reproduced" for n in (30, 100)}),
         ("ten times fewer is excluded", "luna16-patches", {"planar-tenfold-n30": "contradicted"}),
-        ("On real shapes of adrenal glands (first round) no group can be shown to beat", "adrenalmnist3d",
+        ("In space none is shown at all: not on real nodules", "lidc-voi",
+         {f"lidc-d4-beats-plain-n{n}": "inconclusive" for n in (30, 60, 120)}),
+        ("nor on 30 to 30,000 patches of MR", "hippocampus-patches",
+         {"mr-tenfold-n300": "contradicted"}
+         | {f"mr-d4-beats-plain-n{n}": "inconclusive" for n in (30, 300, 3000, 30000)}),
+        ("On shapes of adrenal glands (first round) no group can be shown to beat", "adrenalmnist3d",
          {f"shape-{g}-beats-plain-n{n}": "inconclusive" for g in ("d4", "d4h", "o") for n in (30, 100, 300, 518)}),
         ("so nothing is decided there", "msd-hippocampus",
          {f"sums-{what}-n25": "not tested" for what in ("equal-labels", "equal-passes")}),
@@ -75,6 +80,27 @@ def test_the_numbers_of_the_patches_are_the_published_ones():
     rows = [found(f"planar-fewer-patches-n{n}", "luna16-patches") for n in (30, 60, 100)]
     factors = ["{value:.1f} times ({low:.1f} to {high:.1f})".format(**row) for row in rows]
     assert [factor for factor in factors if factor not in words] == [] and factors[0] in FLAT
+
+
+def test_the_numbers_in_space_are_the_published_ones():
+    words, matched = said_in("01_gcnn_data_efficiency.ipynb"), "matched_auc@0.1"
+    nodules, malignant, ladder = (
+        results.published("gcnn", name) for name in ("lidc-voi", "lidc-voi-malignancy", "hippocampus-patches")
+    )
+    gains = [nodules.gain("D4", "Z3", n) for n in (30, 60, 120)]
+    gains += [malignant.gain("D4", "Z3", n, matched) for n in (30, 100, 250)]
+    gains += [malignant.gain("Z3+diameter", "diameter", 250), *(ladder.gain("D4", "Z3", n) for n in (30, 300))]
+    turned = ladder.gain("Z3", "D4", 300, split="test-turned")
+    assert [gain for gain in (*gains, turned) if numbers(gain) not in words] == []
+    flat = [ladder.gain("D4", "Z3", n) for n in (3000, 30000)]
+    assert max(abs(end) for gain in flat for end in (gain.low, gain.high)) <= 0.0035, "0.000 within 0.003"
+    scores = [nodules.score("centre", 120), *(malignant.score(arm, 250, matched) for arm in ("Z3", "diameter"))]
+    scores += [ladder.score(arm, 300) for arm in ("Z3", "Z3-turned")]
+    scores += [ladder.score(arm, 300, split="test-turned") for arm in ("Z3", "Z3-turned", "D4")]
+    assert [score for score in scores if f"{score.value:.3f}" not in words] == []
+    factor = "{value:.1f} times{}{low:.1f} {} {high:.1f}"
+    row = found("mr-tenfold-n300", "hippocampus-patches")
+    assert factor.format(" (", "to", **row) in words and factor.format(": ", "to", **row) in FLAT
 
 
 def test_what_notebook_01_says_of_twice_the_updates_is_what_the_pilots_say():
