@@ -89,6 +89,7 @@ def test_the_numbers_in_space_are_the_published_ones():
     )
     gains = [nodules.gain("D4", "Z3", n) for n in (30, 60, 120)]
     gains += [malignant.gain("D4", "Z3", n, matched) for n in (30, 100, 250)]
+    gains += [*(nodules.gain("D4h", "Z3", n) for n in (30, 60, 120)), malignant.gain("D4h", "Z3", 250, matched)]
     gains += [malignant.gain("Z3+diameter", "diameter", 250), *(ladder.gain("D4", "Z3", n) for n in (30, 300))]
     turned = ladder.gain("Z3", "D4", 300, split="test-turned")
     assert [gain for gain in (*gains, turned) if numbers(gain) not in words] == []
