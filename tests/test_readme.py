@@ -112,7 +112,7 @@ def test_what_notebook_01_says_of_twice_the_updates_is_what_the_pilots_say():
     assert f"still ahead there by {numbers(pilot.gain('p4m-double', 'Z2-double', 100))}" in words
 
 
-def test_the_numbers_of_the_hippocampi_are_the_published_ones():
+def test_the_numbers_of_hippocampi_and_areas_are_the_published_ones():
     run, words = results.published("hydranet", "msd-hippocampus"), said_in("04_hydranet_icc.ipynb")
     for baseline in ("base", "base-compute"):
         for n in (50, 100, 150):
@@ -126,6 +126,15 @@ def test_the_numbers_of_the_hippocampi_are_the_published_ones():
     said = f"explain {explained['hydra-4']} of the variance with sums and {explained['base-compute']} with single scans"
     larger = f"{math.expm1(run.gain('hydra-4', 'base-compute', 150, 'log_mse').value):.0%}".replace("%", " %")
     assert said in FLAT and f"of sums is {larger} larger" in FLAT and f"is {larger} larger" in words
+    area = results.published("hydranet", "luna16-area")
+    for arm, baseline, score in (
+        ("hydra-4", "base", "log_mse"), ("hydra-4", "base-compute", "log_mse"),
+        ("base-compute", "blocks", "r2"), ("base-compute", "mean", "r2"),
+    ):  # fmt: skip
+        assert numbers(area.gain(arm, baseline, 150, score)) in words, (arm, baseline)
+    r2 = {arm: area.score(arm, 150, "r2").value for arm in ("base", "base-compute", "hydra-4")}
+    assert [arm for arm, value in r2.items() if f"{value:.3f}" not in words] == []
+    assert f"it is {r2['hydra-4']:.2f} with sums and {r2['base-compute']:.2f} with single scans" in FLAT
     noisier = found("set-gradient-noisier", "msd-hippocampus")
     assert "{value:.1f} times ({low:.1f} to {high:.1f})".format(**noisier) in words
     assert f"{noisier['value']:.0f} times as noisy" in FLAT
