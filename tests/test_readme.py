@@ -101,7 +101,7 @@ def test_the_numbers_in_space_are_the_published_ones():
     gains += [nodules.gain("D4h", "Z3", n) for n in (30, 60, 120)]
     gains += [malignant.gain("D4h", "Z3", n, matched) for n in (30, 100, 250)]
     gains += [malignant.gain(f"{arm}+diameter", "diameter", 250) for arm in ("Z3", "D4")]
-    gains += [*(ladder.gain("D4", "Z3", n) for n in (30, 300))]
+    gains += [ladder.gain("D4", "Z3", n) for n in (30, 300)]
     turned = ladder.gain("Z3", "D4", 300, split="test-turned")
     assert [gain for gain in (*gains, turned) if numbers(gain) not in words] == []
     flat = [ladder.gain("D4", "Z3", n) for n in (3000, 30000)]
@@ -121,6 +121,22 @@ def test_what_notebook_01_says_of_twice_the_updates_is_what_the_pilots_say():
     assert f"gain it {plain.value:.3f}, and as much as {plain.high:.3f} is within the interval" in words
     assert f"p4m gains {p4m.value:.3f}" in words
     assert f"still ahead there by {numbers(pilot.gain('p4m-double', 'Z2-double', 100))}" in words
+
+
+def test_the_failed_trainings_of_glands_are_counted_right():
+    pilot = [json.loads((ROOT / "reports/pilots" / f"gcnn-adrenalmnist3d.{kind}.json").read_text(encoding="utf-8"))
+             for kind in ("records", "trials")]  # fmt: skip
+    by_rate = {rate: [r["failed"] for r in sum(pilot, []) if r["learning_rate"] == rate] for rate in (1e-3, 3e-3, 1e-2)}
+    assert {rate: (sum(failed), len(failed)) for rate, failed in by_rate.items()} == {
+        1e-3: (0, 20), 3e-3: (0, 20), 1e-2: (5, 20)
+    }  # fmt: skip
+    cells = (ROOT / "notebooks" / "01_gcnn_data_efficiency.ipynb").read_text(encoding="utf-8")
+    assert "5 of 20 trainings of O and Oh stayed at guessing" in cells and "and of none of 40" in cells
+    history = results.published("gcnn", "adrenalmnist3d").history.sort_values("step")
+    ends = history.groupby(["arm", "n_train", "seed"])["train_loss"].apply(lambda losses: losses.tail(2).mean())
+    guessing = ends > 0.95 * math.log(2)
+    assert (guessing["Oh"].sum(), len(guessing["Oh"])) == (11, 20) and "11 of its 20 trainings never learned" in FLAT
+    assert guessing["Oh", 518].sum() == 2 and guessing["O", 100].sum() + guessing["O", 300].sum() == 3
 
 
 def test_the_numbers_of_hippocampi_and_areas_are_the_published_ones():
