@@ -89,7 +89,7 @@ class DenseGcnn(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """The last feature map: (B, C, *patch) → (B, C', G, *S), turned as the image is."""
         self._cool()
-        x = _mean_pool(F.relu(self.lift_norm(self.lift(x))))
+        x = F.relu(self.lift_norm(_mean_pool(self.lift(x))))
         for block in range(BLOCKS):
             y = self.gates[block](self.grow[block](F.relu(self.norms[block](x))))
             x = F.relu(self.transition_norms[block](torch.cat([x, y], 1)))
@@ -106,7 +106,7 @@ class DenseGcnn(nn.Module):
         for place, layer in enumerate(self.dynamic()):
             layer.temperature = hot + (cold - hot) * done
             if self.noise is not None:
-                layer.noise = torch.Generator().manual_seed((self.noise * 1_000_003 + int(self.updates)) * 16 + place)
+                layer.noise = (self.noise * 1_000_003 + int(self.updates)) * 16 + place
         if self.training:
             self.updates += 1
 

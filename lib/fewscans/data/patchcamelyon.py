@@ -1,0 +1,211 @@
+"""PatchCamelyon: 327,680 patches of lymph nodes, 96 pixels a side at about 0.97 µm, and whether the centre has tumour.
+
+The folder has, for each split of train, valid and test, camelyonpatch_level_2_split_<split>_x.h5.gz and _y.h5.gz: HDF5
+with one key, `x` (n, 96, 96, 3) uint8 and `y` (n, 1, 1, 1), 1 where the central 32 x 32 pixels hold a tumour pixel.
+The tables camelyonpatch_level_2_split_<split>_meta.csv, if they are there, name each patch's slide (`wsi`). Files that
+are unpacked, .h5, are read as they are; packed ones are unpacked once, below the cache, as HDF5 cannot be searched
+behind gzip (9 GB in all). Splits share no slide. Without the tables each patch is its own group, and intervals are
+too narrow.
+
+Veeling et al., Rotation Equivariant CNNs for Digital Pathology, MICCAI 2018 (arXiv 1806.03962); slides: CAMELYON16.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewscans.data import camelyon16
+from fewscans.data.base import Cases, Cut, Dataset, digest, ends, first_line, read_table, report
+from fewscans.errors import DataError
+
+SPLITS = {"train": "train", "valid": "val", "test": "test"}  # as the files call them, and as we do
+SIDE, KEYS = 96, ("x", "y")
+AGAIN = "download it again"
+
+
+def name_of(split: str, what: str) -> str:
+    """A published file's name, without .gz."""
+    return f"camelyonpatch_level_2_split_{split}_{what}"
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Images in HDF5 files, one behind the other, read where they are asked for: an array (n, 96, 96, 3) to index."""
+
+    files: tuple[Path, ...]
+    lengths: tuple[int, ...]
+    ndim: int = 4
+    dtype: np.dtype = np.dtype(np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(self.lengths), SIDE, SIDE, 3)
+
+    def __len__(self) -> int:
+        return sum(self.lengths)
+
+    def __getitem__(self, index) -> np.ndarray:
+        """Some images, in the order asked for.   index: (k,) whole numbers."""
+        index, first = np.atleast_1d(np.arange(len(self))[index]), 0
+        out = np.empty((len(index), SIDE, SIDE, 3), np.uint8)
+        for file, length in zip(self.files, self.lengths, strict=True):
+            mine = np.flatnonzero((index >= first) & (index < first + length))
+            if len(mine):
+                rows, back = np.unique(index[mine] - first, return_inverse=True)  # HDF5 wants them ascending
+                out[mine] = _read(file, "x", rows)[back]
+            first += length
+        return out
+
+
+def read(path: Path | str, cache: Path | None = None) -> Cases:
+    """All patches; images stay on disk until they are asked for.
+
+    Args:    path: the folder.   cache: where packed files are unpacked; beside the system's other temporary files if
+             None.
+    Returns: images (n, 96, 96, 3), label 1: tumour in the centre.   group: the slide, or the patch where no table
+             names it.   split: the published one.
+    Raises:  DataError naming the file: absent, cut short, no HDF5, without its key, of another shape or type, patches
+             and labels of different numbers, a label that is neither 0 nor 1, a table of another length.
+    """
+    path = Path(path)
+    room = Path(tempfile.gettempdir()) / "fewscans" if cache is None else Path(cache)
+    images, parts = [], []
+    for split, ours in SPLITS.items():
+        x, y = (_unpacked(_file(path, name_of(split, key)), room) for key in KEYS)
+        shape, labels = _shape(x), _labels(y)
+        if shape[0] != len(labels):
+            raise DataError(f"{x}: holds {shape[0]} patches, {y.name} {len(labels)} labels; {AGAIN}")
+        images.append((x, shape[0]))
+        names = np.array([f"{split}{i:06d}" for i in range(len(labels))])
+        parts.append((labels, names, _slides(path, split, names), np.full(len(labels), ours)))
+    target, case, group, split = (np.concatenate(column) for column in zip(*parts, strict=True))
+    marks = {name: ends(_file(path, name)) for s in SPLITS for name in (name_of(s, "x.h5"), name_of(s, "y.h5"))}
+    return Cases(
+        images=Stored(*map(tuple, zip(*images, strict=True))), target=target, case=case, group=group, split=split,
+        fingerprint=digest({"files": marks, "groups": digest({}, []) if (group == case).all() else sorted(set(group))}),
+        path=path,
+    )  # fmt: skip
+
+
+def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
+    """The patches at their published size; networks take the middle, and augmentation the rest."""
+    return read(path, cache)
+
+
+def check_copy(folder: Path | str) -> dict[str, Any]:
+    """What a copy holds and lacks, each patch looked at: a patch of one colour is named; see `base.report`."""
+    try:
+        found = read(folder)
+        for start in range(0, len(found), 4096):
+            some = found.images[np.arange(start, min(start + 4096, len(found)))]
+            blank = np.flatnonzero((some == some[:, :1, :1]).all(axis=(1, 2, 3)))
+            if len(blank):
+                raise DataError(f"{folder}: {found.case[start + blank[0]]} is of one colour throughout; {AGAIN}")
+    except (DataError, OSError, ValueError) as error:
+        return report([first_line(error)])
+    counts = {name: len(found.indices(name)) for name in SPLITS.values()}
+    lacks = [] if counts == COUNTS else [f"it holds {counts} patches, the published set {COUNTS}"]
+    return report(lacks, counts, found.fingerprint)
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The unpacked file, or else the packed one."""
+    name = name if name.endswith(".h5") else f"{name}.h5"
+    for place in (folder / name, folder / f"{name}.gz"):
+        if place.is_file():
+            return place
+    raise DataError(f"{folder / name}.gz: no such file, nor {name}; the folder holds six such files, see docs/data.md")
+
+
+def _unpacked(file: Path, room: Path) -> Path:
+    if file.suffix != ".gz":
+        return file
+    there = room / f"{digest({'file': ends(file)})[:32]}.h5"
+    if not there.is_file():
+        room.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=room, suffix=".part", delete=False) as part:
+            try:
+                with gzip.open(file) as packed:
+                    shutil.copyfileobj(packed, part, 1 << 24)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                Path(part.name).unlink()
+                raise DataError(f"{file}: is no whole gzip file ({first_line(error)}); {AGAIN}") from error
+            except OSError as error:
+                Path(part.name).unlink()
+                raise DataError(f"{file}: cannot be unpacked below {room} ({error.strerror}); make room there") from error
+        Path(part.name).replace(there)
+    return there
+
+
+def _opened(file: Path):
+    import h5py
+
+    try:
+        return h5py.File(file, "r")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read as HDF5 ({first_line(error)}); {AGAIN}") from error
+
+
+def _read(file: Path, key: str, rows=slice(None)) -> np.ndarray:
+    with _opened(file) as opened:
+        try:
+            return opened[key][rows]
+        except KeyError:
+            raise DataError(f"{file}: has no key '{key}', but {', '.join(opened) or 'none'}; {AGAIN}") from None
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise DataError(f"{file}: {key} cannot be read ({first_line(error)}); {AGAIN}") from error
+
+
+def _shape(file: Path) -> tuple[int, ...]:
+    with _opened(file) as opened:
+        found = opened.get("x")
+        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+    if shape is None:
+        raise DataError(f"{file}: has no key 'x' with patches; {AGAIN}")
+    if len(shape) != 4 or shape[1:] != (SIDE, SIDE, 3) or dtype != np.uint8:
+        raise DataError(f"{file}: x is {dtype} {shape}; it must be uint8 (n, {SIDE}, {SIDE}, 3); {AGAIN}")
+    return shape
+
+
+def _labels(file: Path) -> np.ndarray:
+    labels = _read(file, "y")
+    if labels.ndim < 1 or labels.size != len(labels) or labels.dtype.kind not in "iub":
+        raise DataError(f"{file}: y is {labels.dtype} {labels.shape}; it must be whole numbers (n, 1, 1, 1); {AGAIN}")
+    labels = labels.reshape(-1).astype(np.int64)
+    wrong = labels[(labels != 0) & (labels != 1)]
+    if len(wrong):
+        raise DataError(f"{file}: y holds {wrong[0]}; a label is 0 or 1 (tumour in the centre); {AGAIN}")
+    return labels
+
+
+def _slides(folder: Path, split: str, names: np.ndarray) -> np.ndarray:
+    """The slide of each patch, or the patch itself where there is no table."""
+    table = folder / f"{name_of(split, 'meta')}.csv"
+    if not table.is_file():
+        return names
+    slides = read_table(table, ["wsi"], AGAIN)["wsi"]
+    if len(slides) != len(names) or slides.isna().any():
+        raise DataError(f"{table}: names {slides.notna().sum()} slides for {len(names)} patches; {AGAIN}")
+    return slides.to_numpy(str)
+
+
+COUNTS = {"train": 262_144, "val": 32_768, "test": 32_768}
+_SLIDES = camelyon16.DATASET
+DATASET = Dataset(
+    name="patchcamelyon", title="PatchCamelyon", case="patch", group="slide", shows=_SLIDES.shows, target="label",
+    read=read, cases=cases, licence="CC0 1.0",
+    cite=f"Veeling B. S. et al., Rotation Equivariant CNNs for Digital Pathology, MICCAI 2018; {_SLIDES.cite}",
+    source="the six .h5.gz files, and the three tables, of PatchCamelyon (zenodo.org/records/2546921, "
+    "github.com/basveeling/pcam)",
+    attribution=_SLIDES.attribution.replace("Slides of", "Patches of").replace("each slide's", "each patch's"),
+    people=_SLIDES.people, twin="patchcamelyon", check=check_copy,
+    marks=tuple((f"{name_of(s, k)}.h5.gz", f"{name_of(s, k)}.h5") for s in SPLITS for k in KEYS),
+)  # fmt: skip
