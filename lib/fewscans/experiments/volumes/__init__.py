@@ -62,8 +62,8 @@ class Grid(base.Grid):
     COUNTS = (*base.Grid.COUNTS, "volumes", "width")
 
     window: tuple[int, ...] = msd_segmentation.WINDOW
-    patch: tuple[int, ...] = (32, 40, 32)
-    volumes: int = 2
+    patch: tuple[int, ...] = (40, 56, 40)
+    volumes: int = 1
     width: int = 8
     axes: tuple[str, ...] = tuple(AXES)
     slice_rates: dict[str, float] = field(default_factory=dict)
@@ -87,6 +87,12 @@ class Grid(base.Grid):
     def networks_of(self, spec: Arm) -> list[str]:
         """What a run of that arm trains."""
         return [name for name in spec.networks if name == VOLUME or name in self.axes]
+
+    def patches_of(self, spec: Arm) -> tuple[tuple[int, ...], int]:
+        """Size and number of an update's patches of volumes."""
+        if not spec.small:
+            return self.patch, self.volumes
+        return networks.TILE, max(1, round(self.volumes * np.prod(self.patch) / np.prod(networks.TILE)))
 
 
 class Volumes(base.Experiment):
@@ -182,7 +188,7 @@ class Volumes(base.Experiment):
         own = checkpoint if len(grid.networks_of(spec)) == 1 else None  # of several, the first is trained again
         fitted, weights, parameters, failed = {}, {}, {}, False
         for name in grid.networks_of(spec):
-            drawn = Batches(cases, subset, name, grid.patch, grid.volumes, run.seed, spec.thick)
+            drawn = Batches(cases, subset, name, *grid.patches_of(spec), run.seed, spec.thick)
             net, fit = self._fit(run, grid, cases, drawn, val[:VALIDATED], device, own, on_step)
             fitted[name] = fit
             own_weights = {key: value for key, value in fit.last.items() if not key.startswith(TWICE)}

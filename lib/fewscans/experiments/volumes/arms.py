@@ -18,7 +18,8 @@ READERS = {"msd-hippocampus": "fewscans.data.msd_segmentation"}  # what reads im
 class Arm(base.Arm):
     """networks: what one run trains: "volume", and slices across "z", "y", "x".   of: whose probabilities are averaged
     for this arm's segmentation.   made: how the network sees the test volume: "whole"; "patches" that overlap by half,
-    or "seams" between patches that do not; "filtered": whole, then morphology.   pool: training cases are drawn by
+    or "seams" between patches that do not; "filtered": whole, then morphology.   small: trained on such patches, as many
+    as hold the voxels of the grid's.   pool: training cases are drawn by
     "person", by "scan" (so that the other side of a tested person may be among them), or only those that are stored as
     "float32" or "uint8".   thick: the share of training samples that are shown with thick slices; where it is 1, their
     labels are thick as well.   updates: times the grid's.
@@ -27,6 +28,7 @@ class Arm(base.Arm):
     networks: tuple[str, ...] = (VOLUME, "z")
     of: tuple[str, ...] = (VOLUME,)
     made: str = "whole"
+    small: bool = False
     pool: str = "person"
     thick: float = 0.0
     updates: int = 1
@@ -53,8 +55,6 @@ DERIVED_ARMS = {
     "2D-filtered": _made("2D U-Net, morphological filter", "#CC79A7", "P", "z", origin="2D", made="filtered"),
     "3D-filtered": _made("3D U-Net, morphological filter", "#7B68C8", "P", VOLUME, made="filtered"),
     "ensemble": _made("2D and 3D averaged", "#009E73", "*", VOLUME, "z"),
-    "3D-patches": _made("3D U-Net, overlapping patches", "#56B4E9", "h", VOLUME, made="patches"),
-    "3D-seams": _made("3D U-Net, patches side by side", "#1F3B73", "X", VOLUME, made="seams"),
 }
 
 
@@ -78,4 +78,11 @@ TRAINED_ARMS = {
     **_pair("uint8", "trained on uint8 files", ":", pool="uint8"),
     **_pair("double", "twice the updates", "--", updates=2),
 }
-ARMS = MAIN_ARMS | DERIVED_ARMS | TRAINED_ARMS
+PATCHED = {"small": True, "networks": (VOLUME,)}
+PATCH_ARMS = {
+    "3D-patches": Arm(**PATCHED, made="patches", label="3D U-Net, overlapping patches", colour="#56B4E9", marker="h",
+                      line="--", derived_from="3D"),
+    "3D-seams": Arm(**PATCHED, made="seams", label="3D U-Net, patches side by side", colour="#1F3B73", marker="X",
+                    line="--", derived_from="3D-patches", computed_with="3D-patches"),
+}  # fmt: skip
+ARMS = MAIN_ARMS | DERIVED_ARMS | TRAINED_ARMS | PATCH_ARMS
