@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 WINDOW = (20, 24, 20)
 GRID = Grid(
     arms={"3D": (4, 8)}, seeds=1, steps=2, eval_every=1, learning_rates=(1e-3,), window=WINDOW, patch=(16, 16, 16),
-    volumes=1, width=2,
+    volumes=1, width=2, all_axes=(8,),
 )  # fmt: skip
 TRAINED = [name for name, arm in ARMS.items() if arm.trivial is None and arm.computed_with is None]
 
@@ -57,7 +57,7 @@ def run(arm="3D", n=8, seed=0):
 
 
 def grid_of(arm, n=8, **changes):
-    return replace(GRID, arms={arm: (n,)}, **changes)
+    return replace(GRID, arms={arm: (n,)}, **({"all_axes": ()} | changes))
 
 
 def masks(seed=0, shape=(12, 14, 13)):
@@ -287,13 +287,13 @@ def test_history_has_one_row_a_validation_and_the_loss_of_each_network(trained):
 
 
 def test_a_split_by_scan_is_scored_on_first_sides_alone(cases):
-    entry, _ = EXPERIMENT.train_run(run("3D-by-scan", 24), grid_of("3D-by-scan", 24, axes=("z",)), cases, CPU)
+    entry, _ = EXPERIMENT.train_run(run("3D-by-scan", 24), grid_of("3D-by-scan", 24), cases, CPU)
     assert set(entry.predictions["split"]) == {"test-first"}
     assert set(entry.predictions["arm"]) == {"3D-by-scan", "2D-by-scan"}
 
 
 def test_a_grid_without_all_axes_gives_no_vote(cases):
-    grid = grid_of("3D", axes=("z",))
+    grid = grid_of("3D")
     arms = set(EXPERIMENT.train_run(run(), grid, cases, CPU)[0].predictions["arm"])
     assert {"2D", "ensemble"} <= arms and not {"2D-vote", "2D-coronal"} & arms
 
@@ -301,7 +301,7 @@ def test_a_grid_without_all_axes_gives_no_vote(cases):
 def test_slices_and_volumes_may_have_rates_of_their_own(cases):
     plain, other = grid_of("3D"), grid_of("3D", slice_rates={"8": 1e-2})
     assert EXPERIMENT.decides(run(), plain) != EXPERIMENT.decides(run(), other)
-    record = EXPERIMENT.train_run(run(), replace(other, axes=("z",)), cases, CPU)[0].record
+    record = EXPERIMENT.train_run(run(), other, cases, CPU)[0].record
     assert record["slice_rate"] == 1e-2
 
 
@@ -322,7 +322,7 @@ def test_a_pilot_predicts_validation_cases(cases):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"patch": (16, 16, 12)}, "patch must be"), ({"window": (8, 8, 8)}, "window must be"), ({"axes": ("y",)}, "axes must"),
+    ({"patch": (16, 16, 12)}, "patch must be"), ({"window": (8, 8, 8)}, "window must be"), ({"all_axes": (5,)}, "all_axes names"),
     ({"folds": 2}, "folds must be"), ({"slice_rates": {"9": 1e-3}}, "slice_rates names"), ({"width": 0}, "width must"),
 ])  # fmt: skip
 def test_impossible_grids_are_refused(change, words):

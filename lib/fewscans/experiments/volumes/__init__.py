@@ -33,7 +33,7 @@ from fewscans.errors import DataError, ParamsError, RunError
 from fewscans.experiments import base
 from fewscans.experiments.base import Entry, OnStep, Run, check_numbers, costs, require_best, still_guessing
 from fewscans.experiments.volumes import networks
-from fewscans.experiments.volumes.arms import ARMS, AXES, READERS, VOLUME, Arm
+from fewscans.experiments.volumes.arms import ARMS, READERS, VOLUME, Arm
 from fewscans.experiments.volumes.batches import BLOCK, Batches, boxes, standardised, thick_labels, thickened
 from fewscans.experiments.volumes.batches import through_thick as blur_of
 from fewscans.experiments.volumes.measures import measure
@@ -53,8 +53,8 @@ class Grid(base.Grid):
 
     window: voxels (D, H, W) that hold an image.   patch: what networks on volumes are trained on, sides in eighths.
     volumes: patches of an update; slices are as many as hold their voxels.   width: channels of the first layer on
-    volumes.   axes: across which networks on slices are trained.   slice_rates: learning rates of networks on slices at
-    a size, where they differ from the run's.   half: bfloat16.   folds: seed s is tested on fold s of the people.
+    volumes.   all_axes: sizes at which "3D" trains networks on coronal and sagittal slices, too, not on axial ones
+    alone.   slice_rates: learning rates of networks on slices at a size, where they differ from the run's.   half: bfloat16.   folds: seed s is tested on fold s of the people.
     pilot: the validation cases are predicted in place of the test cases.
     """
 
@@ -65,7 +65,7 @@ class Grid(base.Grid):
     patch: tuple[int, ...] = (40, 56, 40)
     volumes: int = 1
     width: int = 8
-    axes: tuple[str, ...] = tuple(AXES)
+    all_axes: tuple[int, ...] = ()
     slice_rates: dict[str, float] = field(default_factory=dict)
     half: bool = False
     folds: int = 5
@@ -78,15 +78,14 @@ class Grid(base.Grid):
             raise ParamsError(f"patch must be three sizes, multiples of {block} from {2 * block}, got {self.patch}")
         if len(self.window) != 3 or any(w < p for w, p in zip(self.window, self.patch, strict=True)):
             raise ParamsError(f"window must be three sizes, none below patch {self.patch}, got {self.window}")
-        if not self.axes or set(self.axes) - set(AXES) or "z" not in self.axes:
-            raise ParamsError(f"axes must name z, and may name {', '.join(AXES)}, got {list(self.axes)}")
         if self.folds < 3:
             raise ParamsError(f"folds must be 3 or more, for training, validation and test, got {self.folds}")
         self.check_named("slice_rates", self.slice_rates, *self.arms)
+        self.check_named("all_axes", dict.fromkeys(map(str, self.all_axes)), "3D")
 
-    def networks_of(self, spec: Arm) -> list[str]:
-        """What a run of that arm trains."""
-        return [name for name in spec.networks if name == VOLUME or name in self.axes]
+    def networks_of(self, spec: Arm, n: int) -> list[str]:
+        """What a run of that arm trains at a size."""
+        return [name for name in spec.networks if name in (VOLUME, "z") or n in self.all_axes]
 
     def patches_of(self, spec: Arm) -> tuple[tuple[int, ...], int]:
         """Size and number of an update's patches of volumes."""
@@ -132,17 +131,18 @@ class Volumes(base.Experiment):
         chosen = {"arm": run.arm, "n_train": run.n_train, "seed": run.seed, "spec": self.training_of(run.arm)}
         chosen |= {"nested": self._nested(grid, ARMS[run.arm]), "folds": grid.folds, "pilot": grid.pilot}
         if ARMS[run.arm].trivial is None:
-            names = ("steps", "eval_every", "patch", "volumes", "width", "axes", "half")
+            names = ("steps", "eval_every", "patch", "volumes", "width", "half")
             chosen |= {"rates": [run.learning_rate, self._slice_rate(run, grid)]}
+            chosen |= {"networks": grid.networks_of(ARMS[run.arm], run.n_train)}
             chosen |= {name: getattr(grid, name) for name in names}
         return chosen
 
     def updates(self, run: Run, grid: Grid) -> int:
-        return grid.steps * ARMS[run.arm].updates * len(grid.networks_of(ARMS[run.arm]))
+        return grid.steps * ARMS[run.arm].updates * len(grid.networks_of(ARMS[run.arm], run.n_train))
 
     def multiply_adds(self, run: Run, grid: Grid) -> float:
         spec, voxels = ARMS[run.arm], int(np.prod(grid.patch)) * grid.volumes
-        of_all = sum(networks.multiply_adds(name, grid.width, voxels) for name in grid.networks_of(spec))
+        of_all = sum(networks.multiply_adds(name, grid.width, voxels) for name in grid.networks_of(spec, run.n_train))
         return 3 * of_all * grid.steps * spec.updates
 
     def _slice_rate(self, run: Run, grid: Grid) -> float:
@@ -185,9 +185,10 @@ class Volumes(base.Experiment):
     ) -> tuple[Entry, dict[str, Tensor]]:
         spec = ARMS[run.arm]
         subset, val, _ = self._parts(grid, cases, spec, run.n_train, run.seed).values()
-        own = checkpoint if len(grid.networks_of(spec)) == 1 else None  # of several, the first is trained again
+        wanted = grid.networks_of(spec, run.n_train)
+        own = checkpoint if len(wanted) == 1 else None  # an interrupted run of several restarts from its first one
         fitted, weights, parameters, failed = {}, {}, {}, False
-        for name in grid.networks_of(spec):
+        for name in wanted:
             drawn = Batches(cases, subset, name, *grid.patches_of(spec), run.seed, spec.thick)
             net, fit = self._fit(run, grid, cases, drawn, val[:VALIDATED], device, own, on_step)
             fitted[name] = fit

@@ -74,10 +74,13 @@ TRAINED_ARMS = {
     **_pair("thickness", "half of the training thick", "--", thick=0.5),
     **_pair("thick", "trained on thick slices", ":", thick=1.0),
     **_pair("by-scan", "split by scan", "-.", pool="scan"),
-    **_pair("float32", "trained on float32 files", "--", pool="float32"),
-    **_pair("uint8", "trained on uint8 files", ":", pool="uint8"),
     **_pair("double", "twice the updates", "--", updates=2),
 }
+STORED_ARMS = {
+    f"3D-{kind}": Arm(networks=(VOLUME,), pool=kind, label=f"3D U-Net, trained on {kind} files", colour=colour, marker="o",
+                      line="--", derived_from="3D")
+    for kind, colour in (("float32", "#0072B2"), ("uint8", "#8C510A"))
+}  # fmt: skip
 PATCHED = {"small": True, "networks": (VOLUME,)}
 PATCH_ARMS = {
     "3D-patches": Arm(**PATCHED, made="patches", label="3D U-Net, overlapping patches", colour="#56B4E9", marker="h",
@@ -85,4 +88,4 @@ PATCH_ARMS = {
     "3D-seams": Arm(**PATCHED, made="seams", label="3D U-Net, patches side by side", colour="#1F3B73", marker="X",
                     line="--", derived_from="3D-patches", computed_with="3D-patches"),
 }  # fmt: skip
-ARMS = MAIN_ARMS | DERIVED_ARMS | TRAINED_ARMS | PATCH_ARMS
+ARMS = MAIN_ARMS | DERIVED_ARMS | TRAINED_ARMS | STORED_ARMS | PATCH_ARMS
