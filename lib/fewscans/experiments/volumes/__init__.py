@@ -17,7 +17,7 @@ with the lower number, for the arms that are split by scan.   "test-float32", "t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -282,6 +282,17 @@ def loaded(weights: Mapping[str, Tensor], grid: Grid, classes: int, device: torc
         nets[name].load_state_dict(own, strict=False)  # without those of TWICE
         nets[name] = nets[name].to(device).eval()
     return nets
+
+
+def masks_of(
+    weights: Mapping[str, Tensor], grid: Grid, cases: Cases, index: int, arms: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """One case's standardised image, its labels, and what some arms of a trained run draw: (d, h, w) each."""
+    ((image, label),) = _volumes(cases, np.array([index]))
+    nets = loaded(weights, grid, len(_names(cases)) + 1, torch.device("cpu"))
+    with torch.inference_mode():
+        masks = segmented(nets, {arm: ARMS[arm] for arm in arms}, image, grid.half)
+    return image.numpy(), label.numpy().astype(np.uint8), masks
 
 
 def segmented(nets: Mapping[str, nn.Module], arms: Mapping[str, Arm], image: Tensor, half: bool) -> dict[str, np.ndarray]:
