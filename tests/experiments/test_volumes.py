@@ -64,7 +64,8 @@ def masks(seed=0, shape=(12, 14, 13)):
     z, y, x = np.ogrid[tuple(map(slice, shape))]
     shift = np.random.default_rng(seed).uniform(-2, 2, (2, 3))
     return [
-        (z - 6 - a) ** 2 + (y - 7 - b) ** 2 + (x - 6 - c) ** 2 < r**2 for (a, b, c), r in zip(shift, (5, 4), strict=True)
+        (z - 6 - a) ** 2 + (y - 7 - b) ** 2 + (x - 6 - c) ** 2 < r**2
+        for (a, b, c), r in zip(shift, (5, 4), strict=True)
     ]
 
 
@@ -144,7 +145,8 @@ def test_a_network_on_slices_sees_no_other_slice_and_one_on_volumes_does():
     for network, alone in (("z", True), (VOLUME, False)):
         net = networks.build(network, 3, 2, 0).eval()
         with torch.inference_mode():
-            moved = (networks.logits(net, network, changed) - networks.logits(net, network, image)).abs().amax((0, 2, 3))
+            pair = [networks.logits(net, network, x) for x in (changed, image)]
+        moved = (pair[0] - pair[1]).abs().amax((0, 2, 3))
         assert moved[7] > 0 and (bool((moved[[6, 8]] == 0).all()) is alone)
 
 
@@ -322,8 +324,9 @@ def test_a_pilot_predicts_validation_cases(cases):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"patch": (16, 16, 12)}, "patch must be"), ({"window": (8, 8, 8)}, "window must be"), ({"all_axes": (5,)}, "all_axes names"),
-    ({"folds": 2}, "folds must be"), ({"slice_rates": {"9": 1e-3}}, "slice_rates names"), ({"width": 0}, "width must"),
+    ({"patch": (16, 16, 12)}, "patch must be"), ({"window": (8, 8, 8)}, "window must be"),
+    ({"all_axes": (5,)}, "all_axes names"), ({"folds": 2}, "folds must be"),
+    ({"slice_rates": {"9": 1e-3}}, "slice_rates names"), ({"width": 0}, "width must"),
 ])  # fmt: skip
 def test_impossible_grids_are_refused(change, words):
     with pytest.raises(ParamsError, match=words):

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from fewscans.data import group_splits, msd_hippocampus
-from fewscans.data.base import Cases, digest, kept, quantised
+from fewscans.data.base import Cases, kept, quantised
 from fewscans.data.formats import nifti
 from fewscans.data.group_splits import fold_of_group, part_of_fold
 from fewscans.data.msd_hippocampus import FOLD_SEED, FOLDS, HIPPOCAMPUS, LIST, Task, find_cases, person_of

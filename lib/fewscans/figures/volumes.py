@@ -36,7 +36,7 @@ def measures(results: Results, arms: Sequence[str], n_train: int, split: str = "
 def gain_over_n(results: Results, arm: str = "3D", baseline: str = "2D", note: str = "") -> Picture:
     """The gain in Dice of volumes over slices, per label, paired by seed and case."""
     panels = [
-        curves.gains(results, [arm], baseline, f"mean:dice-{label}", title=f"{label} hippocampus", ylabel="gain in Dice")
+        curves.gains(results, [arm], baseline, f"mean:dice-{label}", title=label, ylabel="gain in Dice")
         for label in _labels(results)
     ]
     short = [results.arm(name).short for name in (arm, baseline)]
@@ -103,7 +103,8 @@ def planes(
         for panel, (name, cut) in zip(line, cuts.items(), strict=True):
             picture_only(panel)
             panel.imshow(cut)
-            for labels, colour, width in ((drawn[name], TRUTH_COLOUR, 2.4), (slices.planes(mask)[name], ARMS[arm].colour, 1.2)):
+            both = (drawn[name], TRUTH_COLOUR, 2.4), (slices.planes(mask)[name], ARMS[arm].colour, 1.2)
+            for labels, colour, width in both:
                 for label in range(1, int(truth.max()) + 1):
                     if (labels == label).any():
                         panel.contour(labels == label, [0.5], colors=colour, linewidths=width)
@@ -122,4 +123,3 @@ def _labels(results: Results) -> list[str]:
 def _sizes(results: Results, split: str, arm: str) -> list[int]:
     table = results.predictions
     return sorted(table.loc[(table["arm"] == arm) & (table["split"] == split), "n_train"].unique())
-

@@ -8,8 +8,8 @@ Scores of regression (icc, icc:C, mse, mae, log_mse, r2) take any numbers as tar
 Scores by finding (mean_auc, auc:FINDING) take several findings from one table: the case of a row is then called
 "<image>/<finding>". matched_auc takes cases that are called by a diameter at their end, "<case>@8.3mm".
 
-Scores by measure (mean:MEASURE, bias:MEASURE, mae:MEASURE) take several measures of one case from one table: the case of
-a row is then called "<case>/<measure>", its target is the measure of the truth, and its prediction the network's.
+Scores by measure (mean:MEASURE, bias:MEASURE, mae:MEASURE) take several measures of one case from one table: the case
+of a row is then called "<case>/<measure>", its target is the measure of the truth, its prediction the network's.
 
 Scores of detection (froc, lesion_froc, malignant_in_top) need more than targets: which candidates lie in which nodule
 of which scan, the test split's `reference`. So a score is bound to the test cases before it is computed, and what is
@@ -148,10 +148,10 @@ def score(name: str | Callable | Score) -> Score:
     predictions with targets, ICC(A,1); "icc:C", their consistency, ICC(C,1); "mse" and "mae", mean squared and absolute
     differences, in the targets' unit, squared or not; "log_mse", the natural logarithm of mse, whose differences are
     logarithms of ratios; "r2", 1 - mse / variance of the targets.   "mean:dice", the mean prediction of one measure's
-    rows; "bias:dice", the mean of prediction minus target; "mae:dice", that of its size.   "matched_auc@0.1", of the pairs of a positive and
-    a negative case whose diameters differ by at most 10 % of the smaller, the share in which the positive has the
-    higher prediction, ties one half.   "positives_in_top@50", how many of the 50 highest predictions are of positive
-    cases, equal ones as on average over their orders.   "froc", LUNA16's overall score, the mean sensitivity at 1/8 to
+    rows; "bias:dice", the mean of prediction minus target; "mae:dice", that of its size.   "matched_auc@0.1", of the
+    pairs of a positive and a negative case whose diameters differ by at most 10 % of the smaller, the share in which
+    the positive has the higher prediction, ties one half.   "positives_in_top@50", how many of the 50 highest
+    predictions are of positive cases, equal ones as on average over their orders.   "froc", LUNA16's overall score, the mean sensitivity at 1/8 to
     8 false positives per scan; "froc@1", the sensitivity at one.
     "lesion_froc", CAMELYON16's, at 1/4 to 8 false positives per slide; "lesion_froc:negative", the same with the false
     positives of slides without tumour alone; both also "@8". Of these a prediction of 0 is no detection.

@@ -54,7 +54,8 @@ class Grid(base.Grid):
     window: voxels (D, H, W) that hold an image.   patch: what networks on volumes are trained on, sides in eighths.
     volumes: patches of an update; slices are as many as hold their voxels.   width: channels of the first layer on
     volumes.   all_axes: sizes at which "3D" trains networks on coronal and sagittal slices, too, not on axial ones
-    alone.   slice_rates: learning rates of networks on slices at a size, where they differ from the run's.   half: bfloat16.   folds: seed s is tested on fold s of the people.
+    alone.   slice_rates: learning rates of networks on slices at a size, where they differ from the run's.   half:
+    bfloat16.   folds: seed s is tested on fold s of the people.
     pilot: the validation cases are predicted in place of the test cases.
     """
 
@@ -172,7 +173,8 @@ class Volumes(base.Experiment):
     def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         subset, _, test = self._parts(grid, cases, ARMS[run.arm], run.n_train, run.seed).values()
         shape = np.median(cases.about[msd_segmentation.BOX].to_numpy(), axis=0).astype(int)
-        known = [_resized(cases.images[i, 1][part], shape) for i, part in zip(subset, boxes(cases, subset), strict=True)]
+        places = zip(subset, boxes(cases, subset), strict=True)
+        known = [_resized(cases.images[i, 1][part], shape) for i, part in places]
         votes = np.stack([np.mean([label == c for label in known], axis=0) for c in range(len(_names(cases)) + 1)])
         found = [
             measure(_resized(votes.argmax(0), part.shape), part, cases.spacing_mm[i], _names(cases))
@@ -235,8 +237,8 @@ class Volumes(base.Experiment):
         steps = grid.steps * ARMS[run.arm].updates
         budget = train.Budget(steps, drawn.count, rate, grid.eval_every * ARMS[run.arm].updates)
         fitted = train.fit(
-            net, len(drawn), batch, loss, validate, budget, run.seed, checkpoint, on_step, schedule=train.cosine(WARM_UP),
-            half=grid.half,
+            net, len(drawn), batch, loss, validate, budget, run.seed, checkpoint, on_step,
+            schedule=train.cosine(WARM_UP), half=grid.half,
         )  # fmt: skip
         require_best(run, fitted.best)
         return net, fitted
@@ -295,7 +297,9 @@ def masks_of(
     return image.numpy(), label.numpy().astype(np.uint8), masks
 
 
-def segmented(nets: Mapping[str, nn.Module], arms: Mapping[str, Arm], image: Tensor, half: bool) -> dict[str, np.ndarray]:
+def segmented(
+    nets: Mapping[str, nn.Module], arms: Mapping[str, Arm], image: Tensor, half: bool
+) -> dict[str, np.ndarray]:
     """Labels of one standardised volume (d, h, w) by arm; each network sees it once, and once more in patches."""
     whole = {name: networks.probabilities(net, name, image, half) for name, net in nets.items()}
     masks = {}
@@ -350,7 +354,8 @@ def _names(cases: Cases) -> list[str]:
 
 def _volumes(cases: Cases, index: np.ndarray) -> list[tuple[Tensor, Tensor]]:
     """Standardised images and labels of some cases, as large as published; (d, h, w) float32 each."""
-    pairs = [torch.from_numpy(cases.images[i][(slice(None), *box)]) for i, box in zip(index, boxes(cases, index), strict=True)]
+    places = zip(index, boxes(cases, index), strict=True)
+    pairs = [torch.from_numpy(cases.images[i][(slice(None), *box)]) for i, box in places]
     return [(standardised(pair[0]), pair[1].float()) for pair in pairs]
 
 

@@ -18,11 +18,11 @@ READERS = {"msd-hippocampus": "fewscans.data.msd_segmentation"}  # what reads im
 class Arm(base.Arm):
     """networks: what one run trains: "volume", and slices across "z", "y", "x".   of: whose probabilities are averaged
     for this arm's segmentation.   made: how the network sees the test volume: "whole"; "patches" that overlap by half,
-    or "seams" between patches that do not; "filtered": whole, then morphology.   small: trained on such patches, as many
-    as hold the voxels of the grid's.   pool: training cases are drawn by
-    "person", by "scan" (so that the other side of a tested person may be among them), or only those that are stored as
-    "float32" or "uint8".   thick: the share of training samples that are shown with thick slices; where it is 1, their
-    labels are thick as well.   updates: times the grid's.
+    or "seams" between patches that do not; "filtered": whole, then morphology.   small: trained on such patches, as
+    many as hold the voxels of the grid's.   pool: training cases are drawn by "person", by "scan" (so that the other
+    side of a tested person may be among them), or only those that are stored as "float32" or "uint8".   thick: the
+    share of training samples that are shown with thick slices; where it is 1, their labels are thick as well.
+    updates: times the grid's.
     """
 
     networks: tuple[str, ...] = (VOLUME, "z")
@@ -77,8 +77,8 @@ TRAINED_ARMS = {
     **_pair("double", "twice the updates", "--", updates=2),
 }
 STORED_ARMS = {
-    f"3D-{kind}": Arm(networks=(VOLUME,), pool=kind, label=f"3D U-Net, trained on {kind} files", colour=colour, marker="o",
-                      line="--", derived_from="3D")
+    f"3D-{kind}": Arm(networks=(VOLUME,), pool=kind, label=f"3D U-Net, trained on {kind} files", colour=colour,
+                      marker="o", line="--", derived_from="3D")
     for kind, colour in (("float32", "#0072B2"), ("uint8", "#8C510A"))
 }  # fmt: skip
 PATCHED = {"small": True, "networks": (VOLUME,)}

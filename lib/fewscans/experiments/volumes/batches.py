@@ -96,7 +96,8 @@ class Batches:
                     label[i] = _blurred_labels(label[i], blur)
         elif self.thick:
             image[shown], label[shown] = self.thick_image[positions[shown]], self.thick_label[positions[shown]]
-        grid = _places(self.low[positions], self.high[positions], self.size, image.shape[2:], self.network != "x", random)
+        bounds = self.low[positions], self.high[positions]
+        grid = _places(*bounds, self.size, image.shape[2:], self.network != "x", random)
         image = F.grid_sample(image, grid, "bilinear", "zeros", align_corners=True)
         label = F.grid_sample(label, grid, "nearest", "zeros", align_corners=True)
         gain, offset, noise = (torch.rand(3, n, generator=random) * 2 - 1).view(3, n, *[1] * (dim + 1))
