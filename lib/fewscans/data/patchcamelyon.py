@@ -140,7 +140,9 @@ def _unpacked(file: Path, room: Path) -> Path:
                 raise DataError(f"{file}: is no whole gzip file ({first_line(error)}); {AGAIN}") from error
             except OSError as error:
                 Path(part.name).unlink()
-                raise DataError(f"{file}: cannot be unpacked below {room} ({error.strerror}); make room there") from error
+                raise DataError(
+                    f"{file}: cannot be unpacked below {room} ({error.strerror}); make room there"
+                ) from error
         Path(part.name).replace(there)
     return there
 

@@ -78,7 +78,9 @@ class DynamicGroupConv(GroupConv):
             return super().forward(x)
         self._check(x, 3)
         if x.shape[2] != self.group.order:
-            raise ValueError(f"DynamicGroupConv({self.group.name}) wants {self.group.order} orientations, got {x.shape[2]}")
+            raise ValueError(
+                f"DynamicGroupConv({self.group.name}) wants {self.group.order} orientations, got {x.shape[2]}"
+            )
         samples, weight, bias = len(x), *self._mixed(self.attend(x))
         convolve = F.conv2d if self.group.dim == 2 else F.conv3d
         y = convolve(x.flatten(0, 2)[None], weight, bias, padding=self.padding, groups=samples)  # (1, B·C'·G, *S)
@@ -121,8 +123,8 @@ class DynamicGroupConv(GroupConv):
 class ChannelGate(nn.Module):
     """Attention without mixing: each channel is scaled by a factor from the pooled map, for each sample.
 
-    Source: Hu et al., Squeeze-and-Excitation Networks, CVPR 2018. All orientations of a channel share its factor, so the
-    gate is equivariant.   in and out (B, C, G, *S).
+    Source: Hu et al., Squeeze-and-Excitation Networks, CVPR 2018. All orientations of a channel share its
+    factor, so the gate is equivariant.   in and out (B, C, G, *S).
     """
 
     def __init__(self, channels: int):

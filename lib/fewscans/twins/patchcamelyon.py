@@ -1,7 +1,7 @@
 """A synthetic stand-in for PatchCamelyon, in its layout: patches cut from slides drawn as those of the CAMELYON16 twin.
 
 A patch has 96 pixels a side; its label is 1 if the central 32 x 32 hold a tumour pixel. Every slide has tumour and as
-many patches of either label, and splits share no slide. Slides are drawn at the spacing of the published patches, 0.972 µm.
+many patches of either label, and splits share no slide. Slides are drawn at the published spacing, 0.972 µm.
 """
 
 import gzip

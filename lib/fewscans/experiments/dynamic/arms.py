@@ -27,19 +27,21 @@ class Arm(gcnn.Arm):
 ARMS: dict[str, Arm] = {
     "Z2": Arm(label="plain CNN", colour=GREY, marker="s", channels=23),
     "p4m": Arm(group="p4m", label="static p4m", colour=BLUE),
-    "dynamic": Arm(group="p4m", label="dynamic p4m, invariant attention", colour=GREEN, marker="^", channels=4, kernels=4),
+    "dynamic": Arm(
+        group="p4m", label="dynamic p4m, invariant attention", colour=GREEN, marker="^", channels=4, kernels=4
+    ),
     "dynamic-equivariant": Arm(
         group="p4m", label="dynamic p4m, equivariant attention", colour=PINK, marker="v", channels=4, kernels=4,
         attention="equivariant", derived_from="dynamic",
     ),
     "dynamic-compute": Arm(
-        group="p4m", label="dynamic p4m at the static network's compute", colour="#004d37", marker="D", kernels=4, line="--",
-        derived_from="dynamic",
+        group="p4m", label="dynamic p4m at the static network's compute", colour="#004d37", marker="D", kernels=4,
+        line="--", derived_from="dynamic",
     ),
     "dynamic-Z2": Arm(label="dynamic, no group", colour="#8c8c8c", marker="P", line="--", channels=11, kernels=4,
                       derived_from="dynamic"),
-    "p4m-gated": Arm(group="p4m", label="static p4m, channel attention", colour="#56B4E9", marker="X", line="--", gate=True,
-                     derived_from="p4m"),
+    "p4m-gated": Arm(group="p4m", label="static p4m, channel attention", colour="#56B4E9", marker="X", line="--",
+                     gate=True, derived_from="p4m"),
     "dynamic-noise": Arm(group="p4m", label="dynamic p4m, attention sees noise", colour="#D55E00", marker="x", line=":",
                          channels=4, kernels=4, noise=True, derived_from="dynamic"),
     # the mean over eight turned and mirrored copies of each test patch: nothing changes where the answer is invariant
