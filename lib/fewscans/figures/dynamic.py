@@ -21,7 +21,8 @@ NETS = ("Z2", "p4m", "dynamic", "dynamic-equivariant", "dynamic-compute")
 RIVALS = ("dynamic-Z2", "p4m-gated", "dynamic-noise")
 BARS = "Bars: 95 % intervals over seeds and test scans."
 LAYERS = ("block 1", "transition 1", "block 2", "transition 2", "block 3")
-TURN = 1  # the element of p4m that turns by 90 degrees
+P4M = Group.named("p4m")
+TURN = next(h for h in range(P4M.order) if P4M.elements[h].tolist() == [[0, -1], [1, 0]])  # by 90 degrees
 
 
 def layers(group: str = "p4m", channels: int = 4, seed: int = 0) -> tuple[nn.Module, dict[str, DynamicGroupConv]]:
@@ -66,15 +67,15 @@ def stripes(side: int = 48, degrees: float = 25.0) -> Tensor:
 def attention(image: Tensor, title: str, seed: int = 0) -> Picture:
     """The weights of four kernels for an image and for the image turned by 90 degrees.   image: (1, 1, H, W)."""
     lift, made = layers(seed=seed)
-    note = "Below: turned by 90 degrees. Invariant: one weight a kernel. Equivariant: one a kernel (row) and orientation."
+    note = "Below: turned by 90 degrees. Equivariant: a row a kernel, minus its mean over the eight orientations."
     figure, axes = sheet(title, 2, 3, 4.6, note)
-    for row, x in zip(axes, (image, act_on_image(Group.named("p4m"), TURN, image)), strict=True):
+    for row, x in zip(axes, (image, act_on_image(P4M, TURN, image)), strict=True):
         row[0].imshow(x[0, 0])
         picture_only(row[0])
         invariant, equivariant = (made[kind].attend(lift(x))[0].numpy() for kind in ATTENTIONS)
         row[1].bar(np.arange(1, 5), invariant[:, 0], color="#009E73")
         row[1].set(title="invariant", ylim=(0, 1), xticks=range(1, 5))
-        row[2].imshow(equivariant, cmap="viridis", aspect="auto")
+        row[2].imshow(equivariant - equivariant.mean(1, keepdims=True), cmap="PuOr", aspect="auto")
         row[2].set(title="equivariant", xlabel="orientation", yticks=range(4), yticklabels=range(1, 5))
         row[2].grid(False)
         for panel in row[1:]:

@@ -26,7 +26,7 @@ ANNEALED = 0.5  # share of the updates
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(gcnn.Grid):
-    """As the G-CNN's.   width: 8 for the channels that the arms name, others scale them.   colours: of images, 1 or 3."""
+    """As the G-CNN's.   width: 8 for the channels that the arms name, others scale them.   colours: 1 or 3."""
 
     ARMS = ARMS
 
