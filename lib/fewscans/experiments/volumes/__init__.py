@@ -8,10 +8,13 @@ these networks are computed with it: three axes averaged, slices and volumes ave
 A mask is too large for a table, so what stands there are the measures of `measures`: this experiment writes metrics at
 prediction, where others write what metrics are computed from. The network after the last update gives all rows.
 
-Splits of the table: "test", the voxels as published.   "test-thick": the same volumes in slices of three voxels along
-z, the mean of them (only where every case has six or more), scored on these thick slices; networks on slices see them as they are, networks on volumes
-interpolated back, and their probabilities are averaged over each thick slice.   "test-first": of every person the side
-with the lower number, for the arms that are split by scan.   "test-float32", "test-uint8": by how a file stores voxels.   "test-thin", "test-thick2mm": by how far slices are apart.
+Splits of the table:
+- "test": the voxels as published.
+- "test-thick": the same volumes in slices of three voxels along z, the mean of them, scored on these thick slices; only
+  where every case has six slices or more. Networks on slices see them as they are, networks on volumes interpolated
+  back, and their probabilities are averaged over each thick slice.
+- "test-first": of every person the side with the lower number, for the arms that are split by scan.
+- "test-float32", "test-uint8": by how a file stores voxels.   "test-thin", "test-thick2mm": by how far slices are apart.
 """
 
 from __future__ import annotations
