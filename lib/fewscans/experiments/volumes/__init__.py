@@ -14,7 +14,8 @@ Splits of the table:
   where every case has six slices or more. Networks on slices see them as they are, networks on volumes interpolated
   back, and their probabilities are averaged over each thick slice.
 - "test-first": of every person the side with the lower number, for the arms that are split by scan.
-- "test-float32", "test-uint8": by how a file stores voxels.   "test-thin", "test-thick2mm": by how far slices are apart.
+- "test-float32", "test-uint8": by how a file stores voxels.
+- "test-thin", "test-thick2mm": by how far slices are apart.
 """
 
 from __future__ import annotations
