@@ -1,7 +1,7 @@
 """What networks are trained on: patches of volumes, or as many voxels in slices, under the same augmentation.
 
-A patch is moved at random inside the published image, turned by up to 15 degrees, scaled by up to a fifth, mirrored
-left to right (a hippocampus has a front and a back), brightened, and given noise. Slices are drawn from all training
+A patch is moved at random inside the published image, one in five turned by up to 15 degrees in a plane, one in five
+scaled by up to a fifth, half mirrored left to right (a hippocampus has a front and a back), brightened, and given noise. Slices are drawn from all training
 volumes, each in its own plane, so an update on slices shows more people than one on volumes; both show as many voxels.
 """
 
@@ -21,6 +21,7 @@ from fewscans.data.msd_segmentation import BOX, inside
 from fewscans.experiments.volumes.arms import VOLUME
 
 TURN, SCALE = math.radians(15), 0.2
+MOVED = 0.2  # of the samples are turned in a plane, or scaled
 GAIN, OFFSET, NOISE = 0.25, 0.25, 0.1  # of standardised intensities
 BLOCK = 3  # voxels across a thick slice: 3 mm of 1 mm
 AXIS = {"z": 0, "y": 1, "x": 2}
@@ -121,12 +122,13 @@ def _places(
     turn = torch.eye(dim).expand(n, dim, dim)
     for a in range(dim):
         for b in range(a + 1, dim):
-            angle = TURN * (2 * torch.rand(n, generator=random) - 1)
+            angle = TURN * (2 * torch.rand(n, generator=random) - 1) * (torch.rand(n, generator=random) < MOVED)
             plane = torch.eye(dim).repeat(n, 1, 1)
             plane[:, a, a] = plane[:, b, b] = angle.cos()
             plane[:, a, b], plane[:, b, a] = -angle.sin(), angle.sin()
             turn = turn @ plane
-    scale = torch.exp(math.log1p(SCALE) * (2 * torch.rand(n, dim, generator=random) - 1))
+    scale = math.log1p(SCALE) * (2 * torch.rand(n, 1, generator=random) - 1)
+    scale = torch.exp(scale * (torch.rand(n, 1, generator=random) < MOVED)).repeat(1, dim)
     if mirrored:
         scale[:, -1] *= 1.0 - 2.0 * (torch.rand(n, generator=random) < 0.5)
     axes = [torch.arange(side) - (side - 1) / 2 for side in size]
