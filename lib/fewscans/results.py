@@ -31,7 +31,8 @@ from fewscans.stats.scores import score
 
 SPLITS = (
     "val", "test", "test-small-val", "test-independent", "test-lesions", "test-roughness", "test-cells",
-    "test-style", "test-pointing", "test-AP", "test-PA", "test-best", "test-turned", "test-malignant",
+    "test-style", "test-pointing", "test-AP", "test-PA", "test-best", "test-turned", "test-malignant", "test-thick",
+    "test-first", "test-float32", "test-uint8",
 )  # fmt: skip
 HISTORY = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss")
 BESIDE = ("history", "reference")  # Parquet files of a published folder that are no arm's

@@ -310,3 +310,35 @@ def test_draws_without_a_like_pair_are_left_out_or_refused():
     y = lambda t: (t["case"].str.startswith("LIDC/0@")) * 1.0  # noqa: E731
     with pytest.raises(ValueError, match="groups hold a positive and a negative case of like diameters; too few"):
         Resampled(nodules(diameters=apart).assign(target=y), "matched_auc@0.1", n_bootstrap=200).draws("size", 9)
+
+
+def measured() -> pd.DataFrame:
+    """Two measures of six cases of three people by two seeds: a Dice, whose target is 1, and a distance."""
+    rng, rows = np.random.default_rng(0), []
+    for seed in range(3):
+        for case in range(6):
+            for name, target in (("dice-front", 1.0), ("hd95-front", 0.0)):
+                value = rng.uniform(0.5, 0.9) if target else rng.uniform(1, 4)
+                rows.append(("a", 8, seed, "test", f"case{case}/{name}", f"p{case // 2}", target, value))
+    columns = ["arm", "n_train", "seed", "split", "case", "group", "target", "prediction"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.mark.parametrize(("name", "measure", "of"), [
+    ("mean:dice-front", "dice-front", lambda y, p: p.mean()), ("mean:hd95-front", "hd95-front", lambda y, p: p.mean()),
+    ("bias:dice-front", "dice-front", lambda y, p: (p - y).mean()),
+    ("mae:dice-front", "dice-front", lambda y, p: np.abs(p - y).mean()),
+])  # fmt: skip
+def test_scores_by_measure_take_the_rows_of_that_measure_alone(name, measure, of):
+    table = measured()
+    mine = table[table["case"].str.endswith(f"/{measure}")]
+    found = Resampled(table, name, n_bootstrap=50).spread({("a", 8): 1.0}).value
+    by_seed = [of(part["target"], part["prediction"]) for _, part in mine.groupby("seed")]
+    assert found == pytest.approx(np.mean(by_seed))
+
+
+def test_a_distance_is_better_where_it_is_smaller_and_an_unknown_measure_is_an_error():
+    assert score("mean:dice-front").higher_is_better and not score("mean:hd95-front").higher_is_better
+    assert score("mean:dice-front").bounds == (0, 1) and score("mean:hd95-front").bounds[1] == math.inf
+    with pytest.raises(ValueError, match="no case <case>/volume-front"):
+        Resampled(measured(), "mean:volume-front", n_bootstrap=10).spread({("a", 8): 1.0})

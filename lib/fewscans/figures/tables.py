@@ -25,11 +25,20 @@ SCORES = {
     "icc": "ICC(A,1)", "icc:C": "ICC(C,1)", "brier": "Brier score",
     "mse": "mean squared error", "mae": "mean absolute error", "log_mse": "log of mean squared error", "r2": "R²",
 }  # fmt: skip
+MEASURED = {"mean": "", "bias": "difference in ", "mae": "error in "}  # of measures of segmentations
+MEASURES = {
+    "dice": "Dice", "hd95": "95 % Hausdorff distance (mm)", "surface": "surface Dice at 1 mm", "volume": "volume (ml)",
+    "consistency": "Dice of neighbouring slices",
+}  # fmt: skip
 
 
 def score_label(score: str, unit: str = "") -> str:
     """A score's name on an axis.   unit: of the label, in which errors are measured."""
     kind, _, rate = score.partition("@")
+    family, _, measure = score.partition(":")
+    if family in MEASURED and measure:
+        name, _, part = measure.partition("-")
+        return f"{MEASURED[family]}{MEASURES.get(name, name)}{part and f', {part}'}"
     if score in ("mse", "mae") and unit:
         return f"{SCORES[score]} ({unit}{'²' if score == 'mse' else ''})"
     if kind == "sensitivity":

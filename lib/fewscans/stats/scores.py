@@ -8,6 +8,9 @@ Scores of regression (icc, icc:C, mse, mae, log_mse, r2) take any numbers as tar
 Scores by finding (mean_auc, auc:FINDING) take several findings from one table: the case of a row is then called
 "<image>/<finding>". matched_auc takes cases that are called by a diameter at their end, "<case>@8.3mm".
 
+Scores by measure (mean:MEASURE, bias:MEASURE, mae:MEASURE) take several measures of one case from one table: the case
+of a row is then called "<case>/<measure>", its target is the measure of the truth, its prediction the network's.
+
 Scores of detection (froc, lesion_froc, malignant_in_top) need more than targets: which candidates lie in which nodule
 of which scan, the test split's `reference`. So a score is bound to the test cases before it is computed, and what is
 resampled is the groups of these cases, or, for detection, all scans of the reference, those without a candidate among
@@ -36,7 +39,7 @@ KNOWN = (
     "auc, auc:FINDING, mean_auc, accuracy, accuracy:FINDING, log_loss, log_loss:FINDING, "
     "sensitivity@RATE with 0 < RATE < 1, brier, calibration error, "
     "matched_auc@SHARE with 0 < SHARE < 1, positives_in_top@K, "
-    "icc, icc:C, mse, mae, log_mse, r2, froc, froc@RATE, malignant_in_top@K, "
+    "icc, icc:C, mse, mae, log_mse, r2, mean:MEASURE, bias:MEASURE, mae:MEASURE, froc, froc@RATE, malignant_in_top@K, "
     "lesion_froc, lesion_froc@RATE, lesion_froc:negative, lesion_froc:negative@RATE"
 )
 
@@ -144,10 +147,11 @@ def score(name: str | Callable | Score) -> Score:
     "accuracy:effusion", "log_loss:effusion", those of one finding's rows.   "icc", the absolute agreement of
     predictions with targets, ICC(A,1); "icc:C", their consistency, ICC(C,1); "mse" and "mae", mean squared and absolute
     differences, in the targets' unit, squared or not; "log_mse", the natural logarithm of mse, whose differences are
-    logarithms of ratios; "r2", 1 - mse / variance of the targets.   "matched_auc@0.1", of the pairs of a positive and
-    a negative case whose diameters differ by at most 10 % of the smaller, the share in which the positive has the
-    higher prediction, ties one half.   "positives_in_top@50", how many of the 50 highest predictions are of positive
-    cases, equal ones as on average over their orders.   "froc", LUNA16's overall score, the mean sensitivity at 1/8 to
+    logarithms of ratios; "r2", 1 - mse / variance of the targets.   "mean:dice", the mean prediction of one measure's
+    rows; "bias:dice", the mean of prediction minus target; "mae:dice", that of its size.   "matched_auc@0.1", of the
+    pairs of a positive and a negative case whose diameters differ by at most 10 % of the smaller, the share in which
+    the positive has the higher prediction, ties one half.   "positives_in_top@50", how many of the 50 highest
+    predictions are of positive cases, equal ones as on average over their orders.   "froc", LUNA16's overall score, the mean sensitivity at 1/8 to
     8 false positives per scan; "froc@1", the sensitivity at one.
     "lesion_froc", CAMELYON16's, at 1/4 to 8 false positives per slide; "lesion_froc:negative", the same with the false
     positives of slides without tumour alone; both also "@8". Of these a prediction of 0 is no detection.
@@ -182,6 +186,12 @@ def score(name: str | Callable | Score) -> Score:
     if name in _LOSSES:
         loss = _LOSSES[name]
         return Score(name, lambda y, p: _mean_loss(loss, y, p), mean(loss), False, (0.0, math.inf))
+    if family in _MEASURED and finding:
+        of = _MEASURED[family]
+        bounds = (0.0, 1.0) if family == "mean" and finding.startswith(_SHARES) else (-math.inf, math.inf)
+        higher = family == "mean" and not finding.startswith("hd95")
+        loss, rows = (lambda y, p: float(of(y, p).mean())), partial(_rows_of_measure, only=finding)
+        return Score(name, loss, mean(of), higher, bounds, findings=rows)
     if name == "calibration error":
         slow = slowly(expected_calibration_error)
         return Score(name, expected_calibration_error, slow, False, (0.0, 1.0), both_classes=True)
@@ -241,6 +251,16 @@ def _absolute(target, prediction):
     return np.abs(prediction - target)
 
 
+def _rows_of_measure(cell: Cell, only: str) -> list[np.ndarray]:
+    """The rows of one measure."""
+    rows = np.flatnonzero([case.rpartition("/")[2] == only for case in cell.case])
+    if not len(rows):
+        raise ValueError(f"{cell}: no case <case>/{only}; a case here is {cell.case[0]}")
+    return [rows]
+
+
+_MEASURED = {"mean": lambda target, prediction: prediction, "bias": lambda t, p: p - t, "mae": _absolute}
+_SHARES = ("dice", "surface", "consistency")  # how measures between 0 and 1 begin
 _LOSSES = {"mse": _squared, "mae": _absolute}
 
 

@@ -1,0 +1,103 @@
+"""The U-Nets, and what they say of a volume: one network on slices across each axis, one on volumes.
+
+MONAI's DynUNet is the network of nnU-Net: two convolutions of 3 voxels a side, instance norm and leaky ReLU at each of
+four resolutions. A layer on slices is sqrt(3) times as wide as the same layer on volumes: a kernel has a third of the
+weights, so both have as many parameters, within 6 %. At full resolution they have as many multiply-adds a voxel; at
+coarser ones those on slices have more, as their voxels are joined by four and not by eight: 1.9 times in all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fewscans import train
+from fewscans.experiments.volumes.arms import VOLUME
+from fewscans.experiments.volumes.batches import AXIS
+
+LEVELS = 4
+SLICES = 64  # predicted at a time
+TILE = (24, 32, 24)  # z y x, of patches at prediction: two on each axis of most of Task04's images
+SLOPE = 0.01  # of the leaky ReLU below 0
+
+
+def build(network: str, classes: int, width: int, seed: int) -> nn.Module:
+    """An untrained network, its weights drawn from the seed alone.   width: of the first layer on volumes."""
+    from monai.networks.nets import DynUNet
+
+    dim = 3 if network == VOLUME else 2
+    first = width if dim == 3 else width * math.sqrt(3)
+    net = DynUNet(
+        dim, 1, classes, [3] * LEVELS, [1] + [2] * (LEVELS - 1), [2] * (LEVELS - 1),
+        filters=[round(first) * 2**level for level in range(LEVELS)], norm_name=("instance", {"affine": True}),
+    )  # fmt: skip
+    random = train.generator(seed, "initialisation")
+    for part in net.modules():
+        if isinstance(part, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            nn.init.kaiming_normal_(part.weight, SLOPE, generator=random)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return net.to(memory_format=torch.channels_last_3d if dim == 3 else torch.channels_last)
+
+
+def multiply_adds(network: str, width: int, voxels: int) -> float:
+    """Of a forward pass over so many voxels, roughly: two convolutions a level down, and two up on joined channels."""
+    dim = 3 if network == VOLUME else 2
+    first = width if dim == 3 else round(width * math.sqrt(3))
+    down = [(first * 2**i) ** 2 * 3**dim / 2 ** (dim * i) for i in range(LEVELS)]
+    return voxels * (1.5 * sum(down) + 3 * sum(down[:-1]))
+
+
+def logits(net: nn.Module, network: str, image: Tensor, half: bool = False) -> Tensor:
+    """Of one standardised volume (d, h, w), padded with its mean to whole blocks: (classes, d, h, w) float32."""
+    with train.mixed_precision(image.device, half):
+        if network == VOLUME:
+            return net(_padded(image[None, None]))[0][(..., *map(slice, image.shape))].float()
+        axis = AXIS[network]
+        slices = image.movedim(axis, 0).unsqueeze(1)  # (slices, 1, h, w)
+        parts = [net(_padded(part))[(..., *map(slice, slices.shape[2:]))] for part in slices.split(SLICES)]
+        return torch.cat(parts).float().movedim(0, 1 + axis)  # (slices, classes, h, w) → (classes, d, h, w)
+
+
+def probabilities(net: nn.Module, network: str, image: Tensor, half: bool = False) -> Tensor:
+    """As `logits`, over classes summing to 1."""
+    return logits(net, network, image, half).softmax(0)
+
+
+def in_patches(net: nn.Module, image: Tensor, overlap: float, half: bool = False) -> Tensor:
+    """Probabilities of a network on volumes from patches of `TILE`: overlapping, weighted to their middle; or not."""
+    from monai.inferers import sliding_window_inference
+
+    padded = _padded(image[None, None], TILE)
+    with train.mixed_precision(image.device, half):
+        found = sliding_window_inference(
+            padded, TILE, 8, lambda x: net(x).float().softmax(1), overlap, "gaussian" if overlap else "constant"
+        )
+    found = found[0][(..., *map(slice, image.shape))].float()
+    return found / found.sum(0)
+
+
+def filtered(probability: np.ndarray) -> np.ndarray:
+    """Labels after morphology: holes are closed, and of the whole only the largest connected part is kept.
+
+    probability: (classes, d, h, w). A voxel that closing adds has the likeliest of the labels there.
+    """
+    from scipy import ndimage
+
+    mask = ndimage.binary_closing(np.pad(probability.argmax(0) > 0, 2))[2:-2, 2:-2, 2:-2]
+    parts, count = ndimage.label(mask)
+    if count > 1:
+        mask = parts == 1 + np.bincount(parts[mask])[1:].argmax()
+    return np.where(mask, 1 + probability[1:].argmax(0), 0)
+
+
+def _padded(x: Tensor, block: Sequence[int] | None = None) -> Tensor:
+    """(B, 1, *S) with zeros at the ends, so that every side is a multiple of its block."""
+    blocks = block or [2 ** (LEVELS - 1)] * (x.dim() - 2)
+    ends = [[0, -side % b] for side, b in zip(x.shape[2:], blocks, strict=True)]
+    return F.pad(x, [n for end in reversed(ends) for n in end])

@@ -1,0 +1,342 @@
+"""Slices against volumes: fair networks, people kept apart, and measures of masks that are those of others."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fewscans.data.base import Cases
+from fewscans.errors import DataError, ParamsError, RunError
+from fewscans.experiments.base import Run
+from fewscans.experiments.volumes import EXPERIMENT, Grid, first_of_each, networks, on_thick_slices
+from fewscans.experiments.volumes import measures as m
+from fewscans.experiments.volumes.arms import ARMS, AXES, VOLUME
+from fewscans.experiments.volumes.batches import Batches, thick_labels, thickened, through_thick
+
+CPU = torch.device("cpu")
+WINDOW = (20, 24, 20)
+GRID = Grid(
+    arms={"3D": (4, 8)}, seeds=1, steps=2, eval_every=1, learning_rates=(1e-3,), window=WINDOW, patch=(16, 16, 16),
+    volumes=1, width=2, all_axes=(8,),
+)  # fmt: skip
+TRAINED = [name for name, arm in ARMS.items() if arm.trivial is None and arm.computed_with is None]
+
+
+@pytest.fixture(scope="module")
+def cases() -> Cases:
+    """Twenty people with two sides each: dark balls in noise, of two labels; a quarter stored as uint8."""
+    random, count = np.random.default_rng(0), 40
+    shapes = np.stack([random.integers(15, side + 1, count) for side in WINDOW], axis=1)
+    images = np.zeros((count, 2, *WINDOW), np.uint8)
+    for image, shape in zip(images, shapes, strict=True):
+        start = [(w - n) // 2 for w, n in zip(WINDOW, shape, strict=True)]
+        z, y, x = (np.arange(n) - (n - 1) / 2 + random.normal(0, 1) for n in shape)
+        ball = z[:, None, None] ** 2 + y[:, None] ** 2 / 2 + x**2 < 20
+        label = ball * np.where(y[:, None] > 0, 1, 2)
+        box = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+        image[0][box] = np.clip(150 - 60 * ball + random.normal(0, 15, shape), 0, 255)
+        image[1][box] = label
+    person = np.arange(count) // 2
+    about = pd.DataFrame(shapes, columns=["shape_z", "shape_y", "shape_x"]).assign(
+        fold=person % 5, labels="front back", stored=np.where(person % 4, "float32", "uint8")
+    )
+    return Cases(
+        images=images, target=(images[:, 1] > 0).sum((1, 2, 3)) / 1000, unit="ml",
+        case=np.array([f"case{i:02d}" for i in range(count)]), group=np.array([f"person{p:02d}" for p in person]),
+        split=np.array(["test", "val", "train", "train", "train"])[person % 5], fingerprint="balls", path=Path("balls"),
+        spacing_mm=np.ones((count, 3)), about=about,
+    )  # fmt: skip
+
+
+def run(arm="3D", n=8, seed=0):
+    return Run(seed, n, arm, 0.0 if ARMS[arm].trivial else 1e-3)
+
+
+def grid_of(arm, n=8, **changes):
+    return replace(GRID, arms={arm: (n,)}, **({"all_axes": ()} | changes))
+
+
+def masks(seed=0, shape=(12, 14, 13)):
+    z, y, x = np.ogrid[tuple(map(slice, shape))]
+    shift = np.random.default_rng(seed).uniform(-2, 2, (2, 3))
+    return [
+        (z - 6 - a) ** 2 + (y - 7 - b) ** 2 + (x - 6 - c) ** 2 < r**2
+        for (a, b, c), r in zip(shift, (5, 4), strict=True)
+    ]
+
+
+# measures
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_are_those_of_monai(seed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own deprecated arguments
+        from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+
+        pair, spacing = masks(seed), (2.0, 1.0, 0.7)
+        one, other = (torch.from_numpy(np.stack([~mask, mask])[None]).float() for mask in pair)
+        asked = {"include_background": False, "spacing": spacing}
+        far = compute_hausdorff_distance(one, other, percentile=95, **asked).item()
+        within = compute_surface_dice(one, other, class_thresholds=[1.0], **asked).item()
+    assert m.surfaces(*pair, spacing) == pytest.approx((far, within), rel=1e-5)
+
+
+def test_a_perfect_mask_has_the_targets_of_every_measure():
+    truth = np.where(masks()[0], 1 + masks()[1], 0)
+    for name, (target, found) in m.measure(truth, truth, (1, 1, 1), ["a", "b"]).items():
+        assert found == target, name
+
+
+def test_empty_masks_follow_the_rule():
+    full, empty = masks()[0], np.zeros_like(masks()[0])
+    assert m.dice(empty, empty) == 1 and m.dice(full, empty) == 0
+    assert m.surfaces(empty, empty, (1, 1, 1)) == (0.0, 1.0)
+    assert m.surfaces(full, empty, (1, 1, 2)) == m.surfaces(empty, full, (1, 1, 2))
+    assert m.surfaces(full, empty, (1, 1, 2)) == (np.hypot(np.hypot(12, 14), 26), 0.0)
+    assert m.consistency(empty) == 1
+
+
+def test_slices_that_were_moved_at_random_are_less_consistent():
+    ball = masks()[0]
+    shaken = np.stack([np.roll(plane, shift, 0) for plane, shift in zip(ball, [0, 3, -2] * 4, strict=True)])
+    assert m.consistency(shaken) < m.consistency(ball) - 0.1
+    assert m.consistency(np.stack([ball[6]] * 5)) == 1
+
+
+def test_volumes_are_in_ml_of_the_voxels_own_size():
+    truth = masks()[0].astype(int)
+    assert m.measure(truth, truth, (2, 3, 0.5), ["a"])["volume-a"][0] == pytest.approx(3 * truth.sum() / 1000)
+
+
+# networks
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_networks_on_slices_and_on_volumes_have_as_many_parameters_and_multiply_adds(width):
+    count = [sum(p.numel() for p in networks.build(name, 3, width, 0).parameters()) for name in ("z", VOLUME)]
+    work = [networks.multiply_adds(name, width, 1000) for name in ("z", VOLUME)]
+    assert count[0] / count[1] == pytest.approx(1, abs=0.08) and work[0] / work[1] < 2.2
+
+
+def test_a_network_is_drawn_from_its_seed_alone():
+    first = [networks.build("z", 3, 2, seed).state_dict() for seed in (3, 3, 4)]
+    torch.manual_seed(1)
+    same = [torch.equal(first[0][key], first[1][key]) for key in first[0]]
+    assert all(same) and any(not torch.equal(first[0][key], first[2][key]) for key in first[0])
+
+
+@pytest.mark.parametrize("network", [VOLUME, *AXES])
+def test_probabilities_have_the_volumes_shape_whatever_it_is(network):
+    net = networks.build(network, 3, 2, 0).eval()
+    with torch.inference_mode():
+        found = networks.probabilities(net, network, torch.randn(9, 13, 17))
+    assert found.shape == (3, 9, 13, 17) and torch.allclose(found.sum(0), torch.ones(9, 13, 17), atol=1e-5)
+
+
+def test_a_network_on_slices_sees_no_other_slice_and_one_on_volumes_does():
+    image = torch.randn(16, 16, 16)
+    changed = image.clone()
+    changed[7] += torch.randn(16, 16)
+    for network, alone in (("z", True), (VOLUME, False)):
+        net = networks.build(network, 3, 2, 0).eval()
+        with torch.inference_mode():
+            pair = [networks.logits(net, network, x) for x in (changed, image)]
+        moved = (pair[0] - pair[1]).abs().amax((0, 2, 3))
+        assert moved[7] > 0 and (bool((moved[[6, 8]] == 0).all()) is alone)
+
+
+def test_patches_side_by_side_do_not_know_of_each_other_and_overlapping_ones_do():
+    net = networks.build(VOLUME, 3, 2, 0).eval()
+    image = torch.randn(48, 64, 48)
+    changed = image.clone()
+    changed[:24] += torch.randn(24, 64, 48)
+    with torch.inference_mode():
+        for overlap, alone in ((0.0, True), (0.5, False)):
+            pair = [networks.in_patches(net, x, overlap)[:, 24:] for x in (image, changed)]
+            assert torch.equal(*pair) is alone
+
+
+def test_the_filter_keeps_one_part_closes_holes_and_changes_no_label_inside():
+    label = np.zeros((10, 20, 10), int)
+    label[2:8, 2:8, 2:8], label[2:8, 8:14, 2:8], label[8, 18, 8] = 1, 2, 1
+    holed = label.copy()
+    holed[5, 5, 5] = 0
+    probability = np.eye(3)[holed].transpose(3, 0, 1, 2) + 0.1 * np.eye(3)[label].transpose(3, 0, 1, 2)
+    label[8, 18, 8] = 0
+    assert np.array_equal(networks.filtered(probability), label)
+
+
+# thick slices
+
+
+def test_thick_slices_are_means_of_three_and_labels_the_majority():
+    image = torch.arange(11.0)[:, None, None].expand(11, 2, 2)
+    assert thickened(image)[:, 0, 0].tolist() == [1, 4, 7]
+    label = torch.tensor([0, 1, 1, 2, 2, 0, 0, 1, 2, 1.0])[:, None, None]
+    assert thick_labels(label, 3).flatten().tolist() == [1, 2, 0]
+
+
+def test_interpolating_back_keeps_a_ramp_between_the_middles_and_the_mean():
+    ramp = torch.arange(12.0)
+    back = through_thick(12) @ ramp
+    assert torch.allclose(back[1:11], ramp[1:11], atol=1e-5)
+    assert torch.allclose(through_thick(12).sum(1), torch.ones(12), atol=1e-6)
+
+
+def test_both_kinds_of_networks_are_scored_on_the_same_thick_grid():
+    nets = {name: networks.build(name, 3, 2, 0).eval() for name in (VOLUME, "z")}
+    with torch.inference_mode():
+        found = [on_thick_slices(nets, name, torch.randn(17, 16, 18), False) for name in nets]
+    assert [mask.shape for mask in found] == [(5, 16, 18)] * 2
+
+
+# training samples
+
+
+@pytest.mark.parametrize("network", [VOLUME, *AXES])
+@pytest.mark.parametrize("thick", [0.0, 0.5, 1.0])
+def test_updates_on_slices_and_on_volumes_show_as_many_voxels_and_known_labels(cases, network, thick):
+    drawn = Batches(cases, np.arange(6), network, (16, 24, 16), 2, seed=1, thick=thick)
+    image, label = drawn.draw(torch.arange(drawn.count) % len(drawn), 0)
+    assert image.shape == label.shape and image.numel() == 2 * 16 * 24 * 16
+    assert set(label.unique().tolist()) == {0, 1, 2} and torch.isfinite(image).all()
+    again = Batches(cases, np.arange(6), network, (16, 24, 16), 2, seed=1, thick=thick)
+    assert torch.equal(again.draw(torch.arange(drawn.count) % len(drawn), 0)[0], image)
+
+
+@pytest.mark.parametrize("network", [VOLUME, *AXES])
+def test_labels_move_with_their_image(cases, network):
+    """Where the label is, the balls are dark."""
+    drawn = Batches(cases, np.arange(12), network, (16, 16, 16), 2, seed=0)
+    image, label = drawn.draw(torch.arange(drawn.count) % len(drawn), 3)
+    assert image[label > 0].mean() < image[label == 0].mean() - 1
+
+
+def test_front_and_back_are_never_exchanged(cases):
+    for network in (VOLUME, *AXES):
+        drawn = Batches(cases, np.arange(4), network, (16, 24, 16), 2, seed=0)
+        if network == "y":
+            continue  # its slices show no front
+        _, label = drawn.draw(torch.arange(drawn.count) % len(drawn), 0)
+        y = torch.arange(label.shape[3 if network in (VOLUME, "x") else 2], dtype=torch.float)
+        along = [1, 3] if network == VOLUME else None
+        for sample in label:
+            places = [torch.nonzero(sample == c)[:, 2 if network in (VOLUME, "x") else 1].float() for c in (1, 2)]
+            if all(len(p) > 20 for p in places):
+                assert places[0].mean() > places[1].mean(), (network, along, len(y))
+
+
+# who is trained on and tested
+
+
+@pytest.mark.parametrize("arm", TRAINED)
+def test_no_tested_case_is_trained_on_and_only_a_split_by_scan_shares_people(cases, arm):
+    n = 8 if arm != "3D-uint8" else 4
+    if arm == "3D-by-scan":
+        n = 24
+    for seed in range(5):
+        parts = EXPERIMENT._parts(grid_of(arm, n), cases, ARMS[arm], n, seed)
+        test = parts["test"] if arm != "3D-by-scan" else first_of_each(cases, parts["test"])
+        assert len(parts["train"]) == n == len(set(parts["train"])) and not set(parts["train"]) & set(test)
+        shared = set(cases.group[parts["train"]]) & set(cases.group[test])
+        assert bool(shared) is (arm == "3D-by-scan")
+        assert not set(cases.group[parts["val"]]) & (set(cases.group[parts["train"]]) | set(cases.group[test]))
+        if arm in ("3D-float32", "3D-uint8"):
+            assert set(cases.about["stored"][parts["train"]]) == {arm[3:]}
+
+
+def test_training_sets_are_nested_over_sizes(cases):
+    small, large = (set(EXPERIMENT._parts(GRID, cases, ARMS["3D"], n, 2)["train"]) for n in (4, 8))
+    assert small < large
+
+
+# runs
+
+
+@pytest.fixture(scope="module")
+def trained(cases):
+    return EXPERIMENT.train_run(run(), GRID, cases, CPU)
+
+
+def test_one_run_gives_rows_of_all_that_is_computed_with_it(cases, trained):
+    table = trained[0].predictions
+    assert set(table["arm"]) == {"3D", *EXPERIMENT.computed_with("3D")}
+    measured = set(table["case"].str.rpartition("/")[2])
+    assert {"dice", "dice-front", "hd95-back", "surface-front", "volume-back", "consistency-z"} <= measured
+    assert set(table["split"]) == {"test", "test-thick", "test-first", "test-float32", "test-uint8"}
+    test = table.query("arm == '2D' and split == 'test'")
+    assert len(test) == 8 * len(measured) and set(test["group"]) == {f"person{p:02d}" for p in (0, 5, 10, 15)}
+    assert set(table.query("arm == '3D' and split == 'test-first'")["case"].str.partition("/")[0]) == {
+        "case00", "case10", "case20", "case30"
+    }  # fmt: skip
+
+
+def test_a_run_is_the_same_again_and_its_weights_predict_its_rows(cases, trained):
+    again, _ = EXPERIMENT.train_run(run(), GRID, cases, CPU)
+    pd.testing.assert_frame_equal(again.predictions, trained[0].predictions)
+    pd.testing.assert_frame_equal(EXPERIMENT.predict(run(), GRID, trained[1], cases, CPU), trained[0].predictions)
+
+
+def test_history_has_one_row_a_validation_and_the_loss_of_each_network(trained):
+    rows = trained[0].history
+    assert [row["step"] for row in rows] == [1, 2]
+    assert rows[0]["val_loss"] == pytest.approx(np.mean([rows[0][f"val_loss_{n}"] for n in (VOLUME, *AXES)]))
+
+
+def test_a_split_by_scan_is_scored_on_first_sides_alone(cases):
+    entry, _ = EXPERIMENT.train_run(run("3D-by-scan", 24), grid_of("3D-by-scan", 24), cases, CPU)
+    assert set(entry.predictions["split"]) == {"test-first"}
+    assert set(entry.predictions["arm"]) == {"3D-by-scan", "2D-by-scan"}
+
+
+def test_a_grid_without_all_axes_gives_no_vote(cases):
+    grid = grid_of("3D")
+    arms = set(EXPERIMENT.train_run(run(), grid, cases, CPU)[0].predictions["arm"])
+    assert {"2D", "ensemble"} <= arms and not {"2D-vote", "2D-coronal"} & arms
+
+
+def test_slices_and_volumes_may_have_rates_of_their_own(cases):
+    plain, other = grid_of("3D"), grid_of("3D", slice_rates={"8": 1e-2})
+    assert EXPERIMENT.decides(run(), plain) != EXPERIMENT.decides(run(), other)
+    record = EXPERIMENT.train_run(run(), other, cases, CPU)[0].record
+    assert record["slice_rate"] == 1e-2
+
+
+def test_an_atlas_draws_what_most_training_cases_have_there(cases):
+    table = EXPERIMENT.train_run(run("atlas"), grid_of("atlas"), cases, CPU)[0].predictions
+    dice = table[table["case"].str.endswith("/dice")]["prediction"]
+    assert 0.3 < dice.mean() < 0.95
+    with pytest.raises(RunError, match="no network"):
+        EXPERIMENT.predict(run("atlas"), GRID, {}, cases, CPU)
+
+
+def test_a_pilot_predicts_validation_cases(cases):
+    parts = EXPERIMENT._parts(replace(GRID, pilot=True), cases, ARMS["3D"], 8, 0)
+    assert set(parts["test"]) == set(parts["val"])
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"patch": (16, 16, 12)}, "patch must be"), ({"window": (8, 8, 8)}, "window must be"),
+    ({"all_axes": (5,)}, "all_axes names"), ({"folds": 2}, "folds must be"),
+    ({"slice_rates": {"9": 1e-3}}, "slice_rates names"), ({"width": 0}, "width must"),
+])  # fmt: skip
+def test_impossible_grids_are_refused(change, words):
+    with pytest.raises(ParamsError, match=words):
+        replace(GRID, **change)
+
+
+def test_cases_without_masks_of_the_window_are_refused(cases):
+    with pytest.raises(DataError, match="images and masks are"):
+        EXPERIMENT.check(replace(GRID, window=(24, 24, 24)), cases)
+    with pytest.raises(DataError, match="it has no masks"):
+        EXPERIMENT.read("pvs", Path("x"), GRID)
+    with pytest.raises(DataError, match="cannot be drawn"):
+        EXPERIMENT.check(grid_of("3D-by-scan", 40), cases)
