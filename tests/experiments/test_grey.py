@@ -1,4 +1,4 @@
-"""Grey images and a network for colour: arms that start as one function, fair draws, predictions that can be trusted."""
+"""Grey images and a network for colour: arms that start as one function, fair draws, trustworthy predictions."""
 
 from dataclasses import replace
 from pathlib import Path

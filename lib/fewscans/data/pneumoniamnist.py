@@ -73,8 +73,8 @@ def _file(path: Path) -> Path:
 
 
 DATASET = Dataset(
-    name="pneumoniamnist", title="children's chest X-rays", case="image", group="image", shows="children's chest X-rays",
-    target="label", read=read, cases=cases, licence="CC BY 4.0",
+    name="pneumoniamnist", title="children's chest X-rays", case="image", group="image",
+    shows="children's chest X-rays", target="label", read=read, cases=cases, licence="CC BY 4.0",
     cite=f"{sources.MEDMNIST}; Kermany et al., Cell 172:1122 (2018)",
     source="pneumoniamnist.npz from https://zenodo.org/records/10519652",
     attribution=f"""\

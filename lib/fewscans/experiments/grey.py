@@ -43,7 +43,7 @@ BLUE, ORANGE, GREEN, GREY, PINK = "#0072B2", "#E69F00", "#009E73", "#555555", "#
 
 @dataclass(frozen=True, kw_only=True)
 class Arm(base.Arm):
-    """one_channel: the first layer takes one channel, else three copies.   weights: "imagenet", "random", or "permuted",
+    """one_channel: the first layer takes one channel, else three copies.   weights: "imagenet", "random" or "permuted":
     ImageNet's numbers in random order.   updates: times those of the grid.
     """
 
@@ -145,7 +145,9 @@ class Grey(base.Experiment):
 
     def check(self, grid: Grid, cases: Cases) -> None:
         if cases.images.shape[1:] != (SIDE, SIDE):
-            raise DataError(f"{cases.path}: its images are {cases.images.shape[1:]}; here they are {SIDE} x {SIDE} grey")
+            raise DataError(
+                f"{cases.path}: its images are {cases.images.shape[1:]}; here they are {SIDE} x {SIDE} grey"
+            )
         for split in ("val", "test"):
             if len(set(cases.target[cases.indices(split)])) < 2:
                 raise DataError(f"{cases.path}: its {split} cases are all of one class; it holds too few")
@@ -175,7 +177,9 @@ class Grey(base.Experiment):
         """Training images; with one seed, fewer are the beginning of more. Raises DataError if all are of one class."""
         order = np.random.default_rng([run.seed, 1]).permutation(cases.indices("train"))[: run.n_train]
         if len(set(cases.target[order])) < 2:
-            raise DataError(f"{cases.path}: {run.n_train} training images of seed {run.seed} are of one class; take more")
+            raise DataError(
+                f"{cases.path}: {run.n_train} training images of seed {run.seed} are of one class; take more"
+            )
         return order
 
     def _tested(self, grid: Grid, cases: Cases) -> np.ndarray:
