@@ -332,7 +332,7 @@ def measured() -> pd.DataFrame:
 def test_scores_by_measure_take_the_rows_of_that_measure_alone(name, measure, of):
     table = measured()
     mine = table[table["case"].str.endswith(f"/{measure}")]
-    found = Resampled(table, name, n_bootstrap=50).spread({("a", 8): 1.0}).value
+    found = Resampled(table, name, n_bootstrap=100).spread({("a", 8): 1.0}).value
     by_seed = [of(part["target"], part["prediction"]) for _, part in mine.groupby("seed")]
     assert found == pytest.approx(np.mean(by_seed))
 
@@ -341,4 +341,4 @@ def test_a_distance_is_better_where_it_is_smaller_and_an_unknown_measure_is_an_e
     assert score("mean:dice-front").higher_is_better and not score("mean:hd95-front").higher_is_better
     assert score("mean:dice-front").bounds == (0, 1) and score("mean:hd95-front").bounds[1] == math.inf
     with pytest.raises(ValueError, match="no case <case>/volume-front"):
-        Resampled(measured(), "mean:volume-front", n_bootstrap=10).spread({("a", 8): 1.0})
+        Resampled(measured(), "mean:volume-front", n_bootstrap=100).spread({("a", 8): 1.0})

@@ -151,8 +151,8 @@ def score(name: str | Callable | Score) -> Score:
     rows; "bias:dice", the mean of prediction minus target; "mae:dice", that of its size.   "matched_auc@0.1", of the
     pairs of a positive and a negative case whose diameters differ by at most 10 % of the smaller, the share in which
     the positive has the higher prediction, ties one half.   "positives_in_top@50", how many of the 50 highest
-    predictions are of positive cases, equal ones as on average over their orders.   "froc", LUNA16's overall score, the mean sensitivity at 1/8 to
-    8 false positives per scan; "froc@1", the sensitivity at one.
+    predictions are of positive cases, equal ones as on average over their orders.   "froc", LUNA16's overall score,
+    the mean sensitivity at 1/8 to 8 false positives per scan; "froc@1", the sensitivity at one.
     "lesion_froc", CAMELYON16's, at 1/4 to 8 false positives per slide; "lesion_froc:negative", the same with the false
     positives of slides without tumour alone; both also "@8". Of these a prediction of 0 is no detection.
     "malignant_in_top@250", how many malignant nodules are among the 250 found with the highest predictions.

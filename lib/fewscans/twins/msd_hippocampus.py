@@ -104,7 +104,7 @@ def _smooth(rng: np.random.Generator, width: float) -> np.ndarray:
     """Noise of standard deviation 1 that changes over `width` voxels."""
     from scipy import ndimage
 
-    field = ndimage.gaussian_filter(rng.standard_normal(FIELD), width, mode="wrap")
+    field = ndimage.gaussian_filter(rng.standard_normal(FIELD, np.float32), width, mode="wrap", truncate=2)
     return field / field.std()
 
 
