@@ -145,6 +145,37 @@ def scan(
 
 
 @app.command()
+def segment(
+    scans: Annotated[list[Path], typer.Argument(help="scans as NIfTI, such as scans/*.nii.gz")],
+    out: Annotated[Path, typer.Option(help="folder for the labels, NIfTI in the frame of each scan")],
+    run: Annotated[str, typer.Option(help="the run whose network is used")] = "volumes-msd-hippocampus-twin",
+    arm: Annotated[str, typer.Option(help="how they are drawn: 3D, 2D, ensemble, ...")] = "3D",
+    n_train: Annotated[int | None, typer.Option(help="its training size; else the largest")] = None,
+    seed: Annotated[int, typer.Option(help="its seed")] = 0,
+    profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Draw the labels of a trained network on scans, cut around the structure as its training scans were."""
+    import torch
+
+    from fewscans import params, transfer
+    from fewscans.experiments import volumes
+    from fewscans.experiments.volumes import scans as drawing
+    from fewscans.sweep.onerun import find_device
+
+    p = params.load()
+    if p.run(run).experiment != "volumes":
+        raise ParamsError(f"--run {run}: its networks draw no labels; name a run such as volumes-msd-hippocampus-twin")
+    if arm not in volumes.ARMS:
+        raise ParamsError(f"--arm {arm}: unknown; it is one of {', '.join(volumes.ARMS)}")
+    grid, trained = p.grid(run, profile), volumes.ARMS[arm].computed_with or arm
+    _, weights = transfer.weights_of(run, grid, trained, n_train, seed)
+    written = drawing.segment(scans, out, weights, grid, arm, torch.device(find_device(device)))
+    for path, ml in written.items():
+        typer.echo(f"wrote {path}: " + ", ".join(f"label {label} {volume:.3f} ml" for label, volume in ml.items()))
+
+
+@app.command()
 def source(name: Annotated[str, typer.Argument(help="a notebook's number, such as 01")]) -> None:
     """Write the notebook's normalised, stripped copy to build/source/, which the pipeline depends on."""
     from fewscans import notebook
