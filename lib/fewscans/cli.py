@@ -52,6 +52,7 @@ def train(
     slots: Annotated[int | None, typer.Option(help="runs at a time; else one per core or GPU")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads per run; part of what decides its bytes")] = 1,
+    wait: Annotated[float, typer.Option(help="hours to wait for runs that other processes train")] = 12.0,
 ) -> None:
     """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time.
 
@@ -75,7 +76,7 @@ def train(
         if slots is not None:
             places = [places[i % len(places)] for i in range(slots)]
         out = paths.pilots() if setting.profile == "pilot" else paths.runs()
-        result = sweep(setting, arm or (), share, LocalEngine(places), out)
+        result = sweep(setting, arm or (), share, LocalEngine(places), out, wait_hours=wait)
     except KeyboardInterrupt:  # typer would leave without a word
         typer.echo("fewscans: interrupted; what is finished is kept, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import BaseFileLock
+from filelock import BaseFileLock, Timeout
 from torch import Tensor
 
 from fewscans import files, locks
@@ -79,6 +79,8 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             yield
+        except Timeout:  # an OSError as well
+            raise
         except OSError as error:
             raise RunError(
                 f"the run store {self.folder} cannot be written ({error.strerror}); "
