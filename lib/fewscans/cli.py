@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewscans.errors import FewscansError, ParamsError, RunError
+from fewscans.errors import FewscansError, ParamsError, RunError, Stopped
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets.")
@@ -53,39 +55,76 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads per run; part of what decides its bytes")] = 1,
     wait: Annotated[float, typer.Option(help="hours to wait for runs that other processes train")] = 12.0,
+    engine: Annotated[str, typer.Option(help="local, or ray for the nodes of a Ray cluster")] = "local",
+    address: Annotated[str | None, typer.Option(help="of a Ray cluster, such as auto; else one is started")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs that Ray gives a run, such as 0.5; else 1 with cuda")] = None,
 ) -> None:
     """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time.
 
+    Told to stop by SIGTERM or SIGUSR1, it saves the runs at work, frees their locks and ends with exit code 75.
     With --arm the tables are runs/RUN.partial.*, to look at: notebooks and `publish` read the whole grid's. Those of
     the profile pilot, which no test case is part of, go to reports/pilots.
     """
     from fewscans import paths
+    from fewscans.sweep.slurm import STOPPED
 
     _end_with_pipeline()
     share = _shard(shard)
     for option, value in (("--threads", threads), ("--slots", slots)):
         if value is not None and value < 1:
             raise ParamsError(f"{option} must be at least 1, got {value}")
+    if engine not in ("local", "ray") or engine == "local" and (address, gpus) != (None, None):
+        raise ParamsError(f"--engine is local, or ray, which alone has --address and --gpus; got {engine!r}")
     try:
-        from fewscans.sweep.engine import LocalEngine, default_slots
-        from fewscans.sweep.onerun import find_device
-        from fewscans.sweep.sweep import sweep
+        with _told_to_stop(), ExitStack() as stack:
+            from fewscans.sweep.engine import LocalEngine, default_slots
+            from fewscans.sweep.onerun import find_device
+            from fewscans.sweep.sweep import sweep
 
-        setting = _setting(run, profile, find_device(device), threads)
-        places = default_slots(setting.device, threads)
-        if slots is not None:
-            places = [places[i % len(places)] for i in range(slots)]
-        out = paths.pilots() if setting.profile == "pilot" else paths.runs()
-        result = sweep(setting, arm or (), share, LocalEngine(places), out, wait_hours=wait)
+            where = "cuda" if gpus else find_device(device)  # with Ray, GPUs are those of nodes
+            setting = _setting(run, profile, where, threads)
+            if engine == "ray":
+                from fewscans.sweep.ray_engine import RayEngine
+
+                each = (where == "cuda") if gpus is None else gpus
+                runner = stack.enter_context(closing(RayEngine(address, slots, threads, each)))
+            else:
+                places = default_slots(where, threads)
+                runner = LocalEngine([places[i % len(places)] for i in range(slots or len(places))])
+            out = paths.pilots() if setting.profile == "pilot" else paths.runs()
+            result = sweep(setting, arm or (), share, runner, out, wait_hours=wait)
     except KeyboardInterrupt:  # typer would leave without a word
         typer.echo("fewscans: interrupted; what is finished is kept, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None
+    except Stopped as told:
+        typer.echo(f"fewscans: told to stop by {told}; all is saved, and the same command goes on from there", err=True)
+        raise typer.Exit(STOPPED) from None
     trained = f"{result.trained} trained now, {result.total} in the table"
     if result.table is None:
         rest = f"other shards hold the rest; `fewscans train {run}` writes the table once they are done"
         typer.echo(f"{run}: {trained}; {rest}")
     else:
         typer.echo(f"{run}: {trained}; wrote {_short(result.table)}")
+
+
+@app.command()
+def slurm(
+    run: Annotated[str, typer.Argument(help="a run under `grids` in params.yaml")],
+    jobs: Annotated[int, typer.Option(help="jobs of the array, which share the work")] = 8,
+    gpus: Annotated[int, typer.Option(help="GPUs of a job; 0 trains on its CPUs")] = 1,
+    cpus: Annotated[int, typer.Option(help="CPUs of a job")] = 4,
+    hours: Annotated[float, typer.Option(help="time limit of a job, which is then queued again")] = 4.0,
+    profile: Annotated[str | None, typer.Option(help="smoke, quick, long, paper or pilot; else params.yaml's")] = None,
+) -> None:
+    """Print a batch script for Slurm, an array of `fewscans train RUN`: fewscans slurm RUN > train.sbatch."""
+    from fewscans import params
+    from fewscans.sweep.slurm import script
+
+    for option, value, least in (("jobs", jobs, 1), ("gpus", gpus, 0), ("cpus", cpus, 1), ("hours", hours, 0.1)):
+        if value < least:
+            raise ParamsError(f"--{option} must be at least {least}, got {value}")
+    params.load().grid(run, profile)  # which must exist
+    typer.echo(script(run, jobs, gpus, cpus, hours, profile), nl=False)
 
 
 @app.command()
@@ -288,6 +327,24 @@ def _literal(text: str) -> tuple[str, object]:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """Inside, SIGTERM and SIGUSR1, which clusters send, raise Stopped: once, and never while all is being saved."""
+    from fewscans.sweep.worker import STOP_SIGNALS
+
+    def told(number: int, _) -> None:
+        for one in STOP_SIGNALS:
+            signal.signal(one, signal.SIG_IGN)
+        raise Stopped(signal.Signals(number).name)
+
+    before = {one: signal.signal(one, told) for one in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _end_with_pipeline() -> None:

@@ -166,7 +166,8 @@ def _store() -> list[Check]:
         told = f"{store}, locked by leases of {chosen.lease_seconds:g} s: its disk has, or had, no flock"
         return [Check("run store", True, told)]
     if own := _flock_of_this_machine_alone(store):
-        remedy = f'for training on several machines, write {{"kind": "lease", "lease_seconds": {locks.LEASE_SECONDS:g}}}'
+        leases = f'{{"kind": "lease", "lease_seconds": {locks.LEASE_SECONDS:g}}}'
+        remedy = f"for training on several machines, write {leases}"
         remedy += f" into its {locks.FILE} while nothing trains, {elsewhere}"
         return [Check("run store", None, f"{store}, mounted with {own}: flock there binds this machine alone", remedy)]
     return [Check("run store", True, f"{store}, locked by flock")]

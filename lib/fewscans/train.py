@@ -22,12 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from fewscans import files
+from fewscans.errors import Stopped
 
 _PURPOSES = {"initialisation": 0, "order": 1, "augmentation": 2, "noise": 3, "dropout": 4}
-
-
-class Stopped(BaseException):
-    """Raised by `on_step` of a training that is told to stop, and raised again once its progress is saved."""
 
 
 @dataclass(frozen=True)

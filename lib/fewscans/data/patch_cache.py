@@ -49,7 +49,7 @@ def opened(
                     images = _found(folder, meta, shape)
         except Timeout as error:
             raise DataError(
-                f"{folder} is being made by {locks.holder(folder.name)}, for more than {WAIT_SECONDS / 3600:.0f} hours; "
+                f"{folder} is made by {locks.holder(folder.name)} for more than {WAIT_SECONDS / 3600:.0f} hours now; "
                 f"if that is gone, remove {error.lock_file}"
             ) from error
         except OSError as error:

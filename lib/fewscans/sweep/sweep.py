@@ -58,8 +58,9 @@ def sweep(
     arms: only these, if any are named; the files are then called `<name>.partial.*`.   shard: (i, n), this process's
     share of the runs; whatever a share needs from the others (the trials of a learning rate) it waits for, or trains if
     nobody does.   wait_hours: how long to wait for runs that others hold, since the last of them was finished; who
-    they are is said at once and now and then, and RunError raised at the end.   Failed runs do not stop the others; they are listed in one RunError at the end, and no table is
-    written.   RunError as well, at once, if code or data change meanwhile, or no worker can start.
+    they are is said at once and now and then, and RunError raised at the end.   Failed runs do not stop the others;
+    they are listed in one RunError at the end, and no table is written.   RunError as well, at once, if code or data
+    change meanwhile, or no worker can start.
     """
     context = Context(setting)
     setting = dataclasses.replace(setting, code=context.code, data=context.data.fingerprint)
