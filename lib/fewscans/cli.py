@@ -134,15 +134,19 @@ def predict(
     profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     yes: Annotated[bool, typer.Option("--yes", help="ask even if the images show something else")] = False,
+    published: Annotated[bool, typer.Option("--published", help="the networks that git keeps, untrained here")] = False,
 ) -> None:
-    """Ask a finished run's networks about the cases of another data set; writes runs/RUN-on-DATASET.*."""
+    """Ask a finished run's networks about the cases of another data set; writes runs/RUN-on-DATASET.*.
+
+    A run that was not trained here is asked by the networks that git keeps, if there are any.
+    """
     from fewscans import params, paths, transfer
     from fewscans.data import registry
     from fewscans.sweep.onerun import find_device
 
     p = params.load()
     found = registry.find(dataset, paths.data_root())
-    made = transfer.predict(run, p.run(run), p.grid(run, profile), dataset, found, find_device(device), yes)
+    made = transfer.predict(run, p.run(run), p.grid(run, profile), dataset, found, find_device(device), yes, published)
     typer.echo(f"wrote {_short(made)}")
 
 
@@ -153,7 +157,7 @@ def scan(
     run: Annotated[str, typer.Option(help="the run whose network is used")] = "camelyon16-camelyon16-twin",
     arm: Annotated[str, typer.Option(help="which of its networks")] = "40x-small",
     n_train: Annotated[int | None, typer.Option(help="its training size; else the largest")] = None,
-    seed: Annotated[int, typer.Option(help="its seed")] = 0,
+    seed: Annotated[int | None, typer.Option(help="its seed; else 0, or the one that git keeps")] = None,
     profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
     mpp: Annotated[str | None, typer.Option(help="µm per level-0 pixel, or a CSV file of slide,mpp")] = None,
     orientations: Annotated[int, typer.Option(help="1, or 8 to average over turned and mirrored copies")] = 1,
@@ -173,8 +177,9 @@ def scan(
     p = params.load()
     if (p.run(run).experiment, p.run(run).dataset) != ("camelyon16", "camelyon16"):
         raise ParamsError(f"--run {run}: its networks do not see slides; name a run such as camelyon16-camelyon16-twin")
-    grid, spec = p.grid(run, profile), camelyon16.ARMS.get(arm)
-    _, weights = transfer.weights_of(run, grid, arm, n_train, seed)
+    spec = camelyon16.ARMS.get(arm)
+    networks = transfer.networks(run, p.run(run), p.grid(run, profile))
+    grid, (_, weights) = networks.grid, networks.one(arm, n_train, seed)
     if spec.overview or spec.stain or spec.networks > 1:
         raise ParamsError(f"--arm {arm}: scans use one network on patches in the slide's own colours; name another arm")
     where = find_device(device)
@@ -239,11 +244,12 @@ def publish(
     run: Annotated[str, typer.Argument(help="a run whose table is in runs/")],
     profile: Annotated[str | None, typer.Option(help="the profile that it must be of")] = None,
     incomplete: Annotated[str | None, typer.Option(help="why gaps or few seeds may be published; is recorded")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="the best network of each arm too, with a card")] = False,
 ) -> None:
-    """Copy a run's tables into reports/published/, to be kept in git."""
+    """Copy a run's tables into reports/published/, to be kept in git. Weights above 200 KB go to build/weights/."""
     from fewscans import publish as publishing
 
-    typer.echo(f"wrote {_short(publishing.publish(run, profile, incomplete))}")
+    typer.echo(f"wrote {_short(publishing.publish(run, profile, incomplete, with_weights=weights))}")
 
 
 @app.command()

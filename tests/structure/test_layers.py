@@ -12,7 +12,7 @@ from .imports import FOUNDATION, MODULES, ROOT, closure, graph, of_module, part
 
 ROOMS = [
     {"data", "twins"},
-    {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer"},
+    {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer", "weights"},
     {"stats"},
     {"results", "claims", "verdicts", "scorecard", "publish", "figures", "page", "notebook", "stages"},
     {"doctor", "cli", "__main__"},
