@@ -25,6 +25,7 @@ import numpy as np
 
 MISSING = {"ENOLCK": errno.ENOLCK, "ENOSYS": errno.ENOSYS, "EOPNOTSUPP": errno.EOPNOTSUPP}
 LEASE_SECONDS = 1.5
+GRID = """{arms: {Z2: [10], histogram: [10]}, seeds: 3, steps: 60, eval_every: 5, learning_rates: [1.0e-3], width: 4}"""
 NODE = """
 import fcntl, os, socket
 def flock(*_):
@@ -121,7 +122,7 @@ def play(setting, folder: Path, kind: str, seed: int, blows: int, expected: tupl
         for _ in range(blows):
             node = nodes[str(random.choice(list(nodes)))]
             kill_sweep.wait_until(lambda n=node: n.held() or n.ended(), 300)
-            due = node.cpu_seconds() + random.uniform(0, 0.5)
+            due = node.cpu_seconds() + random.uniform(0, 0.3)
             kill_sweep.wait_until(lambda n=node, d=due: n.ended() or n.held() and n.cpu_seconds() >= d, 300)
             if node.ended():
                 continue
@@ -161,13 +162,13 @@ def main() -> None:
     from fewscans.sweep import sweep
 
     from . import kill_sweep
-    from .test_sweep import SMALL, setting_of
+    from .test_sweep import setting_of
     from .toy import Inline
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         room = Path(temporary)
-        folder = kill_sweep.project(room / "project", SMALL)
+        folder = kill_sweep.project(room / "project", GRID)
         os.environ["FEWSCANS_ROOT"] = str(folder)
         sweep.POLL_SECONDS = 0.05
         sweep.sweep(setting_of(folder, room / "whole"), engine=Inline(), out=folder / "runs", show=False)
