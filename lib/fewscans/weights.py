@@ -15,23 +15,27 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fewscans import experiments, files, params, paths, store
+from fewscans import experiments, files, paths, store
 from fewscans.data import registry
 from fewscans.errors import RunError
+
+if TYPE_CHECKING:
+    from fewscans.params import RunSpec
 
 LIMIT = 200_000  # bytes of one file in git
 FOLDER, LIST = "weights", "weights.json"
 
 
-def folder_of(spec: params.RunSpec) -> Path:
+def folder_of(spec: RunSpec) -> Path:
     """Where git keeps the weights of a run."""
     return paths.published() / spec.experiment / f"{spec.dataset}{'-twin' if spec.twin else ''}" / FOLDER
 
 
-def archive(spec: params.RunSpec) -> Path:
+def archive(spec: RunSpec) -> Path:
     """Where large files lie, outside git: put them there, or take them from there to an archive."""
     return paths.build() / FOLDER / spec.experiment / f"{spec.dataset}{'-twin' if spec.twin else ''}"
 
@@ -50,7 +54,7 @@ def _rank(record: dict) -> tuple:
     return -record["n_train"], loss, record["seed"]
 
 
-def keep(run: str, spec: params.RunSpec, about: Mapping, records: Sequence[dict], room: store.Store) -> Path:
+def keep(run: str, spec: RunSpec, about: Mapping, records: Sequence[dict], room: store.Store) -> Path:
     """Writes the weights of a run that is published, their list and card; returns their folder.
 
     about: of the published tables; `params` is the grid.   Raises RunError if the store lacks weights.
@@ -83,7 +87,7 @@ def keep(run: str, spec: params.RunSpec, about: Mapping, records: Sequence[dict]
     return here
 
 
-def outdated(spec: params.RunSpec, records: Sequence[dict]) -> bool:
+def outdated(spec: RunSpec, records: Sequence[dict]) -> bool:
     """Whether git keeps weights that are of none of these records."""
     path = folder_of(spec) / LIST
     keys = {record.get("key") for record in records}
@@ -100,8 +104,10 @@ class Kept:
     load: Callable[[dict], dict[str, Tensor]]
 
 
-def kept(run: str, spec: params.RunSpec) -> Kept | None:
+def kept(run: str, spec: RunSpec) -> Kept | None:
     """The networks that git keeps of a run, or None. `load` raises RunError for a file that is absent or damaged."""
+    from fewscans import params  # and what it imports, which training does without
+
     path = folder_of(spec) / LIST
     if not path.exists():
         return None
@@ -130,7 +136,7 @@ def _listing(path: Path) -> dict:
     return listing
 
 
-def _load(run: str, spec: params.RunSpec, network: dict) -> dict[str, Tensor]:
+def _load(run: str, spec: RunSpec, network: dict) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     name = network["file"]
@@ -150,7 +156,9 @@ def _load(run: str, spec: params.RunSpec, network: dict) -> dict[str, Tensor]:
     return load(content)
 
 
-def _card(spec: params.RunSpec, listing: dict) -> str:
+def _card(spec: RunSpec, listing: dict) -> str:
+    from fewscans import params
+
     dataset = registry.dataset(spec.dataset)
     experiment = experiments.get(spec.experiment)
     grid = params.typed(listing["grid"], experiment.Grid, "grid")
