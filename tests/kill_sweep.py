@@ -65,6 +65,7 @@ class Sweep:
     store: Path
     slots: int = 2
     options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen | None = None
     stderr: str = ""
     stdout: str = ""
@@ -72,7 +73,7 @@ class Sweep:
     def start(self) -> Sweep:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("FEWSCANS_", "DVC_"))}
         environment |= {"FEWSCANS_ROOT": str(self.folder), "FEWSCANS_STORE": str(self.store)}
-        environment |= {"PYTHONPATH": str(LIBRARY)}
+        environment |= {"PYTHONPATH": str(LIBRARY)} | self.environment
         options = ("--slots", str(self.slots), "--device", "cpu", *self.options)
         command = (sys.executable, "-c", "from fewscans.cli import main; main()", "train", RUN, *options)
         self.process = subprocess.Popen(

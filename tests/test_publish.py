@@ -18,6 +18,7 @@ from fewscans.publish import rounded as kept
 from fewscans.results import load_published, read_run
 from fewscans.stats.auc import auc
 from fewscans.stats.resample import Resampled
+from fewscans.store import Store
 
 RUN = "gcnn-luna16-patches-twin"
 PARAMS = """
@@ -423,3 +424,22 @@ def test_rounding_keeps_the_order_of_extreme_probabilities_and_the_auc():
     assert kept(np.array([1e-9, 2e-9]))[0] < kept(np.array([1e-9, 2e-9]))[1]
     assert kept(np.array([0.0, 1.0])).tolist() == [0, 1]
     np.testing.assert_array_equal(kept(kept(p)), kept(p))
+
+
+def test_weights_are_kept_with_their_tables_and_removed_with_tables_of_another_run(project, monkeypatch):
+    monkeypatch.delenv("FEWSCANS_STORE", raising=False)
+    finished(project)
+    listing = project / "runs" / f"{RUN}.records.json"
+    records, room = json.loads(listing.read_text()), Store(paths.store())
+    room.folder.mkdir(parents=True)
+    for record in records:
+        room.weights_path(record["key"]).write_bytes(record["key"].encode())
+    folder = publish(RUN, minimum_seeds=3, with_weights=True) / "weights"
+    kept = {path.stem: path.read_text() for path in folder.glob("*.safetensors")}
+    assert kept == {"Z2": "Z21000", "p4m": "p4m300"}, "largest N, of equal losses the first seed, no trivial arm"
+    assert f"fewscans publish {RUN} --weights" in (folder / "README.md").read_text()
+    publish(RUN, minimum_seeds=3)
+    assert folder.exists(), "of the same run"
+    listing.write_text(json.dumps([record | {"key": f"new{record['key']}"} for record in records]))
+    publish(RUN, minimum_seeds=3)
+    assert not folder.exists()

@@ -20,6 +20,7 @@ from fewscans import paths
 
 NEEDED_DISK_GB = 5
 PYTHON = (3, 11)
+LOCAL_FLOCK = ("localflock", "nolock", "local_lock=all", "local_lock=flock")  # of Lustre, of NFS
 MARKS = {True: "ok", False: "!!", None: "--"}
 
 
@@ -146,6 +147,43 @@ def _writable() -> list[Check]:
     return [Check("build/", True, "can be written")]
 
 
+def _store() -> list[Check]:
+    """How the run store is locked, and whether this machine's disk can keep to it."""
+    from fewscans import locks
+
+    store = paths.store()
+    elsewhere = "or set FEWSCANS_STORE to a folder on another disk"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        here, chosen = locks.probe(store), locks.Locks(store).kind
+    except OSError as error:
+        remedy = f"make it writable, {elsewhere}"
+        return [Check("run store", False, f"{store} cannot be written: {error.strerror or error}", remedy)]
+    if (chosen.kind, here.kind) == ("flock", "lease"):
+        remedy = f"remove {locks.FILE} in it while no training runs, {elsewhere}"
+        return [Check("run store", False, f"{store} is locked by flock, which this machine lacks there", remedy)]
+    if chosen.kind == "lease":
+        told = f"{store}, locked by leases of {chosen.lease_seconds:g} s: its disk has, or had, no flock"
+        return [Check("run store", True, told)]
+    if own := _flock_of_this_machine_alone(store):
+        leases = f'{{"kind": "lease", "lease_seconds": {locks.LEASE_SECONDS:g}}}'
+        remedy = f"for training on several machines, write {leases}"
+        remedy += f" into its {locks.FILE} while nothing trains, {elsewhere}"
+        return [Check("run store", None, f"{store}, mounted with {own}: flock there binds this machine alone", remedy)]
+    return [Check("run store", True, f"{store}, locked by flock")]
+
+
+def _flock_of_this_machine_alone(folder: Path) -> str | None:
+    """The option, if any, with which that folder's disk is mounted so that other machines see no lock of this one."""
+    try:
+        lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:  # no Linux
+        return None
+    places = [(line[1], line[3].split(",")) for line in lines if folder.resolve().is_relative_to(line[1])]
+    options = max(places, key=lambda place: len(place[0]), default=("", []))[1]
+    return next((option for option in options if option in LOCAL_FLOCK), None)
+
+
 def _kernel() -> list[Check]:
     try:
         version = importlib.metadata.version("ipykernel")
@@ -197,5 +235,6 @@ _LOOKS: dict[str, Callable[[], list[Check]]] = {
     "notebook kernel": _kernel,
     "disk": _disk,
     "build/": _writable,
+    "run store": _store,
     "data sets": _data,
 }

@@ -5,6 +5,10 @@ traceback.
 """
 
 
+class Stopped(BaseException):
+    """No error: a signal or a cluster's engine asks to stop. What is raised in a training saves its progress first."""
+
+
 class FewscansError(Exception):
     """Base of every error that a user can correct."""
 

@@ -4,7 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
+import uuid
 from pathlib import Path
+
+
+def partial(path: Path) -> Path:
+    """Where to write what replaces `path`: beside it, under a name that no other writer has, on any machine."""
+    return path.with_name(f"{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex}.part")
+
+
+def abandoned(part: Path) -> bool:
+    """Whether the process that made a name of `partial` was of this machine and is gone."""
+    writer = re.search(r"\.([A-Za-z0-9-]*)-(\d+)-[0-9a-f]{32}\.part$", part.name)
+    if writer is None or writer[1] != _host():
+        return False
+    try:
+        os.kill(int(writer[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        pass
+    return False
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
 
 
 def write(path: Path, content: bytes | str) -> Path:
@@ -13,12 +39,12 @@ def write(path: Path, content: bytes | str) -> Path:
     if path.is_file() and path.read_bytes() == data:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    fresh = partial(path)
     try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        fresh.write_bytes(data)
+        os.replace(fresh, path)
     finally:
-        partial.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
     return path
 
 

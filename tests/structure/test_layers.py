@@ -12,7 +12,7 @@ from .imports import FOUNDATION, MODULES, ROOT, closure, graph, of_module, part
 
 ROOMS = [
     {"data", "twins"},
-    {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer"},
+    {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer", "weights"},
     {"stats"},
     {"results", "claims", "verdicts", "scorecard", "publish", "figures", "page", "notebook", "stages"},
     {"doctor", "cli", "__main__"},
@@ -66,7 +66,7 @@ def test_training_needs_little_to_start(module):
 def test_what_is_imported_is_declared(module):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    texts = project["dependencies"] + extras["workbook"]
+    texts = project["dependencies"] + extras["workbook"] + extras["cluster"]
     declared = {re.match(r"[\w-]+", text)[0] for text in texts}
     assert {PACKAGED_AS.get(name, name) for name in outside(of_module(module))} <= declared
 
