@@ -274,6 +274,18 @@ def verify(name: Annotated[str, typer.Argument(help="a data set that `doctor` li
 
 
 @data_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="a data set that needs no registration, such as adrenalmnist3d")],
+) -> None:
+    """Download a data set to its place under the data root, and check it. What broke off goes on with the same call."""
+    from fewscans import paths
+    from fewscans.data import fetch as downloads
+
+    typer.echo(f"wrote {_short(downloads.fetch(name, paths.data_root()))}")
+    verify(name)
+
+
+@data_app.command()
 def pack(
     name: Annotated[str, typer.Argument(help="a data set published in loose parts: luna16-patches")],
     images: Annotated[Path, typer.Option(help="the folder src/data of a clone of the repository that holds them")],
