@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from fewscans.errors import FewscansError, ParamsError, RunError, Stopped
+from fewscans.errors import FewscansError, ParamsError, RunError, Stopped, of_the_system
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets.")
@@ -304,6 +305,18 @@ def verify(name: Annotated[str, typer.Argument(help="a data set that `doctor` li
 
 
 @data_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="a data set that needs no registration, such as adrenalmnist3d")],
+) -> None:
+    """Download a data set to its place under the data root, and check it. What broke off goes on with the same call."""
+    from fewscans import paths
+    from fewscans.data import fetch as downloads
+
+    typer.echo(f"wrote {_short(downloads.fetch(name, paths.data_root()))}")
+    verify(name)
+
+
+@data_app.command()
 def pack(
     name: Annotated[str, typer.Argument(help="a data set published in loose parts: luna16-patches")],
     images: Annotated[Path, typer.Option(help="the folder src/data of a clone of the repository that holds them")],
@@ -429,10 +442,24 @@ def _short(path: Path) -> str:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on stderr and exit code 1, never a traceback."""
+    """Entry point: a user's mistake, or what the system refuses, is one sentence on stderr and exit code 1, never a
+    traceback; a command that is stopped ends with 130.
+    """
     warnings.showwarning = lambda message, *_, **__: print(f"fewscans: warning: {message}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except FewscansError as error:
         print(f"fewscans: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # the reader of our output is gone, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        print(f"fewscans: {of_the_system(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("fewscans: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -136,6 +136,30 @@ def _disk() -> list[Check]:
     return [Check("disk", free >= NEEDED_DISK_GB, f"{free:.0f} GB free", remedy)]
 
 
+def _package() -> list[Check]:
+    """Code and project are of one clone."""
+    import fewscans
+
+    package, project = Path(fewscans.__file__).resolve().parents[1], paths.root().resolve()
+    if package == project / "lib":
+        return [Check("package", True, f"of this clone, {package}")]
+    if not (project / "lib" / "fewscans").is_dir():
+        return [Check("package", None, f"{package}; {project} holds no library of its own", "run inside a clone")]
+    found = f"its code is {package}, but this project is {project}"
+    return [Check("package", False, found, "leave the other clone's environment (deactivate); make env in this one")]
+
+
+def _surroundings() -> list[Check]:
+    """What of the user's own can get into results, or make a command fail."""
+    home, encoding = os.path.expanduser("~"), (sys.stdout.encoding or "ascii").lower()
+    there = os.path.isdir(home) and os.access(home, os.W_OK)
+    found = [Check("home folder", True if there else None, home if there else f"{home} cannot be written",
+                   "some packages write there; set HOME to a folder that can be written")]  # fmt: skip
+    wide = encoding.replace("-", "") in ("utf8", "utf16", "utf32")
+    remedy = "letters that it lacks are shown as numbers; export PYTHONUTF8=1"
+    return [*found, Check("terminal", True if wide else None, encoding, remedy)]
+
+
 def _writable() -> list[Check]:
     build = paths.root() / "build"
     try:
@@ -231,6 +255,8 @@ _LOOKS: dict[str, Callable[[], list[Check]]] = {
     "torch": _torch,
     "OpenSlide": _openslide,
     "git": _git,
+    "package": _package,
+    "surroundings": _surroundings,
     "DVC": _dvc,
     "notebook kernel": _kernel,
     "disk": _disk,

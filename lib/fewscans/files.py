@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import socket
 import uuid
 from pathlib import Path
+
+SUMS, POINTER = "SHA256SUMS", b"version https://git-lfs"
 
 
 def partial(path: Path) -> Path:
@@ -43,9 +46,32 @@ def write(path: Path, content: bytes | str) -> Path:
     try:
         fresh.write_bytes(data)
         os.replace(fresh, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # a full disk names no file
+        raise
     finally:
         fresh.unlink(missing_ok=True)
     return path
+
+
+def lists_of_hashes(folder: Path) -> dict[str, str]:
+    """Name → SHA-256, as the folder's SHA256SUMS lists them; none where there is no such file."""
+    sums = folder / SUMS
+    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def seal(folder: Path) -> Path:
+    """Lists the folder's files, but its pages to read, with their SHA-256 in SHA256SUMS, as `sha256sum -c` reads it."""
+    found = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS and path.suffix != ".md")
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in found]
+    return write(folder / SUMS, "\n".join(lines) + "\n")
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is what git leaves in place of one that Git LFS holds."""
+    with path.open("rb") as stream:
+        return stream.read(len(POINTER)) == POINTER
 
 
 def write_json(path: Path, content: object) -> Path:

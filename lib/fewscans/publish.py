@@ -128,6 +128,7 @@ def publish(
     for path in folder.glob("*.parquet"):
         if path.stem not in (*about["arms"], *beside):
             path.unlink()
+    files.seal(folder)
     if weights.outdated(spec, records):
         shutil.rmtree(weights.folder_of(spec))
     if with_weights:

@@ -99,11 +99,18 @@ class Store:
         return self._read(key, self._notes)
 
     def weights(self, key: str) -> dict[str, Tensor] | None:
-        """A finished run's weights, or None if there are none."""
+        """A finished run's weights, or None if there are none. Raises RunError for a file that is damaged."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self.weights_path(key)
-        return load_file(path) if path.exists() else None
+        try:
+            return load_file(path) if path.exists() else None
+        except (SafetensorError, ValueError) as error:
+            cause = str(error).strip().partition("\n")[0]
+            raise RunError(
+                f"{path}: damaged weights ({cause}); remove it and {self.path(key).name}, and train the run again"
+            ) from error
 
     def _read(self, key: str, read: Callable):
         path = self.path(key)
@@ -169,6 +176,9 @@ def write_table(table: pd.DataFrame, path: Path, notes: dict | None = None) -> N
     try:
         pq.write_table(arrow, partial, compression="zstd", write_page_checksum=True)
         os.replace(partial, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # a full disk names no file
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

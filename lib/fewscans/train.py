@@ -8,8 +8,8 @@ generator state and all arms that share a seed see the same samples in the same 
 from __future__ import annotations
 
 import functools
+import io
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -193,9 +193,9 @@ def _save(
     """Atomic: a kill leaves the old checkpoint or the new one, never half of one.   since: losses since validation."""
     state = {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "fitted": vars(fitted)}
     state["since"] = torch.stack(since).cpu() if since else torch.empty(0)
-    partial = files.partial(path)
-    torch.save(state, partial)
-    os.replace(partial, path)
+    content = io.BytesIO()  # torch's own writer says nothing of a full disk
+    torch.save(state, content)
+    files.write(path, content.getvalue())
 
 
 def _restore(

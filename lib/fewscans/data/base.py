@@ -133,6 +133,7 @@ class Dataset:
     licence: str = ""
     cite: str = ""
     source: str = ""  # where a copy comes from
+    downloads: Mapping[str, str] = field(default_factory=dict)  # address → "md5:…" of what `data fetch` gets
     attribution: str = ""  # published with results computed from it: origin, licence, changes, citations
     people: str = ""  # the study whose patients it shows; data sets of one study share patients
     unit: str = ""  # of the number; a count has none

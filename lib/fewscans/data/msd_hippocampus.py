@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fewscans.data import group_splits
+from fewscans.data import group_splits, sources
 from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, kept, quantised, report
 from fewscans.data.formats import nifti
 from fewscans.data.group_splits import fold_of_group, split_by_group
@@ -246,6 +246,7 @@ DATASET = Dataset(
     target="number", read=read, cases=cases, licence="CC BY-SA 4.0",
     cite="Antonelli et al., Nature Communications 13:4128 (2022), doi 10.1038/s41467-022-30695-9",
     source="Task04_Hippocampus.tar of the Medical Segmentation Decathlon (medicaldecathlon.com), unpacked",
+    downloads={f"{sources.MSD}/Task04_Hippocampus.tar": "md5:9d24dba78a72977dbd1d2e110310f31b"},
     attribution="""\
 Hippocampi from MR of Task04 of the Medical Segmentation Decathlon (CC BY-SA 4.0), Vanderbilt University Medical Center.
 No image is kept here, only each case's name, a number computed from its mask (the volume, or the anterior share of it)

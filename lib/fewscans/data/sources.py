@@ -21,3 +21,4 @@ TCIA_IN_FULL = """\
 - Clark K. et al., The Cancer Imaging Archive (TCIA): maintaining and operating a public information repository,
   Journal of Digital Imaging 26:1045-1057 (2013).
 """
+MSD = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # where MONAI has the Decathlon's archives

@@ -105,7 +105,13 @@ def sweep(
                         bar.finish(outcome.run)
     if not failed:
         return Result(len(final), len(trained), None)
-    listing = "\n".join(f"  {run}:\n    " + failed[run].strip().replace("\n", "\n    ") for run in sorted(failed))
+    alike: dict[str, list[Run]] = {}
+    for run in sorted(failed):
+        alike.setdefault(failed[run].strip(), []).append(run)
+    listing = "\n".join(
+        f"  {runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''}:\n    " + why.replace("\n", "\n    ")
+        for why, runs in alike.items()
+    )
     raise RunError(
         f"{len(failed)} of {len(plan)} runs of {setting.name} failed; the others are kept in {setting.store_folder}, "
         f"and the same command tries the failed ones again:\n{listing}"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from fewscans.errors import FewscansError, Stopped
+from fewscans.errors import FewscansError, Stopped, of_the_system
 
 REPORT_EVERY_STEPS = 10
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -73,6 +73,8 @@ def attempt(context, run, tell: Callable[[float], None], stop: Callable[[], None
         return "failed", str(error)
     except Stopped as error:
         return "stopped", f"told to stop by {error}; what is done of it is saved"
+    except OSError as error:
+        return "failed", of_the_system(error)
     except Exception:
         return "failed", traceback.format_exc(limit=-4)
 
