@@ -14,7 +14,7 @@ ROOMS = [
     {"data", "twins"},
     {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer"},
     {"stats"},
-    {"results", "claims", "verdicts", "scorecard", "publish", "figures", "page", "notebook", "stages"},
+    {"results", "claims", "claims_history", "verdicts", "scorecard", "cards", "publish", "figures", "page", "notebook", "stages"},
     {"doctor", "cli", "__main__"},
 ]
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
