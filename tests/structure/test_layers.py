@@ -15,8 +15,8 @@ ROOMS = [
     {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer"},
     {"stats"},
     {
-        "results", "claims", "claims_history", "verdicts", "scorecard", "cards", "publish", "figures", "page", "notebook",
-        "stages",
+        "results", "claims", "claims_history", "verdicts", "scorecard", "cards", "publish", "figures", "page",
+        "notebook", "stages",
     },
     {"doctor", "cli", "__main__"},
 ]  # fmt: skip
