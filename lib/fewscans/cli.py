@@ -254,21 +254,23 @@ def code() -> None:
 
 @app.command()
 def scorecard() -> None:
-    """Compute the verdict of every claim; write reports/scorecard.* and the README's table of results."""
-    from fewscans import scorecard as cards
+    """Compute the verdict of every claim; write reports/scorecard.*, reports/results/ and the README's table."""
+    from fewscans import cards
+    from fewscans import scorecard as scores
 
-    for path in cards.write_all():
+    kept, written = scores.write_all()
+    for path in [*written, *cards.write(kept)]:
         typer.echo(f"wrote {_short(path)}")
 
 
 @app.command()
 def record(why: Annotated[str, typer.Argument(help="why claims were added or changed")]) -> None:
     """Enter into claims/history.yaml what the claims name now and did not before."""
-    from fewscans import claims
+    from fewscans import claims_history
 
     if not why.strip():
         raise ParamsError("WHY is empty; say why claims were added or changed")
-    typer.echo("\n".join(claims.record(why)) or "no claim changed since the last entry")
+    typer.echo("\n".join(claims_history.record(why)) or "no claim changed since the last entry")
 
 
 @app.command()

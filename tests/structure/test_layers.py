@@ -14,9 +14,12 @@ ROOMS = [
     {"data", "twins"},
     {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer", "weights"},
     {"stats"},
-    {"results", "claims", "verdicts", "scorecard", "publish", "figures", "page", "notebook", "stages"},
+    {
+        "results", "claims", "claims_history", "verdicts", "scorecard", "cards", "publish", "figures", "page",
+        "notebook", "stages",
+    },
     {"doctor", "cli", "__main__"},
-]
+]  # fmt: skip
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
 # Packages named otherwise than what one imports, or that come with the named one.
 PACKAGED_AS = {
