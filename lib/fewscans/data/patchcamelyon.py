@@ -199,6 +199,13 @@ def _slides(folder: Path, split: str, names: np.ndarray) -> np.ndarray:
     return slides.to_numpy(str)
 
 
+MD5 = {  # as the publisher lists them
+    "train_x.h5.gz": "1571f514728f59376b705fc836ff4b63", "train_y.h5.gz": "35c2d7259d906cfc8143347bb8e05be7",
+    "valid_x.h5.gz": "d8c2d60d490dbd479f8199bdfa0cf6ec", "valid_y.h5.gz": "60a7035772fbdb7f34eb86d4420cf66a",
+    "test_x.h5.gz": "d5b63470df7cfa627aeec8b9dc0c066e", "test_y.h5.gz": "2b85f58b927af9964a4c15b8f7e8f179",
+    "train_meta.csv": "5a3dd671e465cfd74b5b822125e65b0a", "valid_meta.csv": "3455fd69135b66734e1008f3af684566",
+    "test_meta.csv": "67589e00a4a37ec317f2d1932c7502ca",
+}  # fmt: skip
 COUNTS = {"train": 262_144, "val": 32_768, "test": 32_768}
 _SLIDES = camelyon16.DATASET
 DATASET = Dataset(
@@ -207,6 +214,10 @@ DATASET = Dataset(
     cite=f"Veeling B. S. et al., Rotation Equivariant CNNs for Digital Pathology, MICCAI 2018; {_SLIDES.cite}",
     source="the six .h5.gz files, and the three tables, of PatchCamelyon (zenodo.org/records/2546921, "
     "github.com/basveeling/pcam)",
+    downloads={
+        f"https://zenodo.org/records/2546921/files/camelyonpatch_level_2_split_{end}": f"md5:{md5}"
+        for end, md5 in MD5.items()
+    },
     attribution=_SLIDES.attribution.replace("Slides of", "Patches of").replace("each slide's", "each patch's"),
     people=_SLIDES.people, twin="patchcamelyon", check=check_copy,
     marks=tuple((f"{name_of(s, k)}.h5.gz", f"{name_of(s, k)}.h5") for s in SPLITS for k in KEYS),
