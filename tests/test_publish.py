@@ -154,7 +154,8 @@ def test_costs_are_published_with_their_runs_and_a_run_without_known_costs_is_pu
     with_costs = contents(folder)
     costs.unlink()
     without = contents(publish(RUN, minimum_seeds=3))
-    assert {name for name in without if without[name] != with_costs[name]} == {"records.json", "README.md"}
+    changed = {name for name in without if without[name] != with_costs[name]}
+    assert changed == {"records.json", "README.md", "SHA256SUMS"}
 
 
 def test_the_split_is_kept_each_case_once(project):
@@ -237,7 +238,7 @@ def test_a_reference_that_is_gone_does_not_stay_and_one_that_was_lost_is_missed(
     path = with_reference(project)
     folder = publish(RUN, minimum_seeds=3)
     (folder / "reference.parquet").rename(project / "elsewhere.parquet")
-    with pytest.raises(RunError, match="reference.parquet is missing"):
+    with pytest.raises(RunError, match="reference.parquet: missing"):
         load_published("gcnn", "luna16-patches-twin")
     path.unlink()
     (project / "elsewhere.parquet").rename(folder / "reference.parquet")
@@ -405,7 +406,7 @@ def test_a_published_file_that_is_damaged_is_named(project):
     finished(project)
     path = publish(RUN, minimum_seeds=3) / "p4m.parquet"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(RunError, match="p4m.parquet: not a readable Parquet file"):
+    with pytest.raises(RunError, match="p4m.parquet: not the file that was published"):
         load_published("gcnn", "luna16-patches-twin")
 
 

@@ -75,8 +75,10 @@ def test_files_are_the_same_bytes_and_hold_the_agreed_keys(project):  # noqa: F8
     finished(project)
     publish(RUN, minimum_seeds=3)
     folder = project / "reports"
-    first = [path.read_bytes() for path in scorecard.write_scorecard(scorecard.scorecard(claims=CLAIMS), folder, CLAIMS)]
-    again = [path.read_bytes() for path in scorecard.write_scorecard(scorecard.scorecard(claims=CLAIMS), folder, CLAIMS)]
+    first, again = (
+        [path.read_bytes() for path in scorecard.write_scorecard(scorecard.scorecard(claims=CLAIMS), folder, CLAIMS)]
+        for _ in range(2)
+    )
     assert first == again
     rows = json.loads(first[0])
     agreed = "id experiment dataset real direct headline value low high seeds verdict paper_value"

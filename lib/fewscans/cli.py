@@ -5,25 +5,21 @@ from __future__ import annotations
 import ast
 import io
 import os
-import signal
 import sys
-import threading
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fewscans import ending
 from fewscans.errors import FewscansError, ParamsError, RunError, Stopped, of_the_system
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets.")
 app.add_typer(data_app, name="data")
 
-PARENT_POLL_SECONDS = 0.5
 
 
 @app.command()
@@ -69,7 +65,7 @@ def train(
     from fewscans import paths
     from fewscans.sweep.slurm import STOPPED
 
-    _end_with_pipeline()
+    ending.end_with_pipeline()
     share = _shard(shard)
     for option, value in (("--threads", threads), ("--slots", slots)):
         if value is not None and value < 1:
@@ -77,7 +73,7 @@ def train(
     if engine not in ("local", "ray") or engine == "local" and (address, gpus) != (None, None):
         raise ParamsError(f"--engine is local, or ray, which alone has --address and --gpus; got {engine!r}")
     try:
-        with _told_to_stop(), ExitStack() as stack:
+        with ending.told_to_stop(), ExitStack() as stack:
             from fewscans.sweep.engine import LocalEngine, default_slots
             from fewscans.sweep.onerun import find_device
             from fewscans.sweep.sweep import sweep
@@ -379,59 +375,6 @@ def _literal(text: str) -> tuple[str, object]:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """Inside, SIGTERM and SIGUSR1, which clusters send, raise Stopped: once, and never while all is being saved."""
-    from fewscans.sweep.worker import STOP_SIGNALS
-
-    def told(number: int, _) -> None:
-        for one in STOP_SIGNALS:
-            signal.signal(one, signal.SIG_IGN)
-        raise Stopped(signal.Signals(number).name)
-
-    before = {one: signal.signal(one, told) for one in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-
-def _end_with_pipeline() -> None:
-    """Under DVC: end when it does. `kill -9` on `dvc repro` leaves its commands running, beside the next one's.
-
-    All processes between this one and DVC are watched, shells among them: the command may be one of a chain.
-    """
-    if "DVC_STAGE" not in os.environ:
-        return
-    started_by = _up_to_dvc()
-
-    def watch() -> None:
-        while _up_to_dvc() == started_by:
-            time.sleep(PARENT_POLL_SECONDS)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _up_to_dvc() -> list[int]:
-    """This process's parent, its parent and so on, up to the first without DVC_STAGE in its environment: DVC itself.
-
-    The parent alone where the system does not show other processes (no /proc).
-    """
-    found = [os.getppid()]
-    while found[-1] > 1:
-        process = Path("/proc") / str(found[-1])
-        try:
-            if b"\0DVC_STAGE=" not in b"\0" + (process / "environ").read_bytes():
-                break
-            # pid (name) state parent ..., where the name may hold spaces and brackets
-            found.append(int((process / "stat").read_text().rpartition(")")[2].split()[1]))
-        except (OSError, ValueError):
-            break
-    return found
 
 
 def _short(path: Path) -> str:

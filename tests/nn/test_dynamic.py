@@ -41,12 +41,13 @@ def breach(f, group: Group, x: torch.Tensor) -> float:
     """The largest |f(h·x) - h·f(x)| over all elements h, in units of the largest |f(x)|."""
     with torch.no_grad():
         y = f(x)
-        errors = [(f(act_on_features(group, h, x)) - act_on_features(group, h, y)).abs().max() for h in range(group.order)]
+        turned = [(act_on_features(group, h, x), act_on_features(group, h, y)) for h in range(group.order)]
+        errors = [(f(a) - b).abs().max() for a, b in turned]
         return float(max(errors) / y.abs().max())
 
 
 def trained(module: nn.Module, x: torch.Tensor, steps: int = 5) -> nn.Module:
-    """A few Adam steps towards a target that tells positions and orientations apart, from parameters drawn at random."""
+    """A few Adam steps towards a target that tells positions and orientations apart, from random parameters."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.normal_(std=0.5)
@@ -119,7 +120,8 @@ def test_weights_of_invariant_attention_stay_and_those_of_equivariant_attention_
 
 @both
 def test_weights_that_do_not_turn_with_the_map_break_the_law(attention, monkeypatch):
-    layer, x = trained(DynamicGroupConv("p4m", CHANNELS, 2, 3, attention="equivariant"), features("p4m")), features("p4m")
+    x = features("p4m")
+    layer = trained(DynamicGroupConv("p4m", CHANNELS, 2, 3, attention="equivariant"), x)
     fixed = F.softmax(torch.randn(1, 4, 8), 1).expand(3, -1, -1)
     if attention == "invariant":  # the same weights for all orientations, of the first alone
         seen = layer.attend
@@ -333,7 +335,8 @@ def test_wrong_options_are_an_error(options, told):
 
 def test_wrong_inputs_and_the_export_of_many_kernels_are_errors():
     layer = DynamicGroupConv("p4m", 2, 2, 3)
-    for shape, told in [((1, 3, 8, 4, 4), "C = 2"), ((1, 2, 4, 4, 4), "wants 8 orientations"), ((1, 2, 4, 4), r"\(B, C, G")]:
+    wrong = [((1, 3, 8, 4, 4), "C = 2"), ((1, 2, 4, 4, 4), "wants 8 orientations"), ((1, 2, 4, 4), r"\(B, C, G")]
+    for shape, told in wrong:
         with pytest.raises(ValueError, match=told):
             layer(torch.randn(shape))
     with pytest.raises(ValueError, match="4 kernels"):

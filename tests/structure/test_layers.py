@@ -18,13 +18,14 @@ ROOMS = [
         "results", "claims", "claims_history", "verdicts", "scorecard", "cards", "publish", "figures", "page",
         "notebook", "stages",
     },
-    {"doctor", "cli", "__main__"},
+    {"doctor", "ending", "cli", "__main__"},
 ]  # fmt: skip
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
 # Packages named otherwise than what one imports, or that come with the named one.
 PACKAGED_AS = {
     "yaml": "pyyaml", "openslide": "openslide-python", "PIL": "pillow", "pygments": "nbconvert",
     "traitlets": "ipykernel", "jupyter_client": "ipykernel", "skimage": "scikit-image", "islide": "jupyter-islide",
+    "requests": "pooch",
 }  # fmt: skip
 LONGEST = 450
 
