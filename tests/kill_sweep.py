@@ -136,7 +136,7 @@ def _stat(pid: int) -> list[str]:
     return _read(pid, "stat").decode().rpartition(")")[2].split() or ["Z"] + ["0"] * 20
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120, every: float = 0.005) -> float:
+def wait_until(condition: Callable[[], object], seconds: float = 900, every: float = 0.005) -> float:
     """Seconds that it took; TimeoutError after `seconds`."""
     start = time.monotonic()
     while not condition():

@@ -121,9 +121,9 @@ def play(setting, folder: Path, kind: str, seed: int, blows: int, expected: tupl
     try:
         for _ in range(blows):
             node = nodes[str(random.choice(list(nodes)))]
-            kill_sweep.wait_until(lambda n=node: n.held() or n.ended(), 300)
+            kill_sweep.wait_until(lambda n=node: n.held() or n.ended())
             due = node.cpu_seconds() + random.uniform(0, 0.3)
-            kill_sweep.wait_until(lambda n=node, d=due: n.ended() or n.held() and n.cpu_seconds() >= d, 300)
+            kill_sweep.wait_until(lambda n=node, d=due: n.ended() or n.held() and n.cpu_seconds() >= d)
             if node.ended():
                 continue
             seen.blows.append(str(random.choice(["killed", "killed", "frozen"])))
@@ -134,10 +134,10 @@ def play(setting, folder: Path, kind: str, seed: int, blows: int, expected: tupl
             else:
                 os.kill(node.pid, signal.SIGSTOP)
                 others = [other for other in nodes.values() if other is not node]
-                kill_sweep.wait_until(lambda n=node, o=others: not n.held() or all(x.ended() for x in o), 300)
+                kill_sweep.wait_until(lambda n=node, o=others: not n.held() or all(x.ended() for x in o))
                 os.kill(node.pid, signal.SIGCONT)
         for node in nodes.values():
-            kill_sweep.wait_until(node.ended, 300)
+            kill_sweep.wait_until(node.ended)
             if node.code != 0:
                 seen.faults.append(f"{node.host} ended with {node.code}; what it printed stands above")
     finally:

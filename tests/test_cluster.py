@@ -17,7 +17,7 @@ from .test_sweep import setting_of
 from .toy import Inline
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
-GRID = """{arms: {p4m: [10], histogram: [10]}, seeds: 2, steps: 240, eval_every: 120,
+GRID = """{arms: {p4m: [10], histogram: [10]}, seeds: 2, steps: 480, eval_every: 240,
       learning_rates: [1.0e-3], width: 4}"""
 RUN = kill_sweep.RUN
 
@@ -30,8 +30,11 @@ def undisturbed(tmp_path_factory):
     return folder, (kill_sweep.tables(folder), kill_sweep.results(room / "store"))
 
 
-def at_work(node: kill_sweep.Sweep, count: int = 1) -> None:
-    kill_sweep.wait_until(lambda: len(lease_sweep.leases(node.store)) >= count or node.process.poll() is not None)
+def at_work(node: kill_sweep.Sweep) -> None:
+    """Waits until a network has begun, or all is over."""
+    kill_sweep.wait_until(lambda: lease_sweep.leases(node.store) or node.process.poll() is not None)
+    due = node.cpu_seconds() + 0.5
+    kill_sweep.wait_until(lambda: node.cpu_seconds() >= due or node.process.poll() is not None)
 
 
 @linux
@@ -41,9 +44,7 @@ def test_a_job_told_to_stop_saves_frees_its_leases_ends_its_children_and_says_so
     folder, expected = undisturbed
     environment = lease_sweep.disk(tmp_path, "ENOSYS", lease_seconds=1000.0)  # what is not freed would be waited for
     node = kill_sweep.Sweep(folder, tmp_path / "store", 2, environment=environment).start()
-    at_work(node, 2)
-    done = node.cpu_seconds() + 1.0
-    kill_sweep.wait_until(lambda: node.cpu_seconds() >= done)
+    at_work(node)
     if whom == "the command":
         node.process.send_signal(signal.Signals[name])
     else:
@@ -111,7 +112,7 @@ class Job:
         return self.host in {host for _, host in lease_sweep.leases(self.store).values()}
 
     def at_work(self) -> None:
-        kill_sweep.wait_until(lambda: self.holds() or self.process.poll() is not None, 200)
+        kill_sweep.wait_until(lambda: self.holds() or self.process.poll() is not None)
 
 
 def play(folder, room, expected, seed: int, blows: int) -> list[str]:

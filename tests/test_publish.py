@@ -431,7 +431,9 @@ def test_weights_are_kept_with_their_tables_and_removed_with_tables_of_another_r
     monkeypatch.delenv("FEWSCANS_STORE", raising=False)
     finished(project)
     listing = project / "runs" / f"{RUN}.records.json"
-    records, room = json.loads(listing.read_text()), Store(paths.store())
+    records = [record | {"learning_rate": 1e-3} for record in json.loads(listing.read_text())]
+    listing.write_text(json.dumps(records))
+    room = Store(paths.store())
     room.folder.mkdir(parents=True)
     for record in records:
         room.weights_path(record["key"]).write_bytes(record["key"].encode())

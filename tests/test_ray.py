@@ -73,14 +73,14 @@ def path() -> dict[str, str]:
 def test_a_driver_that_is_killed_or_told_to_stop_leaves_nothing_running(reference, tmp_path, blow):
     folder, tables, results = reference
     node = kill_sweep.Sweep(folder, tmp_path / "store", 1, ("--engine", "ray"), path()).start()
-    kill_sweep.wait_until(lambda: any(node.store.glob("*.checkpoint")) or node.process.poll() is not None, 300)
+    kill_sweep.wait_until(lambda: any(node.store.glob("*.checkpoint")) or node.process.poll() is not None)
     node.process.send_signal(signal.Signals[blow])
     if blow == "SIGTERM":
         assert node.finish() == 75, node.stderr
         assert not any(Store(node.store).held(path.stem) for path in node.store.glob("*.lock"))
     else:
         node.kill()
-    kill_sweep.wait_until(lambda: not node.processes(), 120)
+    kill_sweep.wait_until(lambda: not node.processes())
     last = kill_sweep.Sweep(folder, tmp_path / "store", 1, environment=path()).start()
     assert last.finish() == 0, last.stderr
     assert kill_sweep.tables(folder) == tables and kill_sweep.results(tmp_path / "store") == results
