@@ -372,6 +372,9 @@ def test_the_papers_own_numbers_satisfy_every_ordering(ours):
     known = [claim for claim in ours if claim.paper_value is not None]
     for claim in known:
         test = claim.tests[0]
+        if test.margin is not None:
+            assert abs(claim.paper_value - test.line) <= test.margin, claim.id
+            continue
         assert claim.paper_value > test.line if test.claimed == "above" else claim.paper_value < test.line, claim.id
     assert len(known) == 44
 

@@ -32,7 +32,7 @@ from fewscans.stats.scores import score
 SPLITS = (
     "val", "test", "test-small-val", "test-independent", "test-lesions", "test-roughness", "test-cells",
     "test-style", "test-pointing", "test-AP", "test-PA", "test-best", "test-turned", "test-malignant", "test-thick",
-    "test-first", "test-float32", "test-uint8",
+    "test-first", "test-float32", "test-uint8", "test-thin", "test-thick2mm",
 )  # fmt: skip
 HISTORY = ("arm", "n_train", "seed", "step", "epoch", "train_loss", "val_loss")
 BESIDE = ("history", "reference")  # Parquet files of a published folder that are no arm's
@@ -98,8 +98,16 @@ class Results:
         return experiments.get(self.about["experiment"]).ARMS.get(name) or Arm(label=name)
 
     @property
+    def _own_score(self) -> str | None:
+        return getattr(experiments.get(self.about["experiment"]), "score", None)
+
+    @property
     def score_name(self) -> str:
-        """What networks are compared by: the data set's score; AUC where the tables lack what FROC needs."""
+        """What networks are compared by: the experiment's score, if it has one, else the data set's; AUC where the
+        tables lack what FROC needs.
+        """
+        if self._own_score:
+            return self._own_score
         lacking = self.reference is None and self.dataset.score in ("froc", "lesion_froc")
         return "auc" if lacking else self.dataset.score
 
@@ -163,10 +171,11 @@ class Results:
     @cached_property
     def test_set(self) -> dict[str, int]:
         """Sizes of the test set: cases (images, if each has several findings), groups, seeds; for labels, positive."""
-        number = self.dataset.target == "number"
-        cell = next(iter(self.resampled("mse" if number else "auc").cells.values()))
+        number = experiments.get(self.about["experiment"]).target == "number"
+        name = self._own_score or ("mse" if number else "auc")
+        cell = next(iter(self.resampled(name).cells.values()))
         case, positive = (pd.Series(cell.case[rows]) for rows in (slice(None), cell.target == 1))
-        if score(self.dataset.score).findings is not None:
+        if score(self.score_name).findings is not None:
             case, positive = (names.str.rpartition("/")[0].drop_duplicates() for names in (case, positive))
         sizes = {"cases": len(case), "groups": len(np.unique(cell.group)), "seeds": len(cell.seeds)}
         return sizes if number else sizes | {"positive": len(positive)}

@@ -8,10 +8,14 @@ these networks are computed with it: three axes averaged, slices and volumes ave
 A mask is too large for a table, so what stands there are the measures of `measures`: this experiment writes metrics at
 prediction, where others write what metrics are computed from. The network after the last update gives all rows.
 
-Splits of the table: "test", the voxels as published.   "test-thick": the same volumes in slices of three voxels along
-z, the mean of them, scored on these thick slices; networks on slices see them as they are, networks on volumes
-interpolated back, and their probabilities are averaged over each thick slice.   "test-first": of every person the side
-with the lower number, for the arms that are split by scan.   "test-float32", "test-uint8": by how a file stores voxels.
+Splits of the table:
+- "test": the voxels as published.
+- "test-thick": the same volumes in slices of three voxels along z, the mean of them, scored on these thick slices; only
+  where every case has six slices or more. Networks on slices see them as they are, networks on volumes interpolated
+  back, and their probabilities are averaged over each thick slice.
+- "test-first": of every person the side with the lower number, for the arms that are split by scan.
+- "test-float32", "test-uint8": by how a file stores voxels.
+- "test-thin", "test-thick2mm": by how far slices are apart.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ DIGITS = 4  # of a measure in the table
 WARM_UP = 0.05  # of the updates, over which the rate rises
 TWICE = "skip_layers."  # how DynUNet calls its layers a second time
 OVERLAP = {"patches": 0.5, "seams": 0.0}  # of neighbouring patches
-STORED = ("float32", "uint8")
+STORED = ("float32", "uint8", "thin", "thick2mm")  # values of about["stored"] with a split of their own
 COLUMNS = ["arm", "n_train", "seed", "split", "case", "group", "target", "prediction"]
 
 
@@ -102,6 +106,7 @@ class Volumes(base.Experiment):
     target = "number"
     ARMS = ARMS
     Grid = Grid
+    score = "mean:dice"  # what networks are compared by, whatever the data set
 
     def cut(self, grid: Grid) -> Cut:
         return Cut(grid.window)
@@ -265,6 +270,8 @@ class Volumes(base.Experiment):
                 masks = segmented(nets, {name: ARMS[name] for name in arms}, image.to(device), grid.half)
                 for name, mask in masks.items():
                     found[name][0].append(measure(mask, truth, spacing, _names(cases)))
+                if len(truth) < 2 * BLOCK:
+                    continue
                 thick = spacing[0] * BLOCK, *spacing[1:]
                 truth = thick_labels(label, len(_names(cases)) + 1).numpy()
                 for name in (name for name in arms if _plain(ARMS[name])):
@@ -385,7 +392,8 @@ def _splits(run: Run, arm: str, cases: Cases, test: np.ndarray, whole: list, thi
             kept["test-first"] = np.isin(test, first_of_each(cases, test))
         if spec.pool != "scan":
             kept |= {f"test-{kind}": stored == kind for kind in STORED if (stored == kind).any()}
-    thick = thick if spec.pool == "person" and spec.updates == 1 else []
+    shallow = cases.about["shape_z"].min() < 2 * BLOCK  # scans that have thick slices as they are
+    thick = thick if spec.pool == "person" and spec.updates == 1 and not shallow else []
     tables = [
         _rows(run, arm, split, cases, test[which], [m for m, use in zip(whole, which, strict=True) if use])
         for split, which in kept.items()

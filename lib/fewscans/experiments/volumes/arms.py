@@ -11,7 +11,10 @@ from fewscans.experiments import base
 
 AXES = {"z": "axial", "y": "coronal", "x": "sagittal"}  # what slices are across, and how radiologists call them
 VOLUME = "volume"
-READERS = {"msd-hippocampus": "fewscans.data.msd_segmentation"}  # what reads images with masks, by data set
+READERS = {  # what reads images with masks, by data set
+    "msd-hippocampus": "fewscans.data.msd_segmentation",
+    "lidc-voi": "fewscans.data.lidc_masks",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """What networks are trained on: patches of volumes, or as many voxels in slices, under the same augmentation.
 
-A patch is moved at random inside the published image, turned by up to 15 degrees, scaled by up to a fifth, mirrored
-left to right (a hippocampus has a front and a back), brightened, and given noise. Slices are drawn from all training
-volumes, each in its own plane, so an update on slices shows more people than one on volumes; both show as many voxels.
+A patch is moved at random inside the published image. One in five is turned by up to 15 degrees in a plane, one in five
+scaled by up to a fifth. Half are mirrored left to right, none front to back, for a hippocampus has a front and a back.
+All are made brighter or darker, and given noise. Slices are drawn from all training volumes, each in its own plane, so
+an update on slices shows more people than one on volumes; both show as many voxels.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fewscans.data.msd_segmentation import BOX, inside
 from fewscans.experiments.volumes.arms import VOLUME
 
 TURN, SCALE = math.radians(15), 0.2
+MOVED = 0.2  # of the samples are turned in a plane, or scaled
 GAIN, OFFSET, NOISE = 0.25, 0.25, 0.1  # of standardised intensities
 BLOCK = 3  # voxels across a thick slice: 3 mm of 1 mm
 AXIS = {"z": 0, "y": 1, "x": 2}
@@ -121,12 +123,13 @@ def _places(
     turn = torch.eye(dim).expand(n, dim, dim)
     for a in range(dim):
         for b in range(a + 1, dim):
-            angle = TURN * (2 * torch.rand(n, generator=random) - 1)
+            angle = TURN * (2 * torch.rand(n, generator=random) - 1) * (torch.rand(n, generator=random) < MOVED)
             plane = torch.eye(dim).repeat(n, 1, 1)
             plane[:, a, a] = plane[:, b, b] = angle.cos()
             plane[:, a, b], plane[:, b, a] = -angle.sin(), angle.sin()
             turn = turn @ plane
-    scale = torch.exp(math.log1p(SCALE) * (2 * torch.rand(n, dim, generator=random) - 1))
+    scale = math.log1p(SCALE) * (2 * torch.rand(n, 1, generator=random) - 1)
+    scale = torch.exp(scale * (torch.rand(n, 1, generator=random) < MOVED)).repeat(1, dim)
     if mirrored:
         scale[:, -1] *= 1.0 - 2.0 * (torch.rand(n, generator=random) < 0.5)
     axes = [torch.arange(side) - (side - 1) / 2 for side in size]
