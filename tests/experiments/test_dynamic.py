@@ -75,7 +75,9 @@ def test_every_arm_is_trained_and_gives_probabilities_for_every_test_case_once(p
     assert again.query("split == 'test'").reset_index(drop=True).equals(last)
 
 
-@pytest.mark.parametrize(("arm", "turned"), [("dynamic", "dynamic-turned"), ("dynamic-equivariant", "equivariant-turned")])
+@pytest.mark.parametrize(
+    ("arm", "turned"), [("dynamic", "dynamic-turned"), ("dynamic-equivariant", "equivariant-turned")]
+)
 def test_the_mean_over_turned_copies_is_the_answer_itself(patches, arm, turned):
     table = trained(arm, patches)[0].predictions.query("split == 'test'")
     by_arm = {name: rows["prediction"].to_numpy() for name, rows in table.groupby("arm")}

@@ -1,4 +1,4 @@
-"""Dense networks of group convolutions: invariant answers after training, one start a seed, a temperature that falls."""
+"""Dense networks of group convolutions: invariant answers after training, one start a seed, a falling temperature."""
 
 import itertools
 
@@ -145,7 +145,9 @@ def test_colour_images_and_layers_in_their_order():
     assert all(a.out_channels in (b.in_channels, b.in_channels - 3) for a, b in pairs)
 
 
-@pytest.mark.parametrize(("group", "patch"), [("D4", (16, 16)), ("p4m", (20, 16)), ("p4m", (16,)), ("p4m", (16, 16, 16))])
+@pytest.mark.parametrize(
+    ("group", "patch"), [("D4", (16, 16)), ("p4m", (20, 16)), ("p4m", (16,)), ("p4m", (16, 16, 16))]
+)
 def test_a_group_of_space_or_sides_that_pools_do_not_halve_are_an_error(group, patch):
     with pytest.raises(ValueError, match="two sides that 8 divides"):
         DenseGcnn(group, patch)
