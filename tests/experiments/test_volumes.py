@@ -294,6 +294,11 @@ def test_a_split_by_scan_is_scored_on_first_sides_alone(cases):
     assert set(entry.predictions["arm"]) == {"3D-by-scan", "2D-by-scan"}
 
 
+def test_a_size_may_have_more_updates_and_as_many_validations(cases):
+    entry, _ = EXPERIMENT.train_run(run(), grid_of("3D", steps_at={"8": 6}), cases, CPU)
+    assert [row["step"] for row in entry.history] == [3, 6] and entry.record["steps"] == 6
+
+
 def test_a_grid_without_all_axes_gives_no_vote(cases):
     grid = grid_of("3D")
     arms = set(EXPERIMENT.train_run(run(), grid, cases, CPU)[0].predictions["arm"])
@@ -325,7 +330,7 @@ def test_a_pilot_predicts_validation_cases(cases):
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"patch": (16, 16, 12)}, "patch must be"), ({"window": (8, 8, 8)}, "window must be"),
-    ({"all_axes": (5,)}, "all_axes names"), ({"folds": 2}, "folds must be"),
+    ({"all_axes": (5,)}, "all_axes names"), ({"folds": 2}, "folds must be"), ({"steps_at": {"8": 0}}, "steps_at must"),
     ({"slice_rates": {"9": 1e-3}}, "slice_rates names"), ({"width": 0}, "width must"),
 ])  # fmt: skip
 def test_impossible_grids_are_refused(change, words):

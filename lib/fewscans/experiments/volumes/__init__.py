@@ -58,8 +58,8 @@ class Grid(base.Grid):
     window: voxels (D, H, W) that hold an image.   patch: what networks on volumes are trained on, sides in eighths.
     volumes: patches of an update; slices are as many as hold their voxels.   width: channels of the first layer on
     volumes.   all_axes: sizes at which "3D" trains networks on coronal and sagittal slices, too, not on axial ones
-    alone.   slice_rates: learning rates of networks on slices at a size, where they differ from the run's.   half:
-    bfloat16.   folds: seed s is tested on fold s of the people.
+    alone.   slice_rates: learning rates of networks on slices at a size, where they differ from the run's.
+    steps_at: updates at some sizes instead.   half: bfloat16.   folds: seed s is tested on fold s of the people.
     pilot: the validation cases are predicted in place of the test cases.
     """
 
@@ -72,6 +72,7 @@ class Grid(base.Grid):
     width: int = 8
     all_axes: tuple[int, ...] = ()
     slice_rates: dict[str, float] = field(default_factory=dict)
+    steps_at: dict[str, int] = field(default_factory=dict)
     half: bool = False
     folds: int = 5
     pilot: bool = False
@@ -86,7 +87,14 @@ class Grid(base.Grid):
         if self.folds < 3:
             raise ParamsError(f"folds must be 3 or more, for training, validation and test, got {self.folds}")
         self.check_named("slice_rates", self.slice_rates, *self.arms)
+        self.check_named("steps_at", self.steps_at, *self.arms)
+        if any(steps < 1 for steps in self.steps_at.values()):
+            raise ParamsError(f"steps_at must be whole numbers from 1, got {self.steps_at}")
         self.check_named("all_axes", dict.fromkeys(map(str, self.all_axes)), "3D")
+
+    def steps_of(self, arm: str, n: int) -> int:
+        """Updates of each network of a run."""
+        return self.steps_at.get(str(n), self.steps) * ARMS[arm].updates
 
     def networks_of(self, spec: Arm, n: int) -> list[str]:
         """What a run of that arm trains at a size."""
@@ -137,19 +145,20 @@ class Volumes(base.Experiment):
         chosen = {"arm": run.arm, "n_train": run.n_train, "seed": run.seed, "spec": self.training_of(run.arm)}
         chosen |= {"nested": self._nested(grid, ARMS[run.arm]), "folds": grid.folds, "pilot": grid.pilot}
         if ARMS[run.arm].trivial is None:
-            names = ("steps", "eval_every", "patch", "volumes", "width", "half")
+            names = ("eval_every", "patch", "volumes", "width", "half")
             chosen |= {"rates": [run.learning_rate, self._slice_rate(run, grid)]}
+            chosen |= {"steps": grid.steps_of(run.arm, run.n_train), "of": grid.steps}  # of: eval_every counts in it
             chosen |= {"networks": grid.networks_of(ARMS[run.arm], run.n_train)}
             chosen |= {name: getattr(grid, name) for name in names}
         return chosen
 
     def updates(self, run: Run, grid: Grid) -> int:
-        return grid.steps * ARMS[run.arm].updates * len(grid.networks_of(ARMS[run.arm], run.n_train))
+        return grid.steps_of(run.arm, run.n_train) * len(grid.networks_of(ARMS[run.arm], run.n_train))
 
     def multiply_adds(self, run: Run, grid: Grid) -> float:
         spec, voxels = ARMS[run.arm], int(np.prod(grid.patch)) * grid.volumes
         of_all = sum(networks.multiply_adds(name, grid.width, voxels) for name in grid.networks_of(spec, run.n_train))
-        return 3 * of_all * grid.steps * spec.updates
+        return 3 * of_all * grid.steps_of(run.arm, run.n_train)
 
     def _slice_rate(self, run: Run, grid: Grid) -> float:
         return grid.slice_rates.get(str(run.n_train), run.learning_rate)
@@ -210,7 +219,7 @@ class Volumes(base.Experiment):
             **{f"parameters_{name}": count for name, count in parameters.items()},
             **{f"macs_{name}": networks.multiply_adds(name, grid.width, voxels) for name in fitted},
             "macs": networks.multiply_adds(next(iter(fitted)), grid.width, voxels),
-            "steps": grid.steps * spec.updates, "n_val": len(val), "slice_rate": self._slice_rate(run, grid),
+            "steps": grid.steps_of(run.arm, run.n_train), "n_val": len(val), "slice_rate": self._slice_rate(run, grid),
             "last_val_loss": float(np.mean([fit.history[-1]["val_loss"] for fit in fitted.values()])),
             "best_val_loss": float(np.mean([fit.best_loss["val_loss"] for fit in fitted.values()])),
             **{f"val_loss_{name}": fit.history[-1]["val_loss"] for name, fit in fitted.items()},
@@ -239,8 +248,8 @@ class Volumes(base.Experiment):
             return {"val_loss": float(np.mean(of))}
 
         rate = run.learning_rate if name == VOLUME else self._slice_rate(run, grid)
-        steps = grid.steps * ARMS[run.arm].updates
-        budget = train.Budget(steps, drawn.count, rate, grid.eval_every * ARMS[run.arm].updates)
+        steps = grid.steps_of(run.arm, run.n_train)
+        budget = train.Budget(steps, drawn.count, rate, max(1, round(grid.eval_every * steps / grid.steps)))
         fitted = train.fit(
             net, len(drawn), batch, loss, validate, budget, run.seed, checkpoint, on_step,
             schedule=train.cosine(WARM_UP), half=grid.half,

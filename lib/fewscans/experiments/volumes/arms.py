@@ -61,9 +61,9 @@ DERIVED_ARMS = {
 }
 
 
-def _pair(name: str, what: str, line: str, **setting) -> dict[str, Arm]:
+def _pair(name: str, what: str, line: str, markers: tuple[str, str] = ("o", "s"), **setting) -> dict[str, Arm]:
     """3D and 2D of one more training."""
-    trained, marks = f"3D-{name}", {"3D": ("#0072B2", "o", VOLUME), "2D": ("#D55E00", "s", "z")}
+    trained, marks = f"3D-{name}", {"3D": ("#0072B2", markers[0], VOLUME), "2D": ("#D55E00", markers[1], "z")}
     return {
         f"{kind}-{name}": Arm(
             of=(of,), computed_with=None if kind == "3D" else trained, derived_from=kind, label=f"{kind} U-Net, {what}",
@@ -77,12 +77,12 @@ TRAINED_ARMS = {
     **_pair("thickness", "half of the training thick", "--", thick=0.5),
     **_pair("thick", "trained on thick slices", ":", thick=1.0),
     **_pair("by-scan", "split by scan", "-.", pool="scan"),
-    **_pair("double", "twice the updates", "--", updates=2),
+    **_pair("double", "twice the updates", "--", ("<", ">"), updates=2),
 }
 STORED_ARMS = {
     f"3D-{kind}": Arm(networks=(VOLUME,), pool=kind, label=f"3D U-Net, trained on {kind} files", colour=colour,
                       marker="o", line="--", derived_from="3D")
-    for kind, colour in (("float32", "#0072B2"), ("uint8", "#8C510A"))
+    for kind, colour in (("float32", "#4477AA"), ("uint8", "#8C510A"))
 }  # fmt: skip
 PATCHED = {"small": True, "networks": (VOLUME,)}
 PATCH_ARMS = {
