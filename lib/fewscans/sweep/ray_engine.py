@@ -7,6 +7,7 @@ Ray's object store. Ray is an extra: pip install 'fewscans[cluster]'. docs/clust
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -45,6 +46,7 @@ class RayEngine:
         variables = {k: v for k, v in os.environ.items() if k.startswith("FEWSCANS_")} | ALLOCATOR
         variables |= {"FEWSCANS_ROOT": str(paths.root()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         variables |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": str(max(1, int(cpus)))}
+        handler = signal.getsignal(signal.SIGTERM)  # which Ray replaces by an end without a word
         try:
             ray.init(
                 address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=True,
@@ -54,6 +56,9 @@ class RayEngine:
             line = str(error).strip().partition("\n")[0]
             where = address or "this machine"
             raise RunError(f"--engine ray: no cluster at {where} ({line}); see docs/cluster.md") from error
+        finally:
+            if handler is not None:
+                signal.signal(signal.SIGTERM, handler)
         self.slots = slots or self._room()
 
     def close(self) -> None:
