@@ -1,4 +1,4 @@
-"""The twin passes for the real set: layout, labels of the centre, slides apart, a task that one number does not solve."""
+"""The twin passes for the real set: layout, labels of the centre, slides apart, a task not solved by one number."""
 
 import numpy as np
 import pytest
