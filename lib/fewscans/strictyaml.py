@@ -45,7 +45,8 @@ def read(path: Path, error_type: type[FewscansError], remedy: str = "run inside 
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise error_type(f"{path}: {where}{problem or error}; correct that line") from error
+        said = " ".join((problem or str(error)).split())
+        raise error_type(f"{path}: {where}{said}; correct that line") from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,13 +4,15 @@ import collections
 import multiprocessing
 import os
 import resource
+import time
+from queue import Empty
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .mutations import FORMATS, KINDS, Mutation, drawn, outcome, spoilt
+from .mutations import FORMATS, KINDS, LIMIT_S, Mutation, drawn, outcome, spoilt
 
 QUICK, SLOW = 12, 250  # spoilt files of a format
 AT_ONCE = 50  # by one process, which may die
@@ -91,20 +93,26 @@ def spoil_many(name, folder, count, seed=0):
         where.mkdir(parents=True)
         process = context.Process(target=_some, args=(name, where, first, min(AT_ONCE, seed + count - first), queue))
         process.start()
+        heard = time.monotonic()
         while process.is_alive() or not queue.empty():
             try:
-                number, how, said = queue.get(timeout=30)
-            except Exception:
-                break
+                number, how, said = queue.get(timeout=0.5)
+            except Empty:
+                if time.monotonic() - heard > 4 * LIMIT_S:  # in a library that no alarm interrupts
+                    break
+                continue
+            heard = time.monotonic()
             last = number if how == "started" else None
             if how != "started":
                 counts[how] += 1
                 faults += [(number, how, said)] if how in WRONG else []
-        process.kill() if process.is_alive() else None
+        hangs = process.is_alive()
+        process.kill()
         process.join()
         if last is not None:
-            counts["crash"] += 1
-            faults.append((last, "crash", f"the process ended with {process.exitcode}"))
+            how = "hang" if hangs else "crash"
+            counts[how] += 1
+            faults.append((last, how, f"the process ended with {process.exitcode}"))
     return counts, faults
 
 

@@ -12,6 +12,7 @@ import json
 import lzma
 import os
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -34,6 +35,7 @@ UNZIPPED = (
     OSError, EOFError, RuntimeError, NotImplementedError, ValueError, LookupError, MemoryError, OverflowError,
     struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
+UNPACKED = (*UNZIPPED, SyntaxError, TypeError, tokenize.TokenError)  # what the arrays of an .npz raise besides
 ABOUT = "about "  # before the names of `about`'s columns in a kept file
 
 
@@ -207,6 +209,14 @@ def opened_zip(file: Path, remedy: str) -> zipfile.ZipFile:
         raise DataError(f"{file}: absent, or no whole zip file ({first_line(error)}); {remedy}") from error
 
 
+def array_of(npz: Any, key: str) -> np.ndarray:
+    """An array of an open .npz. Raises ValueError for what is none: numpy hands on its bytes."""
+    array = npz[key]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{key} is no array")
+    return array
+
+
 def once(archive: zipfile.ZipFile) -> None:
     """Raises ValueError for a zip with two members of one name: readers differ in which they take."""
     twice = [name for name, times in Counter(archive.namelist()).items() if times > 1]
@@ -294,7 +304,7 @@ def kept(
     if file.is_file():
         try:
             return _load(file, fingerprint, path)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError) as error:
+        except UNPACKED as error:
             warnings.warn(f"{file}: damaged scans ({first_line(error)}); they are cut again", stacklevel=3)
     cases = Cases(**make(), fingerprint=fingerprint, path=path)
     try:
@@ -320,7 +330,7 @@ def _packed(cases: Cases) -> bytes:
 
 def _load(file: Path, fingerprint: str, path: Path) -> Cases:
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as npz:
-        arrays = {name: npz[name] for name in npz.files}
+        arrays = {name: array_of(npz, name) for name in npz.files}
     about = pd.DataFrame({name.removeprefix(ABOUT): arrays.pop(name) for name in list(arrays) if ABOUT in name})
     arrays["unit"] = str(arrays["unit"]) if "unit" in arrays else None
     arrays["left_out"] = tuple(arrays.get("left_out", np.array([])).tolist())

@@ -165,7 +165,8 @@ def _overlap(a: Box, b: Box) -> float:
 
 def _table(path: Path, part: str) -> tuple[Path, pd.DataFrame] | None:
     """The annotations of a folder and where they are, with class names in small letters; None if there are none."""
-    found = [file for stem in (part, f"annotations_{part}") if (file := named(path, stem, (".csv",)))]
+    stems = (part, f"annotations_{part}") if path.is_dir() else ()
+    found = [file for stem in stems if (file := named(path, stem, (".csv",)))]
     if not found:
         return None
     file = found[0]

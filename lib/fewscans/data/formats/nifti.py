@@ -85,7 +85,7 @@ def _labels(path: Path | str, values: np.ndarray) -> np.ndarray:
     labels = np.rint(values)
     wrong = values[(labels < 0) | (np.abs(values - labels) > WHOLE) | (labels > np.iinfo(np.int16).max)]
     if wrong.size:
-        fault = f"holds the label {wrong[0]:.10g}; labels are whole numbers, 0 for background"
+        fault = f"holds the label {wrong[0]:.7g}; labels are whole numbers, 0 for background"
         raise DataError(f"{path}: {fault}; round them, and resample label maps to the nearest voxel")
     return labels.astype(np.int16)
 

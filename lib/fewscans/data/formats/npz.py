@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewscans.data.base import UNZIPPED, first_line, once
+from fewscans.data.base import UNPACKED, array_of, first_line, once
 from fewscans.data.content import none_blank
 from fewscans.errors import DataError
 
@@ -30,8 +30,8 @@ def load(path: Path, keys: Sequence[str], name: str, again: str) -> dict[str, np
             wrong = [f"{what} {', '.join(sorted(which))}" for what, which in found if which]
             if wrong:
                 raise DataError(f"{path}:{' and'.join(wrong)}; {name} has exactly the keys {', '.join(keys)}")
-            return {key: npz[key] for key in keys}
-    except (*UNZIPPED, SyntaxError, TypeError) as error:  # the last two of an array's header
+            return {key: array_of(npz, key) for key in keys}
+    except UNPACKED as error:
         raise DataError(f"{path}: damaged or cut short ({first_line(error)}); {again}") from error
 
 
