@@ -171,6 +171,10 @@ COPIES = {
         _in_file("nodulemnist3d.npz", "medmnist3d"), Cut((28, 28, 28)),
         lambda f: npz(f, "nodulemnist3d.npz", "train_images", 6), "train_images[6]",
     ),
+    "pneumoniamnist": Copy(
+        _in_file("pneumoniamnist.npz", "pneumoniamnist"), Cut((28, 28)),
+        lambda f: npz(f, "pneumoniamnist.npz", "val_images", 3), "val_images[3]",
+    ),
     "lidc-nodules": Copy(
         _in_folder("lidc_nodules"), Cut((6, 12, 12), spacing_mm=(2.5, 1.25, 1.25)),
         lambda f: npz(f, "lidc_cubes_48mm.npz", "cubes", 3, -1024), "cubes[3]",

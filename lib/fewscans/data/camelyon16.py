@@ -262,6 +262,8 @@ def _labels(tables: Iterable[Path]) -> dict[str, int]:
     options = {"header": None, "names": ["image", "type"], "usecols": [0, 1], "dtype": str, "keep_default_na": False}
     for table in tables:
         rows = read_table(table, ("image", "type"), "a row has a slide and its type; copy it again", **options)
+        if not rows["image"].str.strip().any():
+            raise DataError(f"{table}: names no slide; copy it again")
         for image, kind in rows.apply(lambda column: column.str.strip().str.lower()).itertuples(index=False):
             if (image, kind) in (("image", "type"), ("", "")):
                 continue

@@ -68,8 +68,8 @@ class Task:
         return image, mask
 
 
-def find_cases(folder: Path | str) -> Task:
-    """Match images to label maps.
+def find_cases(folder: Path | str, measured: Mapping[int, str] | None = None) -> Task:
+    """Match images to label maps.   measured: labels whose names must be these; by default the hippocampus's.
 
     Raises:  DataError for a folder without them, an image without a label map or the reverse, a case stored twice, a
              dataset.json that cannot be read or names a case that is absent.
@@ -85,7 +85,8 @@ def find_cases(folder: Path | str) -> Task:
     names = sorted(images)
     table = pd.DataFrame({"case": names, "image": [images[n] for n in names], "label": [labels[n] for n in names]})
     fingerprint = digest({}, [*images.values(), *labels.values()], folder)
-    return Task(folder, table, _list(folder / LIST, set(names)), fingerprint)
+    listed = _list(folder / LIST, set(names), HIPPOCAMPUS if measured is None else measured)
+    return Task(folder, table, listed, fingerprint)
 
 
 def volume_ml(mask: nifti.Volume, labels: tuple[int, ...]) -> float:
@@ -233,7 +234,7 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _list(file: Path, names: set[str]) -> dict[int, str]:
+def _list(file: Path, names: set[str], measured: Mapping[int, str]) -> dict[int, str]:
     """The names of the labels, which are those that are measured; the cases that are listed are those that are there.
 
     Raises:  DataError for a list that cannot be read, or says otherwise than the files.
@@ -249,7 +250,7 @@ def _list(file: Path, names: set[str]) -> dict[int, str]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         fault = f"cannot be read as the Decathlon's list ({type(error).__name__}: {error})"
         raise DataError(f"{file}: {fault}; {hint}") from error
-    for label, name in HIPPOCAMPUS.items():
+    for label, name in measured.items():
         if label_names.get(label, "").strip().lower() != name:
             fault = f"calls label {label} {label_names.get(label)!r}, and here it is measured as {name!r}"
             raise DataError(f"{file}: {fault}; if its label maps are numbered so, renumber them and correct the list")
