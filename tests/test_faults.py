@@ -56,7 +56,8 @@ def test_a_full_disk_names_the_file_that_it_had_no_room_for(tmp_path, monkeypatc
 
 def test_a_command_that_is_interrupted_ends_with_130_and_no_traceback(project):  # noqa: F811
     environment = os.environ | {"PYTHONPATH": str(LIBRARY), "FEWSCANS_ROOT": str(project)}
-    code = "import time\nfrom fewscans import cli, params\n" \
+    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" \
+           "from fewscans import cli, params\n" \
            "params.load = lambda *a, **k: (print('there', flush=True), time.sleep(60))\ncli.main()"  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", code, "profile"], env=environment, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
