@@ -119,6 +119,7 @@ def test_a_volume_is_drawn_before_and_after():
     picture = thread.steps({"stored": volume((5.0, 1.0, 1.0)), "1 mm": volume((1.0, 1.0, 1.0))}, "Two steps", "A note.")
     assert picture.png[:4] == b"\x89PNG" and picture.title == "Two steps"
     panels = picture.figure.axes
+    assert [panel.get_title("center") for panel in panels[:3]] == ["axial", "coronal", "sagittal"]
     assert panels[1].get_aspect() == 5.0 and panels[5].get_aspect() == 1.0  # thick slices look thick
 
 

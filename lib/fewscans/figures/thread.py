@@ -144,7 +144,7 @@ def steps(volumes: Mapping[str, Volume], title: str, note: str = "") -> Picture:
         for panel, (plane, cut) in zip(line, slices.planes(volume.array).items(), strict=False):
             picture_only(panel)
             panel.imshow(cut, vmin=low, vmax=high, aspect=aspects[plane])
-            if line is axes[0]:
+            if panel in axes[0]:
                 panel.set_title(plane, fontsize=9.5, loc="center")
         line[0].set_ylabel(name, fontsize=8.5)
         line[3].hist(inside, bins=60, range=(low, high), color="#5f6872")
