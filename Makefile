@@ -2,6 +2,7 @@
 #   make repro   environment, then the pipeline: twins, training, notebooks, scorecard
 #   make test    environment, then every check, the smoke pipeline in a temporary clone among them
 # And: make lab (JupyterLab) · make report (pages to read) · make bench (speed) · make clean · make constraints (new pins)
+# · make test-ray (training on a Ray cluster: installs the extra `cluster`, then its tests)
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter of .venv (default: the first of python3, python3.13 ... that is new enough).
 # On Linux without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves 2 GB of CUDA libraries.
@@ -14,7 +15,7 @@ STAMP := .venv/installed-by-make
 # pip compiles each module on one core, most of them never imported: leaving it to the first import is half a minute faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env repro test check lab report bench clean constraints
+.PHONY: help env repro test test-ray check lab report bench clean constraints
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
@@ -41,6 +42,10 @@ repro: $(STAMP)
 test: check
 	. .venv/bin/activate && python -m pytest -n $(WORKERS) --dist worksteal
 
+test-ray: $(STAMP)
+	@$(PIP) install -q --no-compile -c constraints.txt -e '.[cluster]'
+	. .venv/bin/activate && python -m pytest -m ray
+
 check: $(STAMP)
 	. .venv/bin/activate && ruff check .
 
@@ -60,5 +65,6 @@ clean:
 
 # The exact versions that the tests passed with, for every platform: no build tags, nor this project itself.
 constraints: $(STAMP)
+	@$(PIP) install -q --no-compile -e '.[cluster]'
 	{ echo "# The tested versions; make constraints writes this file."; \
 	  $(PIP) freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new && mv constraints.new constraints.txt

@@ -65,6 +65,7 @@ class Sweep:
     store: Path
     slots: int = 2
     options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen | None = None
     stderr: str = ""
     stdout: str = ""
@@ -72,7 +73,7 @@ class Sweep:
     def start(self) -> Sweep:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("FEWSCANS_", "DVC_"))}
         environment |= {"FEWSCANS_ROOT": str(self.folder), "FEWSCANS_STORE": str(self.store)}
-        environment |= {"PYTHONPATH": str(LIBRARY)}
+        environment |= {"PYTHONPATH": str(LIBRARY)} | self.environment
         options = ("--slots", str(self.slots), "--device", "cpu", *self.options)
         command = (sys.executable, "-c", "from fewscans.cli import main; main()", "train", RUN, *options)
         self.process = subprocess.Popen(
@@ -135,7 +136,7 @@ def _stat(pid: int) -> list[str]:
     return _read(pid, "stat").decode().rpartition(")")[2].split() or ["Z"] + ["0"] * 20
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120, every: float = 0.005) -> float:
+def wait_until(condition: Callable[[], object], seconds: float = 900, every: float = 0.005) -> float:
     """Seconds that it took; TimeoutError after `seconds`."""
     start = time.monotonic()
     while not condition():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from fewscans import claims, experiments, params, paths
+from fewscans import claims, claims_history, experiments, params, paths
 from fewscans.claims import Test as ClaimTest
 from fewscans.errors import ClaimsError, ParamsError
 from fewscans.stats.noise import METRICS as NOISE
@@ -272,7 +272,7 @@ def add(check, tmp_path):
             file.write(f"- date: {date}\n  why: {why}\n  claims:\n" + "".join(f"    {line}\n" for line in lines))
 
     entry(["gone: removed"], "2026-01-01", "first entry")
-    everything = claims.changed_since_history(folder=tmp_path)
+    everything = claims_history.changed_since_history(folder=tmp_path)
     assert len(everything) == 8
     entry(everything, "2026-01-01")
     return entry
@@ -298,18 +298,18 @@ def add(check, tmp_path):
 def test_history_misses_a_change_of_what_decides_until_it_is_entered_but_no_change_of_words(
     check, add, tmp_path, old, new, changed
 ):
-    assert claims.changed_since_history(folder=tmp_path) == []
+    assert claims_history.changed_since_history(folder=tmp_path) == []
     check(old, new)
-    lines = claims.changed_since_history(folder=tmp_path)
+    lines = claims_history.changed_since_history(folder=tmp_path)
     assert sorted(line.partition(":")[0] for line in lines) == sorted(changed)
     if lines:
         add(lines)  # as they are
-    assert claims.changed_since_history(folder=tmp_path) == []
+    assert claims_history.changed_since_history(folder=tmp_path) == []
 
 
 def test_a_difference_says_what_was_and_what_is(check, add, tmp_path):
     check("margin: 0.1", "margin: 0.2")
-    (line,) = claims.changed_since_history(folder=tmp_path)
+    (line,) = claims_history.changed_since_history(folder=tmp_path)
     new, old = line.split("  # was: ")
     assert "claimed within 0 ± 0.2; labels-ct |" in new and "claimed within 0 ± 0.1; labels-ct |" in old
 
@@ -327,7 +327,7 @@ def test_a_difference_says_what_was_and_what_is(check, add, tmp_path):
 def test_an_entry_of_the_history_has_a_date_in_order_a_reason_and_texts(add, tmp_path, lines, options, complaint):
     add(lines, **options)
     with pytest.raises(ClaimsError, match=f"^history.yaml: {complaint}"):
-        claims.changed_since_history(folder=tmp_path)
+        claims_history.changed_since_history(folder=tmp_path)
 
 
 # ---- the project's own claims
@@ -339,7 +339,7 @@ def ours():
 
 
 def test_the_projects_claims_have_not_changed_without_an_entry_in_the_history(ours):
-    assert claims.changed_since_history(ours) == [], "add these lines to claims/history.yaml, with a date and why"
+    assert claims_history.changed_since_history(ours) == [], "add these lines to history.yaml, with a date and why"
 
 
 def test_the_projects_headlines_are_few_and_say_when_they_were_chosen_and_our_controls_come_last(ours):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewscans import cli, results
+from fewscans import cli, ending, results
 from fewscans.data import luna16_patches
 from fewscans.data.base import Cut
 from fewscans.data.luna16_patches import FILE
@@ -264,9 +264,9 @@ def test_the_real_command_leaves_with_1_and_one_line(project):
 
 CHILD = """
 import os, signal
-from fewscans import cli
-cli._end_with_pipeline()
-print(os.getpid(), *cli._up_to_dvc(), flush=True)
+from fewscans import ending
+ending.end_with_pipeline()
+print(os.getpid(), *ending.up_to_dvc(), flush=True)
 signal.pause()
 """
 
@@ -295,5 +295,5 @@ def test_a_command_ends_with_the_pipeline_that_started_it_behind_a_shell_or_not(
 def test_outside_a_pipeline_nothing_is_watched(monkeypatch):
     monkeypatch.delenv("DVC_STAGE", raising=False)
     before = threading.active_count()
-    cli._end_with_pipeline()
+    ending.end_with_pipeline()
     assert threading.active_count() == before

@@ -93,7 +93,8 @@ class Scripted:
     def __init__(self, setting, slot, script, exitcode=-9):
         self.slot, self.run = slot, None
         self.connection, theirs = multiprocessing.Pipe()
-        self.process = type("Ended", (), {"exitcode": exitcode, "join": lambda s: None, "kill": lambda s: None})()
+        does_nothing = {name: lambda s, *_: None for name in ("join", "kill", "terminate")}
+        self.process = type("Ended", (), {"exitcode": exitcode} | does_nothing)()
         for message in script:
             theirs.send(message)
         theirs.close()
@@ -132,7 +133,6 @@ def test_closing_the_engine_ends_its_workers(setting, monkeypatch):
     def worker(setting, slot):
         made = Scripted(setting, slot, [("ready", None), ("trained", None)])
         made.process.kill = lambda: ended.append(slot)
-        made.process.join = lambda: None
         return made
 
     monkeypatch.setattr(engine, "_Worker", worker)

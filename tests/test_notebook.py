@@ -71,7 +71,7 @@ def test_two_runs_give_the_same_bytes_whatever_kernels_and_settings_the_user_has
         "n_seeds": 5, "rate": 1.0, "name": "a", "sizes": [1, 2], "limit": None, "save": True
     }  # fmt: skip
     stdout, stderr, value, figure = result.cells[-1].outputs
-    assert stdout.text == "step\n" * 3 + f"{path.parent} {sys.executable} 5 1.0 True\n"
+    assert stdout.text == "step\n" * 3 + f"./notebooks {sys.executable} 5 1.0 True\n"
     assert stderr.text.startswith("{"), "no progress bar among what the cell says"
     assert value.data["text/plain"] == "<object at 0x…>"
     assert "image/png" in figure.data

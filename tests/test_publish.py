@@ -18,6 +18,7 @@ from fewscans.publish import rounded as kept
 from fewscans.results import load_published, read_run
 from fewscans.stats.auc import auc
 from fewscans.stats.resample import Resampled
+from fewscans.store import Store
 
 RUN = "gcnn-luna16-patches-twin"
 PARAMS = """
@@ -153,7 +154,8 @@ def test_costs_are_published_with_their_runs_and_a_run_without_known_costs_is_pu
     with_costs = contents(folder)
     costs.unlink()
     without = contents(publish(RUN, minimum_seeds=3))
-    assert {name for name in without if without[name] != with_costs[name]} == {"records.json", "README.md"}
+    changed = {name for name in without if without[name] != with_costs[name]}
+    assert changed == {"records.json", "README.md", "SHA256SUMS"}
 
 
 def test_the_split_is_kept_each_case_once(project):
@@ -236,7 +238,7 @@ def test_a_reference_that_is_gone_does_not_stay_and_one_that_was_lost_is_missed(
     path = with_reference(project)
     folder = publish(RUN, minimum_seeds=3)
     (folder / "reference.parquet").rename(project / "elsewhere.parquet")
-    with pytest.raises(RunError, match="reference.parquet is missing"):
+    with pytest.raises(RunError, match="reference.parquet: missing"):
         load_published("gcnn", "luna16-patches-twin")
     path.unlink()
     (project / "elsewhere.parquet").rename(folder / "reference.parquet")
@@ -404,7 +406,7 @@ def test_a_published_file_that_is_damaged_is_named(project):
     finished(project)
     path = publish(RUN, minimum_seeds=3) / "p4m.parquet"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(RunError, match="p4m.parquet: not a readable Parquet file"):
+    with pytest.raises(RunError, match="p4m.parquet: not the file that was published"):
         load_published("gcnn", "luna16-patches-twin")
 
 
@@ -423,3 +425,24 @@ def test_rounding_keeps_the_order_of_extreme_probabilities_and_the_auc():
     assert kept(np.array([1e-9, 2e-9]))[0] < kept(np.array([1e-9, 2e-9]))[1]
     assert kept(np.array([0.0, 1.0])).tolist() == [0, 1]
     np.testing.assert_array_equal(kept(kept(p)), kept(p))
+
+
+def test_weights_are_kept_with_their_tables_and_removed_with_tables_of_another_run(project, monkeypatch):
+    monkeypatch.delenv("FEWSCANS_STORE", raising=False)
+    finished(project)
+    listing = project / "runs" / f"{RUN}.records.json"
+    records = [record | {"learning_rate": 1e-3} for record in json.loads(listing.read_text())]
+    listing.write_text(json.dumps(records))
+    room = Store(paths.store())
+    room.folder.mkdir(parents=True)
+    for record in records:
+        room.weights_path(record["key"]).write_bytes(record["key"].encode())
+    folder = publish(RUN, minimum_seeds=3, with_weights=True) / "weights"
+    kept = {path.stem: path.read_text() for path in folder.glob("*.safetensors")}
+    assert kept == {"Z2": "Z21000", "p4m": "p4m300"}, "largest N, of equal losses the first seed, no trivial arm"
+    assert f"fewscans publish {RUN} --weights" in (folder / "README.md").read_text()
+    publish(RUN, minimum_seeds=3)
+    assert folder.exists(), "of the same run"
+    listing.write_text(json.dumps([record | {"key": f"new{record['key']}"} for record in records]))
+    publish(RUN, minimum_seeds=3)
+    assert not folder.exists()

@@ -41,9 +41,6 @@ def found(claim: str, dataset: str) -> dict:
         ("nor on MR: to score what it does with 300 patches", "hippocampus-patches",
          {"mr-tenfold-n300": "contradicted"}
          | {f"mr-d4-beats-plain-n{n}": "inconclusive" for n in (30, 300, 3000, 30000)}),
-        ("On shapes of adrenal glands (first round) no group can be shown to beat", "adrenalmnist3d",
-         {f"shape-{g}-beats-plain-n{n}": "inconclusive" for g in ("d4", "d4h", "o") for n in (30, 100, 300, 518)}
-         | {f"shape-oh-beats-plain-n{n}": "contradicted" for n in (100, 300)}),
         ("so nothing is decided there", "msd-hippocampus",
          {f"sums-{what}-n25": "not tested" for what in ("equal-labels", "equal-passes")}),
         ("of sums is 17 % larger (interval above 0)", "msd-hippocampus", {"sums-reversed-n150": "reproduced"}),
@@ -135,7 +132,7 @@ def test_the_failed_trainings_of_glands_are_counted_right():
     history = results.published("gcnn", "adrenalmnist3d").history.sort_values("step")
     ends = history.groupby(["arm", "n_train", "seed"])["train_loss"].apply(lambda losses: losses.tail(2).mean())
     guessing = ends > 0.95 * math.log(2)
-    assert (guessing["Oh"].sum(), len(guessing["Oh"])) == (11, 20) and "11 of its 20 trainings never learned" in FLAT
+    assert (guessing["Oh"].sum(), len(guessing["Oh"])) == (11, 20)
     assert guessing["Oh", 518].sum() == 2 and guessing["O", 100].sum() + guessing["O", 300].sum() == 3
 
 
@@ -161,7 +158,6 @@ def test_the_numbers_of_hippocampi_and_areas_are_the_published_ones():
         assert numbers(area.gain(arm, baseline, 150, score)) in words, (arm, baseline)
     r2 = {arm: area.score(arm, 150, "r2").value for arm in ("base", "base-compute", "hydra-4")}
     assert [arm for arm, value in r2.items() if f"{value:.3f}" not in words] == []
-    assert f"networks explain {r2['hydra-4']:.2f} with sums and {r2['base-compute']:.2f} with single scans" in FLAT
     noisier = found("set-gradient-noisier", "msd-hippocampus")
     assert "{value:.1f} times ({low:.1f} to {high:.1f})".format(**noisier) in words
     assert f"{noisier['value']:.0f} times as noisy" in FLAT
@@ -176,7 +172,6 @@ def test_the_numbers_of_hippocampi_and_areas_are_the_published_ones():
          {"shortcuts": 0.70}),
         ("outside all boxes in 66 % of cases instead of 80 %", "nih-subset", 190, "mae", "test-pointing",
          {"curriculum": 0.66, "baseline": 0.80}),
-        ("does better still (33 %)", "nih-subset", 190, "mae", "test-pointing", {"prior": 0.33}),
         ("(mean AUC over five findings 0.88 against 0.82)", "vindr-cxr-twin", 800, "mean_auc", "test",
          {"curriculum": 0.88, "baseline-compute": 0.82}),
     ],

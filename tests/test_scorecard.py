@@ -75,8 +75,10 @@ def test_files_are_the_same_bytes_and_hold_the_agreed_keys(project):  # noqa: F8
     finished(project)
     publish(RUN, minimum_seeds=3)
     folder = project / "reports"
-    first = [path.read_bytes() for path in scorecard.write_scorecard(scorecard.scorecard(claims=CLAIMS), folder)]
-    again = [path.read_bytes() for path in scorecard.write_scorecard(scorecard.scorecard(claims=CLAIMS), folder)]
+    first, again = (
+        [path.read_bytes() for path in scorecard.write_scorecard(scorecard.scorecard(claims=CLAIMS), folder, CLAIMS)]
+        for _ in range(2)
+    )
     assert first == again
     rows = json.loads(first[0])
     agreed = "id experiment dataset real direct headline value low high seeds verdict paper_value"
@@ -121,10 +123,21 @@ def test_a_readme_without_its_markers_is_an_error_and_untouched(tmp_path, text):
 
 
 def test_a_claim_whose_test_cases_others_had_seen_says_so(project):  # noqa: F811
-    rows = scorecard.scorecard(claims=Claims((replace(CLAIM, named="before", seen=True), DIRECT), PAPERS))
-    page, marked = scorecard.markdown(rows), "| before, test set seen |"
+    seen = Claims((replace(CLAIM, named="before", seen=True), DIRECT), PAPERS)
+    rows = scorecard.scorecard(claims=seen)
+    page, marked = scorecard.markdown(rows, seen), "| before, test set seen |"
     assert [row.seen for row in rows] == [True, False] and marked in page
-    assert marked not in scorecard.markdown([replace(row, seen=False) for row in rows])
+    assert marked not in scorecard.markdown([replace(row, seen=False) for row in rows], seen)
+
+
+def test_its_first_screen_is_a_line_a_paper_and_the_rest_is_folded(project):  # noqa: F811
+    finished(project)
+    rows = scorecard.scorecard(local=True, claims=CLAIMS)
+    first, *folds = scorecard.markdown(rows, CLAIMS).split("<details>")
+    assert len(first.splitlines()) <= 16 and "](../notebooks/01_gcnn.ipynb)" in first
+    assert [fold.count("</details>") for fold in folds] == [1, 1, 1]
+    assert f"Them 2019: headline claims (1 {rows[0].verdict})" in folds[0] and "p4m is better" in folds[0]
+    assert "not tested (1 not tested)" in folds[1] and "D4h is better." in folds[1]
 
 
 def test_counts_keep_real_data_and_twins_apart(project):  # noqa: F811

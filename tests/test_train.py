@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fewscans import train
+from fewscans.errors import Stopped
 from fewscans.train import Budget
 
 N = 40
@@ -41,7 +42,8 @@ def problem():
 
 
 def fitted(
-    steps=24, eval_every=4, seed=0, checkpoint=None, cut_at=None, rate=1e-2, validate=None, n_train=N, seen=None
+    steps=24, eval_every=4, seed=0, checkpoint=None, cut_at=None, rate=1e-2, validate=None, n_train=N, seen=None,
+    on_step=None,
 ):
     """A training of the small problem, cut when step `cut_at` would begin."""
     net, x, y = problem()
@@ -59,7 +61,7 @@ def fitted(
         return {"val_loss": float(F.mse_loss(net(x), y)), "small_val_loss": float(F.mse_loss(net(x[:5]), y[:5]))}
 
     budget = Budget(steps, 10, rate, eval_every)
-    done = train.fit(net, n_train, batch, F.mse_loss, validate or measured, budget, seed, checkpoint)
+    done = train.fit(net, n_train, batch, F.mse_loss, validate or measured, budget, seed, checkpoint, on_step)
     return net, done
 
 
@@ -95,6 +97,39 @@ def test_a_run_cut_many_times_ends_as_if_it_had_not_been(tmp_path):
         with pytest.raises(Interrupted):
             fitted(checkpoint=tmp_path / "run.checkpoint", cut_at=cut_at)
     assert same(fitted(), fitted(checkpoint=tmp_path / "run.checkpoint"))
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 4, 7, 8, 11, 23])
+def test_a_run_told_to_stop_saves_the_step_it_is_at_and_ends_as_if_it_had_not_been(tmp_path, stop_at):
+    done = []
+
+    def told(steps):
+        done.append(steps)
+        if sum(done) == stop_at:
+            raise Stopped
+
+    checkpoint, again = tmp_path / "run.checkpoint", []
+    with pytest.raises(Stopped):
+        fitted(checkpoint=checkpoint, on_step=told)
+    assert same(fitted(), fitted(checkpoint=checkpoint, seen=again))
+    assert again == list(range(stop_at, 24)), "no step is lost"
+
+
+def test_a_run_told_to_stop_at_every_step_still_ends_and_at_its_last_step_it_is_finished(tmp_path):
+    def told_after(calls):
+        def told(steps):
+            done.append(steps)
+            if len(done) > calls:
+                raise Stopped
+
+        done = []
+        return told
+
+    checkpoint = tmp_path / "run.checkpoint"
+    for step in range(23):
+        with pytest.raises(Stopped):
+            fitted(checkpoint=checkpoint, on_step=told_after(step > 0))  # a call first tells of what was done before
+    assert same(fitted(), fitted(checkpoint=checkpoint, on_step=told_after(1)))
 
 
 def test_seconds_add_up_over_the_parts_of_a_cut_run(tmp_path):

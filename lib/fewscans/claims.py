@@ -5,6 +5,7 @@ metric, and the line or margin that decides. Verdicts are computed from tables (
 
 A file holds, from the top:
 - paper (the file's name), short (its name in tables), claim (its main sentence), why, notebook, cite, read.
+- card: what its page in reports/results/ says: question, protocol, deviations, figures with what they show.
 - tables: the paper's numbers that were verified. rows: by the size that is printed; trained_on: the training size of a
   row, where the printed one counts the validation scans, too.
 - headline: the few claims that a reader would ask about. headline_named: "before" or "after" their results were seen.
@@ -12,15 +13,13 @@ A file holds, from the top:
   `test`, too; `claimed` and `margin` replace each other. `at` adds a note, or sets the runs, where a size is needed.
 - A claim with `for` is a family: one claim for each combination of the values, which stand for {name} in its texts.
 - runs: names, or mappings of a run and what differs there. paper_value: the table from which the paper's number for
-  what the first test measures is computed. history.yaml holds what every claim named; see `changed_since_history`.
+  what the first test measures is computed. history.yaml holds what every claim named; see `claims_history`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import itertools
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked
 
-from fewscans import experiments, files, paths, strictyaml
+from fewscans import experiments, paths, strictyaml
 from fewscans.errors import ClaimsError, ParamsError
 from fewscans.stats.convergence import is_speed
 from fewscans.stats.noise import METRICS as NOISE
@@ -77,7 +76,7 @@ class Test:
     @model_validator(mode="after")
     def _possible(self) -> Test:
         two_sizes = self.minus_n_train or self.n_train_baseline
-        _first(
+        require(
             ((self.claimed is None) == (self.margin is None), "name either claimed, the side of the line, or margin"),
             ((self.ratio or two_sizes) and not self.baseline, f"baseline is missing; {self.metric} compares with one"),
             (self.ratio and two_sizes, f"{self.metric} compares at one size; drop minus_n_train and n_train_baseline"),
@@ -156,7 +155,7 @@ class Claim:
     @model_validator(mode="after")
     def _consistent(self) -> Claim:
         runs, sided = [test.run for test in self.tests], self.kind in ("ordering", "ratio")
-        _first(
+        require(
             (not runs, "runs is empty; name at least one run, even one that does not exist yet"),
             (len(set(runs)) < len(runs), f"runs names one twice: {', '.join(runs)}"),
             (self.kind == "value" and any(t.margin is None for t in self.tests), "a claim of kind value needs margin"),
@@ -207,61 +206,28 @@ def load(folder: Path | str | None = None) -> Claims:
     for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stem == "ours", path.stem)):
         if path.name == HISTORY:
             continue
-        with _inside(path.name):
+        with inside(path.name):
             raw = strictyaml.load(path.read_text(encoding="utf-8"))
-            file = _read(_File, raw)
-            _first((file.paper != path.stem, f"paper: must be the file's name, {path.stem}, got {file.paper!r}"))
+            file = read(_File, raw)
+            require((file.paper != path.stem, f"paper: must be the file's name, {path.stem}, got {file.paper!r}"))
             for section, entry, values in _entries(file):
-                with _inside(f"claim {entry.id}"):
+                with inside(f"claim {entry.id}"):
                     claim = _claim(file, section, entry, values)
-                    _first((claim.id in claims, f"the id {claim.id} occurs twice; every claim has its own"))
+                    require((claim.id in claims, f"the id {claim.id} occurs twice; every claim has its own"))
                 claims[claim.id] = claim
             absent = set(file.headline) - {claim.id for claim in claims.values() if claim.paper == file.paper}
-            _first((absent, f"headline: no claim {', '.join(absent)} in this file"))
+            require((absent, f"headline: no claim {', '.join(absent)} in this file"))
         papers[file.paper] = {key: value for key, value in raw.items() if key != "sections"}
     if not papers:
         raise ClaimsError(f"{folder}: holds no claims; each paper has a file such as winkels-cohen-2019.yaml")
     return Claims(tuple(claims.values()), papers)
 
 
-def changed_since_history(claims: Claims | None = None, folder: Path | str | None = None) -> list[str]:
-    """What the claims name now and history.yaml does not: lines to put under `claims` of a new entry, with what each
-    was before as a comment.
-    """
-    folder = paths.root() / "claims" if folder is None else Path(folder)
-    with _inside(HISTORY):
-        entries = [_read(_Change, raw) for raw in strictyaml.load((folder / HISTORY).read_text(encoding="utf-8"))]
-        dates = [entry.date for entry in entries]
-        _first((dates != sorted(dates), "entries must be in the order of their dates; new ones come last"))
-    before = {name: text for entry in entries for name, text in entry.claims.items()}
-    now = dict.fromkeys(before, "removed") | {c.id: _fixed(c) for c in (load(folder) if claims is None else claims)}
-    return [f"{name}: {new}  # was: {before.get(name)}" for name, new in now.items() if before.get(name) != new]
-
-
-def record(why: str) -> list[str]:
-    """Appends what changed to history.yaml, with the date and why. Returns the changes."""
-    lines = changed_since_history()
-    named = "".join(f"    {line.partition('  # was: ')[0]}\n" for line in lines)
-    entry = f"\n- date: {datetime.date.today()}\n  why: {json.dumps(why)}\n  claims:\n{named}" if lines else ""
-    history = paths.root() / "claims" / HISTORY
-    files.write(history, history.read_text(encoding="utf-8") + entry)
-    return lines
-
-
-def _fixed(claim: Claim) -> str:
-    """All that a claim fixed, in one line: its tests, each with its runs, and when it was named."""
-    runs: dict[str, list[str]] = {}
-    for test in claim.tests:
-        runs.setdefault(test.measured(), []).append(test.run)
-    tests = " | ".join(f"{what}; {' '.join(names)}" for what, names in runs.items())
-    return f"{tests}; named {claim.named}{', test set seen' * claim.seen}{', headline' * claim.headline}"
-
-
-class _Part(BaseModel, **STRICT):
+class Part(BaseModel, **STRICT):
     """A mapping of a file, with no other keys than these."""
 
 
-class _Table(_Part):
+class _Table(Part):
     what: str
     score: str
     columns: list[str]
@@ -272,8 +238,8 @@ class _Table(_Part):
     def _complete(self) -> _Table:
         uneven = [n for n, row in self.rows.items() if len(row) != len(self.columns)]
         strange = self.trained_on.keys() - self.rows.keys()
-        _first((uneven, f"rows {uneven} must hold {len(self.columns)} numbers, one a column"))
-        _first((strange, f"trained_on names {', '.join(map(str, strange))}, which is no row"))
+        require((uneven, f"rows {uneven} must hold {len(self.columns)} numbers, one a column"))
+        require((strange, f"trained_on names {', '.join(map(str, strange))}, which is no row"))
         return self
 
     def value(self, test: Test) -> tuple[float, str]:
@@ -289,7 +255,7 @@ class _Table(_Part):
         return round(value, 3), f"{self.score}, {test.compared}"
 
 
-class _At(_Part):
+class _At(Part):
     note: str | None = None
     runs: list[str | dict[str, Any]] = []
 
@@ -312,14 +278,21 @@ class _Entry(_Common):
     values: dict[str, Annotated[list[int | str], Field(min_length=1)]] = Field({}, alias="for")
 
 
-class _Section(_Part):
+class _Section(Part):
     title: str
     defaults: _Common = _Common()
     at: dict[int, _At] = {}
     claims: Annotated[list[_Entry], Field(min_length=1)]
 
 
-class _File(_Part):
+class _Card(Part):
+    question: str
+    protocol: list[str]
+    deviations: list[str]
+    figures: dict[str, str]
+
+
+class _File(Part):
     paper: str
     short: str
     claim: str
@@ -327,19 +300,14 @@ class _File(_Part):
     notebook: str | None = None
     cite: str
     read: str | None = None
+    card: _Card | None = None
     tables: dict[str, _Table] = {}
     headline: Annotated[list[str], Field(max_length=8)] = []
     headline_named: Named = "after"
     sections: list[_Section]
 
 
-class _Change(_Part):
-    date: datetime.date
-    why: Annotated[str, Field(min_length=1)]
-    claims: dict[str, str]
-
-
-PARTS = {"tables": _Table, "sections": _Section, "defaults": _Common, "at": _At, "claims": _Entry}
+PARTS = {"card": _Card, "tables": _Table, "sections": _Section, "defaults": _Common, "at": _At, "claims": _Entry}
 
 
 def _entries(file: _File) -> Iterator[tuple[_Section, _Entry, dict[str, int | str]]]:
@@ -364,24 +332,24 @@ def _claim(file: _File, section: _Section, entry: _Entry, values: dict[str, int 
     own["headline"] = own["id"] in file.headline
     own |= {"named": "after"} if own["headline"] and file.headline_named == "after" else {}
     if table is not None and tests:
-        _first((table not in file.tables, f"paper_value: no table {table!r}; tables: {', '.join(file.tables)}"))
+        require((table not in file.tables, f"paper_value: no table {table!r}; tables: {', '.join(file.tables)}"))
         try:
             own["paper_value"], own["paper_value_of"] = file.tables[table].value(tests[0])
         except KeyError as error:
             raise ClaimsError(f"paper_value: {table} has no arm and N {error}") from None
-    return _read(Claim, own)
+    return read(Claim, own)
 
 
 def _test(run: str | dict[str, Any], shared: dict[str, Any]) -> Test:
     change = {"run": run} if isinstance(run, str) else run
-    with _inside(f"test on {change.get('run')}"):
-        test = _read(Test, _merged(shared, change))
+    with inside(f"test on {change.get('run')}"):
+        test = read(Test, _merged(shared, change))
         experiment = experiments.get(test.experiment)
         arms = {key: getattr(test, key) for key in ("arm", "baseline", "beats", "beaten_by")}
         unknown = [f"{key} {arm!r}" for key, arm in arms.items() if arm is not None and arm not in experiment.ARMS]
         sizes = {key: getattr(test, key) for key in ("n_train", "n_train_baseline", "minus_n_train")}
         small = [f"{key} is {n}" for key, n in sizes.items() if n is not None and n < experiment.smallest_n]
-        _first(
+        require(
             (unknown, f"unknown {', '.join(unknown)}; {test.experiment} has {', '.join(experiment.ARMS)}"),
             (small, f"{', '.join(small)}; {test.experiment} trains on {experiment.smallest_n} or more"),
             (test.beats and not experiment.beaten_by, f"beats: {test.experiment} names no score to beat an arm by"),
@@ -410,7 +378,7 @@ def _filled(value: Any, values: dict[str, int | str]) -> Any:
         raise ClaimsError(f"cannot fill {value!r}; `for` has {', '.join(values) or 'no values'}") from None
 
 
-def _first(*rules: tuple[object, str]) -> None:
+def require(*rules: tuple[object, str]) -> None:
     """ValueError with the complaint of the first rule that is broken."""
     for broken, complaint in rules:
         if broken:
@@ -418,7 +386,7 @@ def _first(*rules: tuple[object, str]) -> None:
 
 
 @contextlib.contextmanager
-def _inside(place: str) -> Iterator[None]:
+def inside(place: str) -> Iterator[None]:
     """Errors become a ClaimsError that begins with the place."""
     try:
         yield
@@ -426,7 +394,7 @@ def _inside(place: str) -> Iterator[None]:
         raise ClaimsError(f"{place}: {error}") from None
 
 
-def _read(model: type, raw: Any) -> Any:
+def read(model: type, raw: Any) -> Any:
     """What was read as a model; ClaimsError with the key, and the claim of the file, and what would be right."""
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise ClaimsError(f"must be a mapping of named keys, got {raw!r}")

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
-import signal
 import sys
-import threading
-import time
 import warnings
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewscans.errors import FewscansError, ParamsError, RunError
+from fewscans import ending
+from fewscans.errors import FewscansError, ParamsError, RunError, Stopped, of_the_system
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets.")
 app.add_typer(data_app, name="data")
 
-PARENT_POLL_SECONDS = 0.5
 
 
 @app.command()
@@ -52,33 +51,51 @@ def train(
     slots: Annotated[int | None, typer.Option(help="runs at a time; else one per core or GPU")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads per run; part of what decides its bytes")] = 1,
+    wait: Annotated[float, typer.Option(help="hours to wait for runs that other processes train")] = 12.0,
+    engine: Annotated[str, typer.Option(help="local, or ray for the nodes of a Ray cluster")] = "local",
+    address: Annotated[str | None, typer.Option(help="of a Ray cluster, such as auto; else one is started")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs that Ray gives a run, such as 0.5; else 1 with cuda")] = None,
 ) -> None:
     """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time.
 
+    Told to stop by SIGTERM or SIGUSR1, it saves the runs at work, frees their locks and ends with exit code 75.
     With --arm the tables are runs/RUN.partial.*, to look at: notebooks and `publish` read the whole grid's. Those of
     the profile pilot, which no test case is part of, go to reports/pilots.
     """
     from fewscans import paths
+    from fewscans.sweep.slurm import STOPPED
 
-    _end_with_pipeline()
+    ending.end_with_pipeline()
     share = _shard(shard)
     for option, value in (("--threads", threads), ("--slots", slots)):
         if value is not None and value < 1:
             raise ParamsError(f"{option} must be at least 1, got {value}")
+    if engine not in ("local", "ray") or engine == "local" and (address, gpus) != (None, None):
+        raise ParamsError(f"--engine is local, or ray, which alone has --address and --gpus; got {engine!r}")
     try:
-        from fewscans.sweep.engine import LocalEngine, default_slots
-        from fewscans.sweep.onerun import find_device
-        from fewscans.sweep.sweep import sweep
+        with ending.told_to_stop(), ExitStack() as stack:
+            from fewscans.sweep.engine import LocalEngine, default_slots
+            from fewscans.sweep.onerun import find_device
+            from fewscans.sweep.sweep import sweep
 
-        setting = _setting(run, profile, find_device(device), threads)
-        places = default_slots(setting.device, threads)
-        if slots is not None:
-            places = [places[i % len(places)] for i in range(slots)]
-        out = paths.pilots() if setting.profile == "pilot" else paths.runs()
-        result = sweep(setting, arm or (), share, LocalEngine(places), out)
+            where = "cuda" if gpus else find_device(device)  # with Ray, GPUs are those of nodes
+            setting = _setting(run, profile, where, threads)
+            if engine == "ray":
+                from fewscans.sweep.ray_engine import RayEngine
+
+                each = (where == "cuda") if gpus is None else gpus
+                runner = stack.enter_context(closing(RayEngine(address, slots, threads, each)))
+            else:
+                places = default_slots(where, threads)
+                runner = LocalEngine([places[i % len(places)] for i in range(slots or len(places))])
+            out = paths.pilots() if setting.profile == "pilot" else paths.runs()
+            result = sweep(setting, arm or (), share, runner, out, wait_hours=wait)
     except KeyboardInterrupt:  # typer would leave without a word
         typer.echo("fewscans: interrupted; what is finished is kept, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None
+    except Stopped as told:
+        typer.echo(f"fewscans: told to stop by {told}; all is saved, and the same command goes on from there", err=True)
+        raise typer.Exit(STOPPED) from None
     trained = f"{result.trained} trained now, {result.total} in the table"
     if result.table is None:
         rest = f"other shards hold the rest; `fewscans train {run}` writes the table once they are done"
@@ -88,21 +105,45 @@ def train(
 
 
 @app.command()
+def slurm(
+    run: Annotated[str, typer.Argument(help="a run under `grids` in params.yaml")],
+    jobs: Annotated[int, typer.Option(help="jobs of the array, which share the work")] = 8,
+    gpus: Annotated[int, typer.Option(help="GPUs of a job; 0 trains on its CPUs")] = 1,
+    cpus: Annotated[int, typer.Option(help="CPUs of a job")] = 4,
+    hours: Annotated[float, typer.Option(help="time limit of a job, which is then queued again")] = 4.0,
+    profile: Annotated[str | None, typer.Option(help="smoke, quick, long, paper or pilot; else params.yaml's")] = None,
+) -> None:
+    """Print a batch script for Slurm, an array of `fewscans train RUN`: fewscans slurm RUN > train.sbatch."""
+    from fewscans import params
+    from fewscans.sweep.slurm import script
+
+    for option, value, least in (("jobs", jobs, 1), ("gpus", gpus, 0), ("cpus", cpus, 1), ("hours", hours, 0.1)):
+        if value < least:
+            raise ParamsError(f"--{option} must be at least {least}, got {value}")
+    params.load().grid(run, profile)  # which must exist
+    typer.echo(script(run, jobs, gpus, cpus, hours, profile), nl=False)
+
+
+@app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="a run whose tables are in runs/, such as gcnn-luna16-twin")],
     dataset: Annotated[str, typer.Argument(help="a data set of yours to ask it about, such as lidc-nodules")],
     profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     yes: Annotated[bool, typer.Option("--yes", help="ask even if the images show something else")] = False,
+    published: Annotated[bool, typer.Option("--published", help="the networks that git keeps, untrained here")] = False,
 ) -> None:
-    """Ask a finished run's networks about the cases of another data set; writes runs/RUN-on-DATASET.*."""
+    """Ask a finished run's networks about the cases of another data set; writes runs/RUN-on-DATASET.*.
+
+    A run that was not trained here is asked by the networks that git keeps, if there are any.
+    """
     from fewscans import params, paths, transfer
     from fewscans.data import registry
     from fewscans.sweep.onerun import find_device
 
     p = params.load()
     found = registry.find(dataset, paths.data_root())
-    made = transfer.predict(run, p.run(run), p.grid(run, profile), dataset, found, find_device(device), yes)
+    made = transfer.predict(run, p.run(run), p.grid(run, profile), dataset, found, find_device(device), yes, published)
     typer.echo(f"wrote {_short(made)}")
 
 
@@ -113,7 +154,7 @@ def scan(
     run: Annotated[str, typer.Option(help="the run whose network is used")] = "camelyon16-camelyon16-twin",
     arm: Annotated[str, typer.Option(help="which of its networks")] = "40x-small",
     n_train: Annotated[int | None, typer.Option(help="its training size; else the largest")] = None,
-    seed: Annotated[int, typer.Option(help="its seed")] = 0,
+    seed: Annotated[int | None, typer.Option(help="its seed; else 0, or the one that git keeps")] = None,
     profile: Annotated[str | None, typer.Option(help="the profile it was trained with; else params.yaml's")] = None,
     mpp: Annotated[str | None, typer.Option(help="µm per level-0 pixel, or a CSV file of slide,mpp")] = None,
     orientations: Annotated[int, typer.Option(help="1, or 8 to average over turned and mirrored copies")] = 1,
@@ -133,8 +174,9 @@ def scan(
     p = params.load()
     if (p.run(run).experiment, p.run(run).dataset) != ("camelyon16", "camelyon16"):
         raise ParamsError(f"--run {run}: its networks do not see slides; name a run such as camelyon16-camelyon16-twin")
-    grid, spec = p.grid(run, profile), camelyon16.ARMS.get(arm)
-    _, weights = transfer.weights_of(run, grid, arm, n_train, seed)
+    spec = camelyon16.ARMS.get(arm)
+    networks = transfer.networks(run, p.run(run), p.grid(run, profile))
+    grid, (_, weights) = networks.grid, networks.one(arm, n_train, seed)
     if spec.overview or spec.stain or spec.networks > 1:
         raise ParamsError(f"--arm {arm}: scans use one network on patches in the slide's own colours; name another arm")
     where = find_device(device)
@@ -208,21 +250,23 @@ def code() -> None:
 
 @app.command()
 def scorecard() -> None:
-    """Compute the verdict of every claim; write reports/scorecard.* and the README's table of results."""
-    from fewscans import scorecard as cards
+    """Compute the verdict of every claim; write reports/scorecard.*, reports/results/ and the README's table."""
+    from fewscans import cards
+    from fewscans import scorecard as scores
 
-    for path in cards.write_all():
+    kept, written = scores.write_all()
+    for path in [*written, *cards.write(kept)]:
         typer.echo(f"wrote {_short(path)}")
 
 
 @app.command()
 def record(why: Annotated[str, typer.Argument(help="why claims were added or changed")]) -> None:
     """Enter into claims/history.yaml what the claims name now and did not before."""
-    from fewscans import claims
+    from fewscans import claims_history
 
     if not why.strip():
         raise ParamsError("WHY is empty; say why claims were added or changed")
-    typer.echo("\n".join(claims.record(why)) or "no claim changed since the last entry")
+    typer.echo("\n".join(claims_history.record(why)) or "no claim changed since the last entry")
 
 
 @app.command()
@@ -230,11 +274,12 @@ def publish(
     run: Annotated[str, typer.Argument(help="a run whose table is in runs/")],
     profile: Annotated[str | None, typer.Option(help="the profile that it must be of")] = None,
     incomplete: Annotated[str | None, typer.Option(help="why gaps or few seeds may be published; is recorded")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="the best network of each arm too, with a card")] = False,
 ) -> None:
-    """Copy a run's tables into reports/published/, to be kept in git."""
+    """Copy a run's tables into reports/published/, to be kept in git. Weights above 200 KB go to build/weights/."""
     from fewscans import publish as publishing
 
-    typer.echo(f"wrote {_short(publishing.publish(run, profile, incomplete))}")
+    typer.echo(f"wrote {_short(publishing.publish(run, profile, incomplete, with_weights=weights))}")
 
 
 @app.command()
@@ -255,6 +300,18 @@ def verify(name: Annotated[str, typer.Argument(help="a data set that `doctor` li
     from fewscans.data import manifest
 
     typer.echo(manifest.verify(name, paths.data_root(), paths.root() / "data" / "manifests").summary())
+
+
+@data_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="a data set that needs no registration, such as adrenalmnist3d")],
+) -> None:
+    """Download a data set to its place under the data root, and check it. What broke off goes on with the same call."""
+    from fewscans import paths
+    from fewscans.data import fetch as downloads
+
+    typer.echo(f"wrote {_short(downloads.fetch(name, paths.data_root()))}")
+    verify(name)
 
 
 @data_app.command()
@@ -320,41 +377,6 @@ def _literal(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _end_with_pipeline() -> None:
-    """Under DVC: end when it does. `kill -9` on `dvc repro` leaves its commands running, beside the next one's.
-
-    All processes between this one and DVC are watched, shells among them: the command may be one of a chain.
-    """
-    if "DVC_STAGE" not in os.environ:
-        return
-    started_by = _up_to_dvc()
-
-    def watch() -> None:
-        while _up_to_dvc() == started_by:
-            time.sleep(PARENT_POLL_SECONDS)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _up_to_dvc() -> list[int]:
-    """This process's parent, its parent and so on, up to the first without DVC_STAGE in its environment: DVC itself.
-
-    The parent alone where the system does not show other processes (no /proc).
-    """
-    found = [os.getppid()]
-    while found[-1] > 1:
-        process = Path("/proc") / str(found[-1])
-        try:
-            if b"\0DVC_STAGE=" not in b"\0" + (process / "environ").read_bytes():
-                break
-            # pid (name) state parent ..., where the name may hold spaces and brackets
-            found.append(int((process / "stat").read_text().rpartition(")")[2].split()[1]))
-        except (OSError, ValueError):
-            break
-    return found
-
-
 def _short(path: Path) -> str:
     from fewscans import paths
 
@@ -365,10 +387,24 @@ def _short(path: Path) -> str:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on stderr and exit code 1, never a traceback."""
+    """Entry point: a user's mistake, or what the system refuses, is one sentence on stderr and exit code 1, never a
+    traceback; a command that is stopped ends with 130.
+    """
     warnings.showwarning = lambda message, *_, **__: print(f"fewscans: warning: {message}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except FewscansError as error:
         print(f"fewscans: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # the reader of our output is gone, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        print(f"fewscans: {of_the_system(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("fewscans: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -20,6 +20,7 @@ from fewscans import paths
 
 NEEDED_DISK_GB = 5
 PYTHON = (3, 11)
+LOCAL_FLOCK = ("localflock", "nolock", "local_lock=all", "local_lock=flock")  # of Lustre, of NFS
 MARKS = {True: "ok", False: "!!", None: "--"}
 
 
@@ -135,6 +136,30 @@ def _disk() -> list[Check]:
     return [Check("disk", free >= NEEDED_DISK_GB, f"{free:.0f} GB free", remedy)]
 
 
+def _package() -> list[Check]:
+    """Code and project are of one clone."""
+    import fewscans
+
+    package, project = Path(fewscans.__file__).resolve().parents[1], paths.root().resolve()
+    if package == project / "lib":
+        return [Check("package", True, f"of this clone, {package}")]
+    if not (project / "lib" / "fewscans").is_dir():
+        return [Check("package", None, f"{package}; {project} holds no library of its own", "run inside a clone")]
+    found = f"its code is {package}, but this project is {project}"
+    return [Check("package", False, found, "leave the other clone's environment (deactivate); make env in this one")]
+
+
+def _surroundings() -> list[Check]:
+    """What of the user's own can get into results, or make a command fail."""
+    home, encoding = os.path.expanduser("~"), (sys.stdout.encoding or "ascii").lower()
+    there = os.path.isdir(home) and os.access(home, os.W_OK)
+    found = [Check("home folder", True if there else None, home if there else f"{home} cannot be written",
+                   "some packages write there; set HOME to a folder that can be written")]  # fmt: skip
+    wide = encoding.replace("-", "") in ("utf8", "utf16", "utf32")
+    remedy = "letters that it lacks are shown as numbers; export PYTHONUTF8=1"
+    return [*found, Check("terminal", True if wide else None, encoding, remedy)]
+
+
 def _writable() -> list[Check]:
     build = paths.root() / "build"
     try:
@@ -144,6 +169,43 @@ def _writable() -> list[Check]:
     except OSError as error:
         return [Check("build/", False, f"cannot be written: {error}", "change its permissions, or clone elsewhere")]
     return [Check("build/", True, "can be written")]
+
+
+def _store() -> list[Check]:
+    """How the run store is locked, and whether this machine's disk can keep to it."""
+    from fewscans import locks
+
+    store = paths.store()
+    elsewhere = "or set FEWSCANS_STORE to a folder on another disk"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        here, chosen = locks.probe(store), locks.Locks(store).kind
+    except OSError as error:
+        remedy = f"make it writable, {elsewhere}"
+        return [Check("run store", False, f"{store} cannot be written: {error.strerror or error}", remedy)]
+    if (chosen.kind, here.kind) == ("flock", "lease"):
+        remedy = f"remove {locks.FILE} in it while no training runs, {elsewhere}"
+        return [Check("run store", False, f"{store} is locked by flock, which this machine lacks there", remedy)]
+    if chosen.kind == "lease":
+        told = f"{store}, locked by leases of {chosen.lease_seconds:g} s: its disk has, or had, no flock"
+        return [Check("run store", True, told)]
+    if own := _flock_of_this_machine_alone(store):
+        leases = f'{{"kind": "lease", "lease_seconds": {locks.LEASE_SECONDS:g}}}'
+        remedy = f"for training on several machines, write {leases}"
+        remedy += f" into its {locks.FILE} while nothing trains, {elsewhere}"
+        return [Check("run store", None, f"{store}, mounted with {own}: flock there binds this machine alone", remedy)]
+    return [Check("run store", True, f"{store}, locked by flock")]
+
+
+def _flock_of_this_machine_alone(folder: Path) -> str | None:
+    """The option, if any, with which that folder's disk is mounted so that other machines see no lock of this one."""
+    try:
+        lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:  # no Linux
+        return None
+    places = [(line[1], line[3].split(",")) for line in lines if folder.resolve().is_relative_to(line[1])]
+    options = max(places, key=lambda place: len(place[0]), default=("", []))[1]
+    return next((option for option in options if option in LOCAL_FLOCK), None)
 
 
 def _kernel() -> list[Check]:
@@ -193,9 +255,12 @@ _LOOKS: dict[str, Callable[[], list[Check]]] = {
     "torch": _torch,
     "OpenSlide": _openslide,
     "git": _git,
+    "package": _package,
+    "surroundings": _surroundings,
     "DVC": _dvc,
     "notebook kernel": _kernel,
     "disk": _disk,
     "build/": _writable,
+    "run store": _store,
     "data sets": _data,
 }

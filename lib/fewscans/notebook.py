@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 
 from fewscans import files, paths
 from fewscans.errors import NotebookError
@@ -137,6 +137,9 @@ def _stable(outputs: list) -> list:
 def _lasting(text: str) -> str:
     for pattern, instead in VOLATILE:
         text = pattern.sub(instead, text)
+    for place, instead in ((paths.root(), "."), (os.path.expanduser("~"), "~")):  # of this machine, not of the result
+        if len(str(place)) > 1:
+            text = text.replace(str(place), instead)
     return text
 
 
@@ -236,6 +239,8 @@ def _kernel_manager() -> type:
     environment = {
         "FEWSCANS_ROOT": str(paths.root()),
         "IPYTHONDIR": str(paths.build() / "ipython"),  # no start-up files of the user's, nor a history to lock
+        "JUPYTER_RUNTIME_DIR": str(paths.build() / "jupyter"),
+        "MPLCONFIGDIR": str(paths.build() / "matplotlib"),  # a home that cannot be written is told in every output
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "PYTHONHASHSEED": "0",
@@ -258,7 +263,7 @@ def _kernel_manager() -> type:
 
 def _profile() -> str | None:
     # Not by params.load, which checks every experiment's grid and so imports torch: a second or two per notebook.
-    return yaml.safe_load((paths.root() / "params.yaml").read_text(encoding="utf-8")).get("profile")
+    return paths.raw_params().get("profile")
 
 
 def _read(path: Path) -> nbformat.NotebookNode:

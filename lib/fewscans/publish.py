@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import special
 
-from fewscans import experiments, files, params, paths
+from fewscans import experiments, files, params, paths, store, weights
 from fewscans.data import registry
 from fewscans.data.base import Cases
 from fewscans.errors import DataError, RunError
@@ -41,13 +42,18 @@ MINIMUM_SEEDS = 5
 
 
 def publish(
-    run: str, profile: str | None = None, incomplete: str | None = None, minimum_seeds: int = MINIMUM_SEEDS
+    run: str,
+    profile: str | None = None,
+    incomplete: str | None = None,
+    minimum_seeds: int = MINIMUM_SEEDS,
+    with_weights: bool = False,
 ) -> Path:
     """Writes runs/<run>.* to its folder under reports/published, each file replaced atomically, files of arms no
     longer there removed.
 
     profile: the one that the run should be of, if it is named.
     incomplete: why a grid with gaps or with few seeds may be published all the same; recorded in README and tables.
+    with_weights: keeps the best network of each arm as well (`weights`); those of an earlier run are removed anyway.
     Raises RunError naming what is wrong: no such table, the smoke profile, a missing arm, size or seed, too few
     seeds, a value no prediction can have, runs of different code or data.
     """
@@ -122,6 +128,11 @@ def publish(
     for path in folder.glob("*.parquet"):
         if path.stem not in (*about["arms"], *beside):
             path.unlink()
+    files.seal(folder)
+    if weights.outdated(spec, records):
+        shutil.rmtree(weights.folder_of(spec))
+    if with_weights:
+        weights.keep(run, spec, about, found.records, store.Store(paths.store()))
     return folder
 
 

@@ -103,56 +103,57 @@ def scorecard(
     return [row or _row(claim, test, *sources[test.run]) for (claim, test), row in pairs]
 
 
-def write_all() -> list[Path]:
+def write_all() -> tuple[list[Row], list[Path]]:
     """Writes reports/scorecard.json and .md and the README's table from what git keeps, and build/scorecard.json
-    and .md with this machine's runs as well. Returns the paths written.
+    and .md with this machine's runs as well. Returns the rows of what git keeps, and the paths written.
     """
     kept = scorecard()
     written = write_scorecard(kept, paths.reports()) + write_scorecard(scorecard(local=True, kept=kept), paths.build())
     readme = paths.root() / "README.md"
-    return written + ([update_readme(readme, kept)] if readme.exists() else [])
+    return kept, written + ([update_readme(readme, kept)] if readme.exists() else [])
 
 
-def write_scorecard(rows: list[Row], folder: Path) -> list[Path]:
+def write_scorecard(rows: list[Row], folder: Path, claims: Claims | None = None) -> list[Path]:
     """scorecard.json (a list of rows) and scorecard.md, replaced atomically; the same bytes for the same rows."""
     text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
-    contents = {folder / "scorecard.json": text + "\n", folder / "scorecard.md": markdown(rows)}
+    contents = {folder / "scorecard.json": text + "\n", folder / "scorecard.md": markdown(rows, claims)}
     return [files.write(path, content) for path, content in contents.items()]
 
 
-def markdown(rows: list[Row]) -> str:
-    """The whole scorecard as a page: headline claims, counts, all that was tested, what was not and why."""
-    headlines = [row for row in rows if row.headline]
-    tested = [row for row in rows if row.verdict != "not tested"]
-    waiting = [row for row in rows if row.verdict == "not tested"]
-    after = [row for row in headlines if row.named == "after"]
+def markdown(rows: list[Row], claims: Claims | None = None) -> str:
+    """The whole scorecard as a page: a line a paper; folded below: headline claims, the rest, what was not tested."""
+    claims = claims_files.load() if claims is None else claims
     lines = [
         "# Scorecard",
         "",
         "Computed by `fewscans scorecard` from `claims/` and the prediction tables; do not edit. A verdict on a twin "
-        "says that the mechanism works in this implementation; only one on real data is a replication. A row is one "
-        "claim on one data set. > 3, < 3, or – for an end of an interval: beyond what the training sizes can show.",
+        "says that the mechanism works in this implementation; only one on real data is a replication.",
         "",
-        "## Headline claims",
-        "",
-        f"{len(after)} of {len(headlines)} rows were named after their results had been seen (column *named*). "
-        "*Test set seen*: named before, but results of other networks on the same test cases had been seen.",
-        "",
-        _table(headlines, ["verdict", "claim", "measured", "ours (95 % interval)", "paper", "data", "named", "remark"]),
-        "",
-        "## Counts",
-        "",
-        _markdown(counts(rows).reset_index()),
-        "",
-        "## All tested claims",
-        "",
-        _table(tested, ["verdict", "claim", "measured", "ours (95 % interval)", "seeds", "paper", "data", "remark"]),
-        "",
-        "## Not tested",
-        "",
-        _table(waiting, ["id", "claim", "measured", "data", "remark"]),
+        readme_table(rows, claims, "../"),
+        "A row below is one claim on one data set. *Remark*: what would settle it, or why it was not tested. > 3, < 3, "
+        "or – for an end of an interval: beyond what the training sizes can show. *Named after*: after its results had "
+        "been seen. *Test set seen*: named before, but other networks' results on the same test cases had been seen.",
     ]
+    headline = ["verdict", "claim", "measured", "ours (95 % interval)", "paper", "data", "named", "remark"]
+    detail = ["verdict", "claim", "measured", "ours (95 % interval)", "seeds", "paper", "data", "remark"]
+    for paper, entry in sorted(claims.papers.items(), key=lambda item: item[1].get("notebook") or "~"):
+        mine = [row for row in rows if row.paper == paper]
+        first = sorted((row for row in mine if row.headline), key=lambda row: not row.real)
+        rest = [row for row in mine if not row.headline and row.verdict != "not tested"]
+        waiting = [row for row in mine if not row.headline and row.verdict == "not tested"]
+        for what, part, columns in (
+            ("headline claims", first, headline),
+            ("other claims that were tested", rest, detail),
+            ("other claims that were not tested", waiting, ["id", "claim", "measured", "data", "remark"]),
+        ):
+            if part:
+                lines += ["", *_folded(f"{entry['short']}: {what} ({_verdicts(part)})", _table(part, columns))]
+    lines += ["", *_folded("All tests, counted by data set", markdown_table(counts(rows).reset_index()))]
     return "\n".join(lines) + "\n"
+
+
+def _folded(title: str, text: str) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", text, "", "</details>"]
 
 
 def counts(rows: Sequence[Row]) -> pd.DataFrame:
@@ -176,23 +177,23 @@ def _table(rows: Sequence[Row], columns: list[str]) -> str:
         {
             "id": row.id,
             "verdict": f"{SYMBOL[row.verdict]} {row.verdict}",
-            "claim": _cell(f"{row.statement} ({row.where})"),
-            "measured": _cell(row.measured),
+            "claim": f"{row.statement} ({row.where})",
+            "measured": row.measured,
             "ours (95 % interval)": row.ours(),
             "seeds": "" if row.seeds is None else str(row.seeds),
             "paper": _paper(row),
             "data": f"{row.dataset} ({row.source})" if row.source else f"{row.experiment}, {row.dataset}",
             "named": row.named + (", test set seen" if row.seen else ""),
-            "remark": _cell(row.reason),
+            "remark": row.reason,
         }
         for row in rows
     ]
-    return _markdown(pd.DataFrame(cells, columns=columns)) if cells else "None."
+    return markdown_table(pd.DataFrame(cells, columns=columns)) if cells else "None."
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def markdown_table(table: pd.DataFrame) -> str:
     """A Markdown table without the blanks that would align its columns: they are half of a long file."""
-    padded = table.to_markdown(index=False, disable_numparse=True)
+    padded = table.map(lambda cell: _cell(str(cell))).to_markdown(index=False, disable_numparse=True)
     return re.sub(r" +\|", " |", re.sub(r":?-{3,}:?", "---", padded))
 
 
@@ -202,17 +203,20 @@ def _paper(row: Row) -> str:
     return "another task" if not row.direct else "" if row.paper_value is None else f"{row.paper_value:g}"
 
 
-def readme_table(rows: list[Row], claims: Claims) -> str:
-    """One row a paper: its claim in a sentence, the verdicts of its headline claims, and why, as its file says it."""
+def readme_table(rows: list[Row], claims: Claims, root: str = "") -> str:
+    """One row a paper: its claim in a sentence, the verdicts of its headline claims, and why, as its file says it.
+
+    root: the way from the page to the project's folder.
+    """
     lines = []
     for paper, entry in sorted(claims.papers.items(), key=lambda item: item[1].get("notebook") or ""):
         mine = [row for row in rows if row.paper == paper and row.headline]
         if mine and paper != OWN:
             verdicts = [_verdicts([row for row in mine if row.real is real]) for real in (True, False)]
-            link = f"[{entry['notebook'][:2]}](notebooks/{entry['notebook']}.ipynb)"
+            link = f"[{entry['notebook'][:2]}]({root}notebooks/{entry['notebook']}.ipynb)"
             lines.append((entry["short"], entry["claim"], *verdicts, entry.get("why") or "", link))
     columns = ["paper", "its claim", "headline claims on real data", "on the twin", "why", "notebook"]
-    return _markdown(pd.DataFrame(lines, columns=columns)) + "\n"
+    return markdown_table(pd.DataFrame(lines, columns=columns)) + "\n"
 
 
 def _verdicts(rows: Sequence[Row]) -> str:

@@ -1,8 +1,9 @@
 """The run store: finished runs by the hash of all that decides them.
 
 One Parquet file a run holds its predictions, with its history and record in the schema's metadata, so a run is there
-whole or not at all; weights lie beside it as safetensors. A lock per run, which the system frees when its holder dies,
-lets any number of sweeps share a store. The hash covers parameters, data and the code that decides (`closure`).
+whole or not at all; weights lie beside it as safetensors. A lock per run (`locks`) lets any number of sweeps share a
+store, on any disk. Where locks are leases, two may train one run: both write the same, and the first to finish counts.
+The hash covers parameters, data and the code that decides (`closure`).
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 from torch import Tensor
 
-from fewscans import files
+from fewscans import files, locks
 from fewscans.errors import RunError
 from fewscans.experiments.base import Entry
 
@@ -35,6 +37,7 @@ class Store:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
+        self.locks = locks.Locks(self.folder)
 
     def path(self, key: str) -> Path:
         return self.folder / f"{key}.parquet"
@@ -45,28 +48,44 @@ class Store:
     def checkpoint_path(self, key: str) -> Path:
         return self.folder / f"{key}.checkpoint"
 
-    def lock(self, key: str) -> FileLock:
+    def lock(self, key: str) -> BaseFileLock:
         """Held while a run is trained; `with lock.acquire(blocking=False)` raises filelock.Timeout if another holds it.
 
         Raises RunError if the folder cannot be made or written.
         """
+        with self._writable():
+            return self.locks.lock(key)
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[BaseFileLock]:
+        """Holds that run's lock, in this process's name. Raises filelock.Timeout if another holds it, and as `lock`."""
+        with ExitStack() as stack:
+            with self._writable():
+                lock = stack.enter_context(self.locks.hold(key))
+            yield lock
+
+    @property
+    def leased(self) -> bool:
+        """Whether locks are leases here, so that two processes may be at work on one run."""
+        return self.locks.kind.kind == "lease"
+
+    def held(self, key: str) -> bool:
+        """Whether some process is training that run now."""
+        with self._writable():
+            return self.locks.held(key)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"{key}.lock").touch()
+            yield
+        except Timeout:  # an OSError as well
+            raise
         except OSError as error:
             raise RunError(
                 f"the run store {self.folder} cannot be written ({error.strerror}); "
                 "make it writable, or set FEWSCANS_STORE to a folder that is"
             ) from error
-        return FileLock(self.folder / f"{key}.lock")
-
-    def held(self, key: str) -> bool:
-        """Whether some process is training that run now."""
-        try:
-            with self.lock(key).acquire(blocking=False):
-                return False
-        except Timeout:
-            return True
 
     def get(self, key: str) -> Entry | None:
         """The finished run, or None; an entry cut short or altered is removed with a warning, and so trained again."""
@@ -80,11 +99,18 @@ class Store:
         return self._read(key, self._notes)
 
     def weights(self, key: str) -> dict[str, Tensor] | None:
-        """A finished run's weights, or None if there are none."""
+        """A finished run's weights, or None if there are none. Raises RunError for a file that is damaged."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self.weights_path(key)
-        return load_file(path) if path.exists() else None
+        try:
+            return load_file(path) if path.exists() else None
+        except (SafetensorError, ValueError) as error:
+            cause = str(error).strip().partition("\n")[0]
+            raise RunError(
+                f"{path}: damaged weights ({cause}); remove it and {self.path(key).name}, and train the run again"
+            ) from error
 
     def _read(self, key: str, read: Callable):
         path = self.path(key)
@@ -116,10 +142,16 @@ class Store:
     def _notes(path: Path) -> dict:
         return json.loads(pq.read_schema(path).metadata[b"fewscans"])["record"]
 
-    def tidy(self, key: str) -> None:
-        """Removes half-written files that a killed process left of a run; for the process that holds its lock."""
-        for partial in self.folder.glob(f"{key}.*.part"):
-            partial.unlink(missing_ok=True)
+    def tidy(self, *keys: str, finished: bool = False) -> None:
+        """Removes half-written files that killed processes left of these runs; with `finished`, checkpoints as well.
+
+        For the one process at work on a run, or when its entry is there: then another that is yet at work finds it.
+        """
+        for partial in self.folder.glob("*.part"):
+            if partial.name.partition(".")[0] in keys:
+                partial.unlink(missing_ok=True)
+        for key in keys if finished else ():
+            self.checkpoint_path(key).unlink(missing_ok=True)
 
     def put(self, key: str, entry: Entry, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes weights, then the entry, each replaced atomically; the entry's presence is what counts."""
@@ -140,9 +172,15 @@ def write_table(table: pd.DataFrame, path: Path, notes: dict | None = None) -> N
     if notes is not None:
         arrow = arrow.replace_schema_metadata({"fewscans": json.dumps(notes, sort_keys=True)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    pq.write_table(arrow, partial, compression="zstd", write_page_checksum=True)
-    os.replace(partial, path)
+    partial = files.partial(path)
+    try:
+        pq.write_table(arrow, partial, compression="zstd", write_page_checksum=True)
+        os.replace(partial, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # a full disk names no file
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def key(decides: Mapping) -> str:

@@ -8,8 +8,8 @@ generator state and all arms that share a seed see the same samples in the same 
 from __future__ import annotations
 
 import functools
+import io
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -20,6 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from fewscans import files
+from fewscans.errors import Stopped
 
 _PURPOSES = {"initialisation": 0, "order": 1, "augmentation": 2, "noise": 3, "dropout": 4}
 
@@ -91,8 +94,8 @@ def fit(
 
     batch(indices, step) → inputs and targets on the model's device; loss(outputs, targets) → scalar; validate(model) →
     a loss per named validation set. With `checkpoint`, progress is saved after each validation, and a run that was cut
-    goes on from there to the same bytes; the file is left for the caller to remove. A loss that is not finite raises
-    FloatingPointError.
+    goes on from there to the same bytes; the file is left for the caller to remove. If `on_step` raises Stopped, the
+    present step is saved too, unless it was the last. A loss that is not finite raises FloatingPointError.
 
     optimiser: (parameters, lr=...) → an optimiser.   gradients: (model, inputs, targets) → the loss, after adding its
     gradients to the parameters; if not given, `loss(model(inputs), targets)` is followed backwards.   schedule: share
@@ -100,12 +103,12 @@ def fit(
     """
     gradients = gradients or functools.partial(backward, loss, half=half)
     optimiser = optimiser(model.parameters(), lr=budget.learning_rate)
-    fitted, done = Fitted(), 0
+    fitted, done, since, stopped = Fitted(), 0, [], None
     if checkpoint is not None and checkpoint.exists():
-        done = _restore(checkpoint, model, optimiser, fitted)
+        done, since = _restore(checkpoint, model, optimiser, fitted)
         if done and on_step is not None:
             on_step(done)
-    since, cpu, wall = [], time.process_time(), time.perf_counter()
+    cpu, wall = time.process_time(), time.perf_counter()
     model.train()
     for step in range(done, budget.steps):
         x, target = batch(batch_indices(n_train, budget.batch_size, step, seed), step)
@@ -116,9 +119,18 @@ def fit(
         since.append(gradients(model, x, target))
         optimiser.step()
         if on_step is not None:
-            on_step(1)
+            try:
+                on_step(1)
+            except Stopped as error:
+                stopped = error
         if (step + 1) % budget.eval_every and step + 1 < budget.steps:
-            continue
+            if stopped is None:
+                continue
+            fitted.seconds_cpu += time.process_time() - cpu
+            fitted.seconds_wall += time.perf_counter() - wall
+            if checkpoint is not None:
+                _save(checkpoint, step + 1, model, optimiser, fitted, since)
+            raise stopped
         train_loss = float(torch.stack(since).mean())
         if not np.isfinite(train_loss):
             raise FloatingPointError(
@@ -140,6 +152,8 @@ def fit(
         cpu, wall = time.process_time(), time.perf_counter()
         if checkpoint is not None and step + 1 < budget.steps:
             _save(checkpoint, step + 1, model, optimiser, fitted)
+        if stopped is not None and step + 1 < budget.steps:
+            raise stopped
     fitted.last = _state(model)
     return fitted
 
@@ -173,23 +187,29 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
-def _save(path: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted) -> None:
-    """Atomic: a kill leaves the old checkpoint or the new one, never half of one."""
+def _save(
+    path: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted, since: list[Tensor] = ()
+) -> None:
+    """Atomic: a kill leaves the old checkpoint or the new one, never half of one.   since: losses since validation."""
     state = {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "fitted": vars(fitted)}
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    state["since"] = torch.stack(since).cpu() if since else torch.empty(0)
+    content = io.BytesIO()  # torch's own writer says nothing of a full disk
+    torch.save(state, content)
+    files.write(path, content.getvalue())
 
 
-def _restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted) -> int:
-    """Steps already done; a checkpoint that cannot be read is removed and counts as none."""
+def _restore(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Fitted
+) -> tuple[int, list[Tensor]]:
+    """Steps already done, and losses since validation; a checkpoint that cannot be read is removed, counts as none."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         warnings.warn(f"{path}: not a readable checkpoint ({error}); the run starts afresh", stacklevel=3)
-        path.unlink()
-        return 0
+        path.unlink(missing_ok=True)
+        return 0, []
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     vars(fitted).update(state["fitted"])
-    return state["step"]
+    device = next(model.parameters()).device
+    return state["step"], list(state["since"].to(device))

@@ -54,7 +54,8 @@ def people(n=120, scans=2, depth=6, known=1.0, seed=0):
     name = np.array([f"person{i:03d}" for i in person])
     return Cases(
         images.clip(0, 255).astype(np.uint8), rng.normal(3, 0.4, n)[person] + rng.normal(0, 0.01, n * scans),
-        np.array([f"scan{i:03d}" for i in range(n * scans)]), name, np.full(n * scans, "train"), "people", Path("people"),
+        np.array([f"scan{i:03d}" for i in range(n * scans)]), name, np.full(n * scans, "train"), "people",
+        Path("people"),
     )  # fmt: skip
 
 

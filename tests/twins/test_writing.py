@@ -59,7 +59,7 @@ def test_an_unknown_twin_lists_the_known_ones(tmp_path):
 def test_every_module_with_a_twin_is_found_by_its_name_and_has_the_layout_of_a_data_set():
     stems = {path.stem for path in Path(twins.__file__).parent.glob("[a-z]*.py")}
     modules = {stem for stem in stems if hasattr(importlib.import_module(f"fewscans.twins.{stem}"), "TWIN")}
-    assert {name.replace("-", "_") for name in twins.names()} == modules and len(twins.names()) == 8
+    assert {name.replace("-", "_") for name in twins.names()} == modules and len(twins.names()) == 10
     for name in twins.names():
         assert twins.twin(name).layout in registry.names() and issubclass(twins.twin(name).spec, Spec)
 

@@ -6,7 +6,6 @@ all; the first process makes it under a lock, the others wait. It may be removed
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 import zlib
@@ -16,12 +15,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import Timeout
 
+from fewscans import files
 from fewscans.data.base import first_line
 from fewscans.errors import DataError
+from fewscans.locks import Locks
 
 IMAGES, META = "images.npy", "meta.parquet"
+WAIT_SECONDS = 6 * 3600.0  # for another process that cuts the same patches
 CHECKED = 1000  # images whose checksum is compared on opening: some 0.1 s, however many there are
 
 
@@ -39,11 +41,17 @@ def opened(
     if images is None:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.parent / f"{folder.name}.lock"):
+            locks = Locks(folder.parent)
+            with locks.hold(folder.name, WAIT_SECONDS):
                 images = _found(folder, meta, shape)  # another may have made it while we waited
                 if images is None:
-                    _write(folder, meta, shape, make())
+                    _write(folder, meta, shape, make(), alone=locks.kind.kind == "flock")
                     images = _found(folder, meta, shape)
+        except Timeout as error:
+            raise DataError(
+                f"{folder} is made by {locks.holder(folder.name)} for more than {WAIT_SECONDS / 3600:.0f} hours now; "
+                f"if that is gone, remove {error.lock_file}"
+            ) from error
         except OSError as error:
             remedy = "make room there, or make its folder writable"
             raise DataError(f"{folder} cannot be written ({error.strerror or error}); {remedy}") from error
@@ -72,12 +80,17 @@ def _found(folder: Path, meta: pd.DataFrame, shape: Sequence[int]) -> np.ndarray
     return images
 
 
-def _write(folder: Path, meta: pd.DataFrame, shape: Sequence[int], blocks: Iterable[np.ndarray]) -> None:
-    """Under the lock. Appended, not written through a map: a full disk is then an error, not a signal."""
-    for left in folder.parent.glob(f"{folder.name}.*.part"):  # by a killed process, unless its writer is yet alive
-        if not _alive(int(left.suffixes[-2][1:])):
+def _write(
+    folder: Path, meta: pd.DataFrame, shape: Sequence[int], blocks: Iterable[np.ndarray], alone: bool = True
+) -> None:
+    """Under the lock. Appended, not written through a map: a full disk is then an error, not a signal.
+
+    alone: the lock is no lease, which two may hold at once.
+    """
+    for left in folder.parent.glob(f"{folder.name}.*.part"):  # by a killed process
+        if alone or files.abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
-    fresh = folder.parent / f"{folder.name}.{os.getpid()}.part"  # own, should locks not work on this disk
+    fresh = files.partial(folder)
     fresh.mkdir()
     checksums: list[int] = []
     with (fresh / IMAGES).open("wb") as file:
@@ -92,16 +105,11 @@ def _write(folder: Path, meta: pd.DataFrame, shape: Sequence[int], blocks: Itera
     if len(checksums) != len(meta):
         raise ValueError(f"{len(checksums)} images for {len(meta)} cases")
     meta.assign(crc32=np.array(checksums, np.int64)).to_parquet(fresh / META, index=False, write_page_checksum=True)
-    if folder.exists():
+    if folder.exists() and (alone or _found(folder, meta, shape) is None):
         shutil.rmtree(folder)
-    fresh.rename(folder)
-
-
-def _alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return pid != os.getpid()
+        fresh.rename(folder)
+    except OSError:
+        if alone or not folder.exists():
+            raise
+        shutil.rmtree(fresh)  # another holder of the lease was first

@@ -53,16 +53,17 @@ def find(name: str, root: Path | str) -> Path:
 
     A folder of the data set's name passes with any of its marks, so that a copy half downloaded is found and `verify`
     can say what it lacks; a folder of another name needs all marks.
+    Folders that cannot be looked into are passed over.
     Raises:  DataError if there is none, with what to download and where to put it.
     """
     entry, root = dataset(name), Path(root)
     if entry.control:
         raise DataError(f"'{name}' is no public data set; `fewscans twin {name}` writes it")
     marks = entry.marks or ((entry.file,),)
-    folders = [home(name, root), *sorted(p for p in root.iterdir() if p.is_dir())] if root.is_dir() else []
+    folders = [home(name, root), *sorted(p for p in _listed(root) if _there(p / "."))]
     for wanted in (all, any):
         for folder in folders if wanted is all else folders[:1]:
-            if wanted(any((folder / place).exists() for place in places) for places in marks):
+            if wanted(any(_there(folder / place) for place in places) for places in marks):
                 return folder / entry.file
     what = " with ".join(places[0] for places in marks)
     why = f"{what} is in none of its folders" if root.is_dir() else "there is no such folder"
@@ -71,6 +72,25 @@ def find(name: str, root: Path | str) -> Path:
         f"{home(name, root) / entry.file}, or set data_root in params.yaml or FEWSCANS_DATA_ROOT to the folder that "
         "holds your data sets"
     )
+
+
+def _listed(root: Path) -> list[Path]:
+    try:
+        return list(root.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(
+            f"{root}: cannot be looked into ({error.strerror}); make it readable, or name another"
+        ) from error
+
+
+def _there(place: Path) -> bool:
+    """Whether it exists, as far as one may look: a disk's lost+found is root's alone."""
+    try:
+        return place.exists()
+    except OSError:
+        return False
 
 
 def share_patients(one: str, other: str) -> bool:

@@ -24,11 +24,11 @@ def rows_of(
 ) -> Picture:
     """A row of images under each name.
 
-    rows: name → images (H, W).   headings: above the columns.   limits: grey values of black and white; by default
-    those of each row.   row_height: inches; by default what fits the images' shape, at most 1.
+    rows: name → images (H, W), or in colour (H, W, 3).   headings: above the columns.   limits: grey values of black
+    and white; by default those of each row.   row_height: inches; by default what fits the images' shape, at most 1.
     """
     columns = max(len(images) for images in rows.values())
-    shapes = [max(h / w for h, w in (image.shape for image in images)) for images in rows.values()]
+    shapes = [max(h / w for h, w in (image.shape[:2] for image in images)) for images in rows.values()]
     heights = [row_height or min(1.0, ((WIDTH_INCHES - 0.3) / columns - 0.11) * shape) for shape in shapes]
     height = 0.35 + 0.25 * bool(headings) + 0.35 * bool(note) + sum(heights) + 0.05 * len(rows)
     figure, axes = sheet(title, len(rows), columns, height, note, height_ratios=heights)

@@ -2,7 +2,8 @@
 
 `Engine.map(setting, runs, on_progress)` yields an outcome per run, in order of finishing. `LocalEngine` keeps a worker
 process per slot (a core's worth of threads, or a GPU) and survives the death of any of them; a worker ends with its
-parent, however that one died.
+parent, however that one died. An engine that is closed tells its workers to stop: they save their runs and free their
+locks.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from fewscans.experiments.base import Run
 from fewscans.sweep.onerun import Setting
 from fewscans.sweep.worker import begin
 
+STOP_SECONDS = 20.0  # for a worker to save its run; Slurm grants 30 s between SIGTERM and SIGKILL
 # glibc: keep large blocks instead of handing them back after every step; saves 5-10 % of a step on a CPU, ignored
 # elsewhere
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
@@ -101,18 +104,19 @@ class LocalEngine:
                         kind, value = connection.recv()
                     except (EOFError, OSError):  # the process is gone: killed, out of memory, or never got so far
                         worker.process.join()
-                        del workers[connection]
                         if worker.run is None and worker.process.exitcode > 0:
                             raise RunError(
                                 f"a worker {_ending(worker)} before its first run; what it printed stands above"
                             ) from None
+                        kind, value = "stopped", f"its process {_ending(worker)}"
+                    if kind == "stopped":
+                        del workers[connection]
                         lost = worker.run or (queue.pop() if queue else None)
                         if queue:
                             start(worker.slot)
                         if lost is not None:
-                            yield Outcome(lost, "failed", f"its process {_ending(worker)}")
-                        continue
-                    if kind == "step":
+                            yield Outcome(lost, "failed", value)
+                    elif kind == "step":
                         on_progress(worker.run, value)
                     elif kind == "warning":
                         warnings.warn(value, stacklevel=2)
@@ -126,6 +130,10 @@ class LocalEngine:
                         yield Outcome(finished, kind, value)
         finally:
             for worker in workers.values():
+                worker.process.terminate()
+            until = time.monotonic() + STOP_SECONDS
+            for worker in workers.values():
+                worker.process.join(max(0.0, until - time.monotonic()))
                 worker.process.kill()
                 worker.process.join()
 

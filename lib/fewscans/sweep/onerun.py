@@ -64,28 +64,34 @@ class Context:
 
 
 def train_one(context: Context, run: Run, on_step: Callable[[int], None]) -> Literal["trained", "found", "held"]:
-    """Trains one run into the store, in this process; unless it is there by now, or another process holds it."""
-    setting, key = context.setting, context.key(run)
-    lock = context.store.lock(key)
+    """Trains one run into the store, in this process; unless it is there by now, or another process holds it.
+
+    Where locks are leases, another may have taken the run over meanwhile. Its entry then counts, and a failure here
+    that came of that, such as a checkpoint which is gone, does not.
+    """
+    setting, room, key = context.setting, context.store, context.key(run)
     try:
-        with lock.acquire(blocking=False):
-            if context.store.get(key) is not None:  # finished since the plan was made
+        with room.hold(key):
+            if room.get(key) is not None:  # finished since the plan was made
                 return "found"
-            context.store.tidy(key)
-            entry, weights = context.experiment.train_run(
-                run,
-                setting.grid,
-                context.data,
-                torch.device(setting.device),
-                context.store.checkpoint_path(key),
-                on_step,
-            )
+            if not room.leased:
+                room.tidy(key)
+            device, checkpoint = torch.device(setting.device), room.checkpoint_path(key)
+            try:
+                entry, weights = context.experiment.train_run(
+                    run, setting.grid, context.data, device, checkpoint, on_step
+                )
+            except Exception:
+                if not room.leased or room.get(key) is None:
+                    raise
+            if room.leased and room.get(key) is not None:
+                return "found"
             record = asdict(run) | entry.record | {
                 "run": setting.name, "key": key, "code": context.code, "data": context.data.fingerprint,
                 "device": _device_name(setting.device), "threads": setting.threads,
                 "torch": torch.__version__.split("+")[0],
             }  # fmt: skip
-            context.store.put(key, Entry(entry.predictions, entry.history, record), weights)
+            room.put(key, Entry(entry.predictions, entry.history, record), weights)
             return "trained"
     except filelock.Timeout:
         return "held"

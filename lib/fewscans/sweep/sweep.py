@@ -9,6 +9,7 @@ cut continues from its checkpoint.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from fewscans.sweep.engine import Engine, LocalEngine, default_slots
 from fewscans.sweep.onerun import Context, Setting
 
 POLL_SECONDS = 1.0
+WAIT_HOURS = 12.0
 COSTS = ("seconds_", "memory_")  # how the keys of a record begin that say what a run cost
 TELL_EVERY_SECONDS = 60.0  # where there is no terminal to draw a bar on, as in a cluster's log
 
@@ -46,6 +48,7 @@ def sweep(
     engine: Engine | None = None,
     out: Path | None = None,
     show: bool = True,
+    wait_hours: float = WAIT_HOURS,
 ) -> Result:
     """Trains what is missing and writes `<out>/<name>.parquet`, the predictions, and beside it `.history.parquet`,
     `.records.json`, `.trials.json` (of learning rates that were tried and not chosen, if any), `.reference.parquet`
@@ -54,8 +57,10 @@ def sweep(
 
     arms: only these, if any are named; the files are then called `<name>.partial.*`.   shard: (i, n), this process's
     share of the runs; whatever a share needs from the others (the trials of a learning rate) it waits for, or trains if
-    nobody does.   Failed runs do not stop the others; they are listed in one RunError at the end, and no table is
-    written.   RunError as well, at once, if code or data change meanwhile, or no worker can start.
+    nobody does.   wait_hours: how long to wait for runs that others hold, since the last of them was finished; who
+    they are is said at once and now and then, and RunError raised at the end.   Failed runs do not stop the others;
+    they are listed in one RunError at the end, and no table is written.   RunError as well, at once, if code or data
+    change meanwhile, or no worker can start.
     """
     context = Context(setting)
     setting = dataclasses.replace(setting, code=context.code, data=context.data.fingerprint)
@@ -76,6 +81,7 @@ def sweep(
                     break
                 entries = {run: context.store.get(context.key(run)) for run in final}
                 if all(entries.values()):
+                    context.store.tidy(*map(context.key, plan), finished=True)
                     name = setting.name + (".partial" if arms else "")
                     trials = [without_costs(records[run]) for run in sorted(set(plan) - set(final))]
                     return Result(len(final), len(trained), _write(context, grid, entries, trials, out, name))
@@ -83,7 +89,8 @@ def sweep(
                 continue
             free = [run for run in todo if not context.store.held(context.key(run))]
             if not free:
-                time.sleep(POLL_SECONDS)  # every run left is held by another process
+                bar.wait(todo, lambda run: context.store.locks.holder(context.key(run)), wait_hours)
+                time.sleep(POLL_SECONDS)
                 continue
             with closing(engine.map(setting, free, bar.step)) as outcomes:
                 for outcome in outcomes:
@@ -98,7 +105,13 @@ def sweep(
                         bar.finish(outcome.run)
     if not failed:
         return Result(len(final), len(trained), None)
-    listing = "\n".join(f"  {run}:\n    " + failed[run].strip().replace("\n", "\n    ") for run in sorted(failed))
+    alike: dict[str, list[Run]] = {}
+    for run in sorted(failed):
+        alike.setdefault(failed[run].strip(), []).append(run)
+    listing = "\n".join(
+        f"  {runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''}:\n    " + why.replace("\n", "\n    ")
+        for why, runs in alike.items()
+    )
     raise RunError(
         f"{len(failed)} of {len(plan)} runs of {setting.name} failed; the others are kept in {setting.store_folder}, "
         f"and the same command tries the failed ones again:\n{listing}"
@@ -205,6 +218,7 @@ class _Progress:
         self.bar = None
         self._work: dict[Run, float] = {}
         self._told = time.monotonic()
+        self._waiting: tuple[list[Run], float, float] = ([], 0.0, 0.0)  # for which runs, since when, when it was told
 
     def __enter__(self):
         return self
@@ -241,6 +255,23 @@ class _Progress:
         """`share` of that run's work was done."""
         if self.bar is not None:
             self.bar.update(self._work.get(run, 0.0) * share)
+
+    def wait(self, runs: list[Run], holder: Callable[[Run], str], hours: float) -> None:
+        """All runs left are held by others: says so at once, then now and then; RunError after `hours` without news."""
+        now = time.monotonic()
+        for_runs, since, told = self._waiting
+        if for_runs != runs:
+            since, told = now, -math.inf
+        held = f"{len(runs)} runs that others train, the first {runs[0]}, held by {holder(runs[0])}"
+        if now - since >= 3600 * hours:
+            raise RunError(
+                f"{self.name}: waited {hours:g} hours for {held}; what is finished is kept, and the same command goes "
+                "on from there. If that process is gone, its lock ends with it, or a lease soon after"
+            )
+        if now - told >= TELL_EVERY_SECONDS * 10:
+            self.write(f"{self.name}: waiting for {held}")
+            told = now
+        self._waiting = (runs, since, told)
 
     def finish(self, run: Run) -> None:
         self.finished += 1

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from fewscans.errors import FewscansError
+from fewscans.errors import FewscansError, Stopped, of_the_system
 
 REPORT_EVERY_STEPS = 10
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 def begin(connection: Connection) -> None:
@@ -23,9 +27,12 @@ def begin(connection: Connection) -> None:
 
     It is sent the value of CUDA_VISIBLE_DEVICES (or None), the setting, and runs; None ends it. It answers with pairs:
     ("ready", None) · ("broken", why it cannot start) · ("step", share of the run done since the last) ·
-    ("warning", text) · ("trained" | "found" | "held", None) · ("failed", why).
+    ("warning", text) · ("trained" | "found" | "held", None) · ("failed", why) · ("stopped", why).
+
+    A signal to stop ends it: at once while it waits or reads data, else after the present step, whose state is saved.
     """
     end_with_parent()
+    told = _Told()
     warnings.showwarning = lambda message, *_, **__: connection.send(("warning", str(message)))
     try:
         gpu = connection.recv()
@@ -35,7 +42,7 @@ def begin(connection: Connection) -> None:
         setting = connection.recv()  # imports what it is made of
         import torch
 
-        from fewscans.sweep.onerun import Context, train_one
+        from fewscans.sweep.onerun import Context
 
         torch.set_num_threads(setting.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -48,13 +55,56 @@ def begin(connection: Connection) -> None:
         return
     connection.send(("ready", None))
     while (run := _next(connection)) is not None:
-        try:
-            total = context.experiment.steps(run, setting.grid)
-            connection.send((train_one(context, run, _reporter(total, connection)), None))
-        except FewscansError as error:
-            connection.send(("failed", str(error)))
-        except Exception:
-            connection.send(("failed", traceback.format_exc(limit=-4)))
+        with told.later():
+            connection.send(attempt(context, run, lambda share: connection.send(("step", share)), told.stop))
+
+
+def attempt(context, run, tell: Callable[[float], None], stop: Callable[[], None]) -> tuple[str, str | None]:
+    """Trains one run: how it ended, and why if it failed or was stopped.
+
+    tell: is given shares of the run as they are done.   stop: called after each step; raises Stopped to end it.
+    """
+    from fewscans.sweep.onerun import train_one
+
+    try:
+        total = context.experiment.steps(run, context.setting.grid)
+        return train_one(context, run, _reporter(total, tell, stop)), None
+    except FewscansError as error:
+        return "failed", str(error)
+    except Stopped as error:
+        return "stopped", f"told to stop by {error}; what is done of it is saved"
+    except OSError as error:
+        return "failed", of_the_system(error)
+    except Exception:
+        return "failed", traceback.format_exc(limit=-4)
+
+
+class _Told:
+    """Hears signals to stop: raises SystemExit at once, or within `later` keeps `signal` for the training to see."""
+
+    def __init__(self):
+        self.signal: str | None = None
+        self.training = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _) -> None:
+        self.signal = signal.Signals(number).name
+        if not self.training:
+            sys.exit()
+
+    def stop(self) -> None:
+        """Raises Stopped if a signal came."""
+        if self.signal is not None:
+            raise Stopped(self.signal)
+
+    @contextmanager
+    def later(self) -> Iterator[None]:
+        self.training = True
+        yield
+        self.training = False
+        if self.signal is not None:
+            sys.exit()
 
 
 def end_with_parent() -> None:
@@ -75,15 +125,16 @@ def _next(connection: Connection):
         return None
 
 
-def _reporter(total: int, connection: Connection) -> Callable[[int], None]:
-    """Tells the parent now and then what share of the run was done since it was last told."""
+def _reporter(total: int, tell: Callable[[float], None], stop: Callable[[], None]) -> Callable[[int], None]:
+    """Tells now and then what share of the run was done since it was last told; then calls `stop`."""
     counted = 0
 
     def on_step(steps: int) -> None:
         nonlocal counted
         counted += steps
         if counted >= REPORT_EVERY_STEPS or counted >= total:
-            connection.send(("step", counted / total))
+            tell(counted / total)
             counted = 0
+        stop()
 
     return on_step

@@ -109,7 +109,8 @@ class Grid(base.Grid):
     def check_sizes(self, arm: str, sizes: tuple[int, ...]) -> None:
         if not sizes or any(n < 2 or n % 2 for n in sizes):
             raise ParamsError(f"arms.{arm}: sizes must be even and at least 2, in balanced subsets; got {list(sizes)}")
-        spec, dim = ARMS[arm], Group.named(ARMS[arm].group).dim
+        spec = self.ARMS[arm]
+        dim = Group.named(spec.group).dim
         if spec.trivial is None and dim != len(self.patch):
             acts_on = "the plane" if dim == 2 else "space"
             raise ParamsError(f"arms.{arm} has a group of {acts_on}, but patch is {list(self.patch)}")
@@ -133,12 +134,12 @@ class Gcnn(base.Experiment):
         return Cut(grid.patch, grid.downsample, grid.spacing_mm, around, grid.negatives_per_scan, grid.train_negatives)
 
     def check(self, grid: Grid, cases: Cases) -> None:
-        have, wanted, about = cases.images.shape[1:], grid.patch, cases.about
+        have, wanted, about = cases.images.shape[1 : -1 if in_colour(cases) else None], grid.patch, cases.about
         if len(have) != len(wanted) or any(h < w for h, w in zip(have, wanted, strict=True)):
             sizes = [" x ".join(map(str, shape)) for shape in (have, wanted)]
             raise DataError(f"{cases.path}: its images are {sizes[0]} voxels, too small for a patch of {sizes[1]}")
         for arm, sizes in grid.arms.items():
-            lacking = [name for name in baselines.KNOWN.get(ARMS[arm].trivial, ()) if name not in about]
+            lacking = [name for name in baselines.KNOWN.get(self.ARMS[arm].trivial, ()) if name not in about]
             if lacking:
                 raise ParamsError(f"arms.{arm}: {cases.path} does not say {', '.join(lacking)}; leave the arm out")
             for seed in range(max(1, grid.folds)):
@@ -153,17 +154,29 @@ class Gcnn(base.Experiment):
     def decides(self, run: Run, grid: Grid) -> dict:
         chosen = {"arm": run.arm, "n_train": run.n_train, "seed": run.seed, "spec": self.training_of(run.arm)}
         names = ["patch", "downsample", "folds", "pilot"]
-        if ARMS[run.arm].trivial is None:
+        if self.ARMS[run.arm].trivial is None:
             chosen |= {"steps": grid.steps_of(run.n_train), "eval_every": grid.every_of(run.n_train)}
             chosen |= {"learning_rate": run.learning_rate}
             names += ["batch_size", "width", "augment", "pools", "rate_by_order", "cosine", "half", "turned_test"]
         return chosen | {name: getattr(grid, name) for name in names}
 
+    def network(self, run: Run, grid: Grid) -> NoduleNet:
+        """The untrained network of a run, drawn from its seed."""
+        return model(run.arm, grid.width, run.seed, grid.patch, grid.pools)
+
+    def compute(self, net: NoduleNet, steps: int) -> float:
+        """What so many updates cost, in a unit of which claims read ratios alone; here updates."""
+        return steps
+
+    def seen_in(self, net: NoduleNet, x: Tensor, grid: Grid) -> dict:
+        """What a record keeps of a trained network besides, from validation images (n, 1, *S) uint8; here nothing."""
+        return {}
+
     def updates(self, run: Run, grid: Grid) -> int:
-        return grid.steps_of(run.n_train) * ARMS[run.arm].updates
+        return grid.steps_of(run.n_train) * self.ARMS[run.arm].updates
 
     def multiply_adds(self, run: Run, grid: Grid) -> float:
-        macs = model(run.arm, grid.width, 0, grid.patch, grid.pools).macs()
+        macs = self.network(run, grid).macs()
         return float(macs + 2e6) * self.updates(run, grid)
 
     def fold_of(self, grid: Grid, cases: Cases, seed: int) -> np.ndarray:
@@ -180,7 +193,7 @@ class Gcnn(base.Experiment):
         return index | {"test": index["val"]} if grid.pilot else index
 
     def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
-        spec = ARMS[run.arm]
+        spec = self.ARMS[run.arm]
         index = self._indices(grid, cases, run.seed)
         test, subset = index["test"], splits.nested_balanced(cases.target, index["train"], run.n_train, run.seed)
         if spec.trivial in baselines.KNOWN:
@@ -198,10 +211,10 @@ class Gcnn(base.Experiment):
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None
     ) -> tuple[Entry, dict[str, Tensor]]:
-        spec = ARMS[run.arm]
+        spec = self.ARMS[run.arm]
         index = self._indices(grid, cases, run.seed)
         subset = splits.nested_balanced(cases.target, index["train"], run.n_train, run.seed)
-        net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
+        net = self.network(run, grid).to(device)
         (x_train, y_train), (x_val, y_val) = (
             (_images(cases, some).to(device), _labels(cases, some, spec.shuffled, run.seed).to(device))
             for some in (subset, index["val"])
@@ -223,7 +236,7 @@ class Gcnn(base.Experiment):
             return x, y_train[positions.to(device)]
 
         def validate(net: NoduleNet) -> dict[str, float]:  # all are lower where a network is better
-            logits = _logits(_deployed(net), x_val, grid)
+            logits = logits_of(_deployed(net), x_val, grid)
             losses = F.binary_cross_entropy_with_logits(logits, y_val, reduction="none")
             return {"val_loss": float(_class_mean(losses, y_val)), "val_ranking": 1 - auc_of(logits, y_val)}
 
@@ -234,17 +247,20 @@ class Gcnn(base.Experiment):
         fitted = train.fit(net, run.n_train, batch, loss, validate, budget, run.seed, checkpoint, on_step,
                            schedule=schedule, half=grid.half)  # fmt: skip
         require_best(run, fitted.best)
-        table = self._predictions(run, grid, net, cases, device)
+        table, seen = self._predictions(run, grid, net, cases, device), self.seen_in(net, x_val, grid)
         net.load_state_dict(fitted.best["val_loss"])
         best = _probabilities(_deployed(net), _images(cases, index["test"]).to(device), grid)
         tables = [table, rows(run, run.arm, "test-best", cases, index["test"], best)]
-        history = [row | {"compute": row["step"], "val_auc": 1 - row["val_ranking"]} for row in fitted.history]
+        history = [
+            row | {"compute": self.compute(net, row["step"]), "val_auc": 1 - row["val_ranking"]}
+            for row in fitted.history
+        ]
         record = {
             "parameters": sum(p.numel() for p in net.parameters()), "macs": net.macs(), "channels": list(net.channels),
             "convolution_parameters": net.convolution_parameters(), "steps": budget.steps, "rate": rate,
             "n_val": len(index["val"]), "best_val_loss": fitted.best_loss["val_loss"],
             "last_val_loss": history[-1]["val_loss"], "val_score": history[-1]["val_auc"],
-            "failed": still_guessing(history, math.log(2)), **costs(fitted),
+            "failed": still_guessing(history, math.log(2)), **seen, **costs(fitted),
         }  # fmt: skip
         history = [{name: value for name, value in row.items() if name != "val_ranking"} for row in history]
         return Entry(pd.concat(tables, ignore_index=True), history, record), fitted.last
@@ -252,7 +268,7 @@ class Gcnn(base.Experiment):
     def predict(
         self, run: Run, grid: Grid, weights: Mapping[str, Tensor], cases: Cases, device: torch.device
     ) -> pd.DataFrame:
-        net = model(run.arm, grid.width, run.seed, grid.patch, grid.pools).to(device)
+        net = self.network(run, grid).to(device)
         net.load_state_dict(dict(weights))
         return self._predictions(run, grid, net, cases, device)
 
@@ -262,8 +278,8 @@ class Gcnn(base.Experiment):
         test, x = index["test"], _images(cases, index["test"]).to(device)
         tables = [rows(run, run.arm, "test", cases, test, _probabilities(plain, x, grid))]
         for name in self.computed_with(run.arm):
-            if ARMS[name].averaged is not None:
-                group = Group.named(ARMS[name].averaged)
+            if self.ARMS[name].averaged is not None:
+                group = Group.named(self.ARMS[name].averaged)
                 turned = [_probabilities(plain, x, grid, group, h) for h in range(group.order)]
                 tables.append(rows(run, name, "test", cases, test, np.mean(turned, axis=0)))
             elif "diameter_mm" in cases.about:
@@ -300,9 +316,15 @@ def model(arm: str, width: int, seed: int, patch: tuple[int, ...] = (SIZE, SIZE)
     return net
 
 
+def in_colour(cases: Cases) -> bool:
+    """Whether images are (n, H, W, 3)."""
+    return len(cases.images.shape) == 4 and cases.images.shape[-1] == 3
+
+
 def _images(cases: Cases, indices: np.ndarray) -> Tensor:
-    """Those cases' images, (k, 1, *S) uint8, read from disk if they lie there."""
-    return torch.from_numpy(np.ascontiguousarray(cases.images[indices])).unsqueeze(1)
+    """Those cases' images, (k, 1, *S) or in colour (k, 3, H, W) uint8, read from disk if they lie there."""
+    images = torch.from_numpy(np.ascontiguousarray(cases.images[indices]))
+    return images.movedim(-1, 1) if in_colour(cases) else images.unsqueeze(1)
 
 
 def _labels(cases: Cases, indices: np.ndarray, shuffled: bool, seed: int) -> Tensor:
@@ -339,13 +361,17 @@ def _class_mean(losses: Tensor, labels: Tensor) -> Tensor:
 
 
 def _deployed(net: NoduleNet) -> torch.nn.Module:
-    """The network as plain convolutions with the norms folded in: the same outputs, 2 to 3 times faster on a CPU."""
-    layout = torch.channels_last if net.group.dim == 2 else torch.channels_last_3d
-    return net.export().to(memory_format=layout)
+    """The network as plain convolutions with the norms folded in: the same outputs, 2 to 3 times faster on a CPU. One
+    that cannot be written so, for its kernels depend on the image, stays what it is.
+    """
+    plain = net.export()
+    if any(p.ndim > 2 + net.group.dim for p in plain.parameters()):
+        return plain
+    return plain.to(memory_format=torch.channels_last if net.group.dim == 2 else torch.channels_last_3d)
 
 
 @torch.inference_mode()
-def _logits(plain: torch.nn.Module, x: Tensor, grid: Grid, group: Group | None = None, element: int = 0) -> Tensor:
+def logits_of(plain: torch.nn.Module, x: Tensor, grid: Grid, group: Group | None = None, element: int = 0) -> Tensor:
     """(n,) for images (n, 1, *S) uint8, seen as at test time and turned by a group's element if one is named."""
     parts = (_scaled(augment.centre(part, grid.patch)) for part in x.split(PREDICT_BATCH))
     turned = (part if group is None else act_on_image(group, element, part) for part in parts)
@@ -353,12 +379,12 @@ def _logits(plain: torch.nn.Module, x: Tensor, grid: Grid, group: Group | None =
 
 
 def _probabilities(plain: torch.nn.Module, x: Tensor, grid: Grid, group: Group | None = None, element: int = 0):
-    return torch.sigmoid(_logits(plain, x, grid, group, element)).double().cpu().numpy()
+    return torch.sigmoid(logits_of(plain, x, grid, group, element)).double().cpu().numpy()
 
 
 def _with_diameter(plain, cases: Cases, index: np.ndarray, grid: Grid, device: torch.device) -> np.ndarray:
     """The network's logit and the logarithm of the diameter, (k, 2)."""
-    logit = _logits(plain, _images(cases, index).to(device), grid).double().cpu().numpy()
+    logit = logits_of(plain, _images(cases, index).to(device), grid).double().cpu().numpy()
     return np.stack([logit, np.log(cases.about["diameter_mm"].to_numpy(float)[index])], axis=1)
 
 

@@ -1,0 +1,120 @@
+"""reports/results/: one page a result, as a code host shows it. Prose from the claims' files, the rest computed.
+
+What lies in git decides them alone: claims, published tables, kept figures. So they are the same bytes in every clone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from fewscans import claims as claims_files
+from fewscans import files, paths, results
+from fewscans.claims import Claims
+from fewscans.data import registry
+from fewscans.scorecard import SYMBOL, Row, markdown_table
+
+
+def write(rows: Sequence[Row], claims: Claims | None = None, folder: Path | None = None) -> list[Path]:
+    """A page for every paper whose claims' file has a `card`, named as its notebook; pages of others are removed."""
+    claims = claims_files.load() if claims is None else claims
+    folder = folder or paths.reports() / "results"
+    carded = {paper: entry for paper, entry in claims.papers.items() if entry.get("card")}
+    written = [
+        files.write(folder / f"{entry['notebook'].replace('_', '-')}.md", page(paper, entry, rows))
+        for paper, entry in sorted(carded.items(), key=lambda item: item[1]["notebook"])
+    ]
+    for path in set(folder.glob("*.md")) - set(written):
+        path.unlink()
+    return written
+
+
+def page(paper: str, entry: dict, rows: Sequence[Row]) -> str:
+    """The page of one paper.   entry: the top of its claims' file.   rows: of the scorecard."""
+    card, mine = entry["card"], [row for row in rows if row.paper == paper]
+    runs = published(sorted({row.experiment for row in mine}))
+    parts = {
+        "": [card["question"], entry["cite"] + ".", f"[Notebook](../../notebooks/{entry['notebook']}.ipynb) · "
+             "[all claims](../scorecard.md) · [published tables](../published)"],
+        "What held": [_verdicts([row for row in mine if row.headline])],
+        "Figures": [f"![{alt}](../figures/{name})\n\n*{alt}.*" for name, alt in card["figures"].items()],
+        "Protocol": [_list(card["protocol"])],
+        "What differs from the paper": [_list(card["deviations"])],
+        "Runs": [_runs(runs)] if runs else ["None is published."],
+        "Data": [_data({about["dataset"] for about in runs})] if runs else ["None is published."],
+        "Checklist": [_checklist(mine, runs)],
+    }  # fmt: skip
+    body = [f"## {title}\n\n" + "\n\n".join(texts) if title else "\n\n".join(texts) for title, texts in parts.items()]
+    head = f"# {entry['short']}\n\n*Written by `fewscans scorecard`; do not edit.*"
+    return "\n\n".join([head, *body]) + "\n"
+
+
+def published(experiments: Sequence[str]) -> list[dict]:
+    """What decided each published run of these experiments, with its records: real ones first."""
+    found = []
+    for folder in (folder for name in experiments for folder in sorted((paths.published() / name).glob("*/"))):
+        tables = [path for path in sorted(folder.glob("*.parquet")) if path.stem not in results.BESIDE]
+        if tables and "-on-" not in folder.name:
+            about = json.loads(pq.read_schema(tables[0]).metadata[b"fewscans"])
+            found.append(about | {"records": json.loads((folder / "records.json").read_text(encoding="utf-8"))})
+    return sorted(found, key=lambda about: not about["real"])
+
+
+def _verdicts(rows: Sequence[Row]) -> str:
+    """Headline claims, those on real data first; what has no tables is counted below."""
+    shown = sorted((row for row in rows if row.source), key=lambda row: not row.real)
+    cells = [
+        (f"{SYMBOL[row.verdict]} {row.verdict}", row.statement, row.ours(), row.dataset, row.reason) for row in shown
+    ]
+    table = pd.DataFrame(cells, columns=["verdict", "claim", "ours (95 % interval)", "data", "what would settle it"])
+    rest = len(rows) - len(shown)
+    return markdown_table(table) + (f"\n\nTests of headline claims without tables: {rest}." if rest else "")
+
+
+def _runs(runs: Sequence[dict]) -> str:
+    cells = []
+    for about in runs:
+        networks = [record for record in about["records"] if record.get("parameters")]
+        hours = sum(record.get("seconds_cpu") or record.get("seconds", 0) for record in networks) / 3600
+        command = f"`fewscans train {about['run']} --profile {about['profile'] or 'paper'}`"
+        devices = ", ".join(sorted({record.get("device", "") for record in networks} - {""}))
+        cells.append((command, "real" if about["real"] else "twin", len(networks), f"{hours:.1f}", devices))
+    columns = ["command", "data", "networks", "processor hours", "device"]
+    return markdown_table(pd.DataFrame(cells, columns=columns))
+
+
+def _data(names: set[str]) -> str:
+    """Title, licence, source and citation of each data set, from its record."""
+    entries = {(entry := registry.dataset(name.rpartition("-on-")[2])).name: entry for name in names}
+    cells = [
+        (entry.title, entry.licence, entry.source, entry.cite) for _, entry in sorted(entries.items()) if entry.licence
+    ]
+    return markdown_table(pd.DataFrame(cells, columns=["data set", "licence", "where to get it", "cite"]))
+
+
+def _checklist(rows: Sequence[Row], runs: Sequence[dict]) -> str:
+    headlines = [row for row in rows if row.headline and row.real]
+    before = sum(row.named == "before" for row in headlines)
+    seen = sum(row.seen for row in headlines)
+    seeds = sorted({row.seeds for row in headlines if row.seeds})
+    groups = sorted({registry.dataset(about["dataset"].rpartition("-on-")[2]).group for about in runs})
+    answers = {
+        "code that made the numbers": "this repository; its hash stands in every table",
+        "predictions": "all test cases and seeds, in git" if runs else "none published",
+        "headline claims named before their results": f"{before} of {len(headlines)} on real data",
+        "test sets whose results had been seen": f"of {seen} of {len(headlines)} of these claims",
+        "seeds": ", ".join(map(str, seeds)) + "; none left out" if seeds else "none yet",
+        "split by": ", ".join(groups) or "not yet",
+        "intervals": "95 %, over seeds and test cases together",
+        "settings found on": "validation cases",
+        "hardware": ", ".join(sorted({r.get("device", "") for about in runs for r in about["records"]} - {""})) or "–",
+    }
+    return markdown_table(pd.DataFrame(answers.items(), columns=["question", "answer"]))
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"* {line}" for line in lines)

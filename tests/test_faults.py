@@ -1,0 +1,160 @@
+"""What the system refuses, what is damaged, and what of the user's own gets in: one sentence each, nothing lost."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fewscans import doctor, files, results
+from fewscans.cli import main
+from fewscans.data import registry
+from fewscans.errors import REMEDIES, DataError, RunError, of_the_system
+from fewscans.publish import publish
+
+from .test_publish import RUN, finished, project  # noqa: F401  (a fixture)
+
+LIBRARY = Path(__file__).parents[1] / "lib"
+
+
+def refused(monkeypatch, capsys, error, *arguments):
+    """What a command says when the system refuses something in it, and its exit code."""
+    monkeypatch.setattr("fewscans.params.load", lambda *_, **__: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(sys, "argv", ["fewscans", *(arguments or ("profile",))])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return capsys.readouterr().err, ended.value.code
+
+
+@pytest.mark.parametrize("number", [*REMEDIES, errno.ETIMEDOUT])
+def test_every_refusal_is_one_sentence_with_path_and_remedy(monkeypatch, capsys, number):
+    said, code = refused(monkeypatch, capsys, OSError(number, os.strerror(number), "/some/where"))
+    assert code == 1 and said.count("\n") == 1 and said.startswith("fewscans: /some/where: ")
+    assert os.strerror(number) in said and len(said.partition("; ")[2]) > 10
+
+
+def test_a_refusal_without_number_or_path_is_a_sentence_too():
+    assert of_the_system(OSError("odd\nmore")) == "odd; see whether the disk is there and writable"
+
+
+def test_a_full_disk_names_the_file_that_it_had_no_room_for(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a.txt").write_text("before")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError) as error:
+        files.write(tmp_path / "a.txt", "after")
+    assert error.value.filename == str(tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_command_that_is_interrupted_ends_with_130_and_no_traceback(project):  # noqa: F811
+    environment = os.environ | {"PYTHONPATH": str(LIBRARY), "FEWSCANS_ROOT": str(project)}
+    code = "import time\nfrom fewscans import cli, params\n" \
+           "params.load = lambda *a, **k: (print('there', flush=True), time.sleep(60))\ncli.main()"  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", code, "profile"], env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline().strip() == "there"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in said
+
+
+def test_letters_that_a_terminal_lacks_are_shown_as_numbers(project):  # noqa: F811
+    environment = os.environ | {
+        "PYTHONPATH": str(LIBRARY), "FEWSCANS_ROOT": str(project), "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0",
+    }  # fmt: skip
+    run = [sys.executable, "-c", "from fewscans.cli import main; main()", "doctor"]
+    done = subprocess.run(run, env=environment, capture_output=True, timeout=120)
+    assert b"Traceback" not in done.stderr and rb"\u2192" in done.stdout
+
+
+def test_folders_that_cannot_be_looked_into_are_passed_over(tmp_path, monkeypatch):
+    looked = Path.exists
+
+    def exists(self, **options):
+        if "lost+found" in self.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return looked(self, **options)
+
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "adrenalmnist3d.npz").write_bytes(b"x")
+    monkeypatch.setattr(Path, "exists", exists)
+    assert registry.find("adrenalmnist3d", tmp_path).parent.name == "copy"
+    with pytest.raises(DataError, match="is not under"):
+        registry.find("luna16", tmp_path)
+
+
+@pytest.mark.parametrize("end", ["parquet", "history.parquet", "records.json", "about.json"])
+@pytest.mark.parametrize("fault", ["cut", "pointer", "empty"])
+def test_a_damaged_table_of_this_machine_is_named_with_the_remedy(project, end, fault):  # noqa: F811
+    finished(project)
+    file = project / "runs" / f"{RUN}.{end}"
+    content = file.read_bytes()
+    damaged = {
+        "cut": content[: len(content) // 3],
+        "pointer": files.POINTER + b"/spec/v1\noid sha256:0\n",
+        "empty": b"",
+    }
+    file.write_bytes(damaged[fault])
+    with pytest.raises(RunError, match=file.name) as error:
+        results.read_run(RUN)
+    assert ("git lfs pull" if fault == "pointer" else f"fewscans train {RUN}") in str(error.value)
+
+
+def test_a_history_of_another_run_is_no_history_of_this_one(project):  # noqa: F811
+    finished(project)
+    file = project / "runs" / f"{RUN}.history.parquet"
+    pd.read_parquet(file).assign(seed=77).to_parquet(file, index=False)
+    with pytest.raises(RunError, match=f"{file.name} has arm .* seed 77, of which .*records.json knows nothing"):
+        results.read_run(RUN)
+
+
+def test_published_files_are_those_that_were_published(project):  # noqa: F811
+    finished(project)
+    folder = publish(RUN, minimum_seeds=3)
+    listed = files.lists_of_hashes(folder)
+    assert set(listed) == {p.name for p in folder.iterdir()} - {files.SUMS, "README.md"} and len(listed) > 3
+    for name in listed:
+        file = folder / name
+        content = file.read_bytes()
+        for damaged in (content + b" ", content[:-1], files.POINTER):
+            file.write_bytes(damaged)
+            with pytest.raises(RunError, match=name):
+                results.load_published("gcnn", "luna16-patches-twin")
+        file.unlink()
+        with pytest.raises(RunError, match=f"{name}: missing"):
+            results.load_published("gcnn", "luna16-patches-twin")
+        file.write_bytes(content)
+    results.load_published("gcnn", "luna16-patches-twin")
+
+
+def test_every_published_folder_of_the_project_is_sealed_and_whole():
+    folders = [path.parent for path in (LIBRARY.parent / "reports" / "published").glob("*/*/records.json")]
+    assert folders
+    for folder in folders:
+        listed = files.lists_of_hashes(folder)
+        assert set(listed) == {p.name for p in folder.iterdir() if p.is_file()} - {files.SUMS, "README.md"}, folder
+        before = (folder / files.SUMS).read_bytes()
+        assert files.seal(folder).read_bytes() == before, f"{folder}: publish it again, or restore it from git"
+
+
+def test_doctor_names_the_package_of_another_clone(project, monkeypatch):  # noqa: F811
+    assert doctor._package()[0].ok is None  # a project without a library of its own
+    (project / "lib" / "fewscans").mkdir(parents=True)
+    (found,) = doctor._package()
+    assert found.ok is False and str(LIBRARY) in found.found and str(project) in found.found
+
+
+def test_doctor_sees_a_home_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    home, terminal = doctor._surroundings()
+    assert home.ok is None and "cannot be written" in home.found and terminal.name == "terminal"
