@@ -9,6 +9,7 @@ import pytest
 
 from fewscans.data.base import Cases
 from fewscans.data.formats.nifti import Volume
+from fewscans.errors import DataError
 from fewscans.figures import thread
 from fewscans.stats.auc import auc
 
@@ -71,6 +72,11 @@ def test_slices_of_one_person_on_both_sides_look_like_knowledge():
     assert abs(mean(table.loc["45 further people, asked of the first 63", "63 people"]) - 0.5) < 0.15
     nothing = thread.by_slice_or_person(people(known=0.0), draws=5)
     assert abs(mean(nothing.loc["slices drawn at random", "63 people"]) - 0.5) < 0.1  # the test can fail
+
+
+def test_too_few_people_are_one_clear_error():
+    with pytest.raises(DataError, match="people: scans of 60 people; the comparison needs 108 or more"):
+        thread.by_slice_or_person(people(n=60), draws=1)
 
 
 def test_the_same_seed_gives_the_same_tables():
