@@ -9,6 +9,7 @@ import pytest
 
 from fewscans.data.base import Cases
 from fewscans.data.formats.nifti import Volume
+from fewscans.errors import DataError
 from fewscans.figures import thread
 from fewscans.stats.auc import auc
 
@@ -73,6 +74,11 @@ def test_slices_of_one_person_on_both_sides_look_like_knowledge():
     assert abs(mean(nothing.loc["slices drawn at random", "63 people"]) - 0.5) < 0.1  # the test can fail
 
 
+def test_too_few_people_are_one_clear_error():
+    with pytest.raises(DataError, match="people: scans of 60 people; the comparison needs 108 or more"):
+        thread.by_slice_or_person(people(n=60), draws=1)
+
+
 def test_the_same_seed_gives_the_same_tables():
     cases = people()
     assert thread.by_slice_or_person(cases, draws=2).equals(thread.by_slice_or_person(cases, draws=2))
@@ -120,6 +126,7 @@ def test_a_volume_is_drawn_before_and_after():
     picture = thread.steps({"stored": volume((5.0, 1.0, 1.0)), "1 mm": volume((1.0, 1.0, 1.0))}, "Two steps", "A note.")
     assert picture.png[:4] == b"\x89PNG" and picture.title == "Two steps"
     panels = picture.figure.axes
+    assert [panel.get_title("center") for panel in panels[:3]] == ["axial", "coronal", "sagittal"]
     assert panels[1].get_aspect() == 5.0 and panels[5].get_aspect() == 1.0  # thick slices look thick
 
 

@@ -42,8 +42,12 @@ def n4(volume: Volume, mask: np.ndarray, shrink: int = 4, iterations: Sequence[i
     filter_ = sitk.N4BiasFieldCorrectionImageFilter()
     filter_.SetMaximumNumberOfIterations(list(iterations))
     filter_.SetNumberOfThreads(1)  # sums in one order
-    filter_.Execute(sitk.Shrink(image, steps), sitk.Shrink(inside, steps))
-    field = np.exp(sitk.GetArrayFromImage(filter_.GetLogBiasFieldAsImage(image)))
+    small = sitk.Shrink(image, steps)
+    filter_.Execute(small, sitk.Shrink(inside, steps))
+    whole = sitk.ResampleImageFilter()  # the field is smooth: lines between its coarse voxels lose nothing
+    whole.SetReferenceImage(image)
+    whole.UseNearestNeighborExtrapolatorOn()
+    field = np.exp(sitk.GetArrayFromImage(whole.Execute(filter_.GetLogBiasFieldAsImage(small))))
     return dataclasses.replace(volume, array=(volume.array / field).astype(np.float32))
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from fewscans.data import lidc_voi
 from fewscans.data.base import Cases
 from fewscans.data.formats.nifti import Volume
+from fewscans.errors import DataError
 from fewscans.experiments import baselines
 from fewscans.figures import slices
 from fewscans.figures.style import Picture, picture_only, sheet, styled
@@ -73,8 +74,11 @@ def by_slice_or_person(cases: Cases, draws: int = 20, seed: int = 0) -> pd.DataF
 
     The label: are the person's hippocampi larger than those of half of the people? A slice is answered by its nearest
     training slices (`baselines.nearest`), so memory alone can score. 63 and 108 people as in the thread.
+    Raises:  DataError for cases of fewer people.
     """
     size = pd.Series(cases.target).groupby(cases.group).mean()
+    if len(size) < PEOPLE[1]:
+        raise DataError(f"{cases.path}: scans of {len(size)} people; the comparison needs {PEOPLE[1]} or more")
     large = size > size.median()
     depth = cases.images.shape[1]
     images, person = cases.images.reshape(-1, *cases.images.shape[2:]), np.repeat(cases.group, depth)
@@ -144,7 +148,7 @@ def steps(volumes: Mapping[str, Volume], title: str, note: str = "") -> Picture:
         for panel, (plane, cut) in zip(line, slices.planes(volume.array).items(), strict=False):
             picture_only(panel)
             panel.imshow(cut, vmin=low, vmax=high, aspect=aspects[plane])
-            if line is axes[0]:
+            if panel in axes[0]:
                 panel.set_title(plane, fontsize=9.5, loc="center")
         line[0].set_ylabel(name, fontsize=8.5)
         line[3].hist(inside, bins=60, range=(low, high), color="#5f6872")

@@ -108,7 +108,7 @@ def planes(
                 for label in range(1, int(truth.max()) + 1):
                     if (labels == label).any():
                         panel.contour(labels == label, [0.5], colors=colour, linewidths=width)
-            if line is axes[0]:
+            if panel in axes[0]:
                 panel.set_title(name, fontsize=9.5, loc="center")
         line[0].set_ylabel(ARMS[arm].short, fontsize=9)
     return Picture(figure, title, dict(provenance or {}) | {"figure": title})
