@@ -18,6 +18,7 @@ NETWORKS = [name for name, arm in ARMS.items() if arm.trivial is None and arm.co
 DYNAMIC = [name for name in NETWORKS if ARMS[name].kernels > 1]
 GRID = Grid(arms={"p4m": (10, 20)}, seeds=2, steps=4, eval_every=2, learning_rates=(1e-2,), width=4)
 WIDE = replace(GRID, width=8)
+LONGER = replace(WIDE, steps=30, eval_every=15)  # long enough for answers to differ between images
 
 
 def trained(arm: str, patches, grid: Grid = GRID, seed: int = 0, n: int = 20, **options):
@@ -79,9 +80,9 @@ def test_every_arm_is_trained_and_gives_probabilities_for_every_test_case_once(p
     ("arm", "turned"), [("dynamic", "dynamic-turned"), ("dynamic-equivariant", "equivariant-turned")]
 )
 def test_the_mean_over_turned_copies_is_the_answer_itself(patches, arm, turned):
-    table = trained(arm, patches)[0].predictions.query("split == 'test'")
+    table = trained(arm, patches, LONGER)[0].predictions.query("split == 'test'")
     by_arm = {name: rows["prediction"].to_numpy() for name, rows in table.groupby("arm")}
-    assert np.abs(by_arm[turned] - by_arm[arm]).max() < 1e-5
+    assert np.abs(by_arm[turned] - by_arm[arm]).max() < 1e-5 < 1e-4 < by_arm[arm].std()
 
 
 @pytest.mark.parametrize("arm", DYNAMIC)
@@ -157,7 +158,7 @@ def test_images_in_colour_are_seen_in_colour(patches, arm):
     grey = patches.images
     painted = replace(patches, images=np.stack([grey, 255 - grey, grey // 2], axis=-1))
     swapped = replace(painted, images=np.ascontiguousarray(painted.images[..., ::-1]))
-    grid = replace(GRID, colours=3)
+    grid = replace(LONGER, colours=3)
     entry, weights = trained(arm, painted, grid)
     found = EXPERIMENT.predict(Run(0, 20, arm, 1e-2), grid, weights, swapped, CPU)
     assert EXPERIMENT.network(Run(0, 20, arm, 1e-2), grid).lift.in_channels == 3
