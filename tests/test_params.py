@@ -134,7 +134,7 @@ WRONG = {
     "grid of no data set": ("grids/gcnn", {"smoke": GRID}, ["grids.gcnn: not a run's name"]),
     "unknown key of a grid": (f"{GRID_AT}/step", 5, [f"grids.{RUN}.smoke has the unknown key 'step'", "steps"]),
     "missing key of a grid": (f"{GRID_AT}/steps", ABSENT, [f"grids.{RUN}.smoke lacks the key 'steps'"]),
-    "rate as text": (f"{GRID_AT}/learning_rates", ["1e-3"], ["learning_rates[0] must be float", "write 1.0e-3"]),
+    "rate as text": (f"{GRID_AT}/learning_rates", ["1e-3"], ["smoke.learning_rates: 1e-3 is", "1.0e-3"]),
     "rate alone": (f"{GRID_AT}/learning_rates", 1e-3, [f"grids.{RUN}.smoke.learning_rates must be a list, got 0.001"]),
     "rate that is no number": (f"{GRID_AT}/learning_rates", [float("nan")], ["learning_rates[0] is nan", "finite"]),
     "rate without end": (f"{GRID_AT}/learning_rates", [float("inf")], ["learning_rates[0] is inf", "finite"]),
@@ -188,7 +188,7 @@ def test_what_is_no_params_file_at_all_is_one_sentence_too(write, text, words):
 def test_the_trap_of_yaml_is_explained(write):
     """YAML 1.1 reads 1e-3 as text and 1.0e-3 as a number."""
     text = yaml.safe_dump(GOOD)
-    assert "write 1.0e-3, not 1e-3" in complaint(write(text.replace("- 0.001", "- 1e-3")))
+    assert "write a number in plain digits (10, 1.0e-3)" in complaint(write(text.replace("- 0.001", "- 1e-3")))
     assert params.load(write(text.replace("- 0.001", "- 1.0e-3"))).grid(RUN).learning_rates == (1e-3,)
 
 

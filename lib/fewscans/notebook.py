@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 
 from fewscans import files, paths
 from fewscans.errors import NotebookError
@@ -264,7 +263,7 @@ def _kernel_manager() -> type:
 
 def _profile() -> str | None:
     # Not by params.load, which checks every experiment's grid and so imports torch: a second or two per notebook.
-    return yaml.safe_load((paths.root() / "params.yaml").read_text(encoding="utf-8")).get("profile")
+    return paths.raw_params().get("profile")
 
 
 def _read(path: Path) -> nbformat.NotebookNode:

@@ -12,7 +12,6 @@ import re
 from pathlib import Path
 
 import nbformat
-import yaml
 
 from fewscans import files, paths
 
@@ -89,7 +88,7 @@ def index() -> Path:
     """Write reports/index.html: the scorecard, the figures of published results, and a link to each notebook's page."""
     from nbconvert.filters import markdown2html
 
-    params = yaml.safe_load((paths.root() / "params.yaml").read_text(encoding="utf-8"))
+    params = paths.raw_params()
     reports = paths.reports()
     with_this_machine, in_git = paths.build() / "scorecard.md", reports / "scorecard.md"
     scorecard = with_this_machine if with_this_machine.is_file() else in_git

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from fewscans import experiments, paths, strictyaml, twins
 from fewscans.data import registry
 from fewscans.errors import DataError, ParamsError
@@ -82,16 +80,9 @@ class Params:
 def load(path: Path | str | None = None) -> Params:
     """Reads and checks params.yaml (the project's, unless named). Raises ParamsError naming file, key and remedy."""
     path = Path(path) if path is not None else paths.root() / "params.yaml"
+    raw = strictyaml.read(path, ParamsError)
     try:
-        return _params(strictyaml.load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read ({error.strerror}); run inside a clone of the project") from error
-    except UnicodeDecodeError as error:
-        raise ParamsError(f"{path}: byte {error.start} is not UTF-8 ({error.reason}); save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise ParamsError(f"{path}: {where}{problem or error}; correct that line") from error
+        return _params(raw)
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from None
 

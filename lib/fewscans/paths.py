@@ -69,15 +69,22 @@ def data_root() -> Path:
     named = os.environ.get("FEWSCANS_DATA_ROOT")
     if named:
         return Path(named).expanduser().resolve()
-    import yaml
-
-    from fewscans import strictyaml
-
     file = root() / "params.yaml"  # this key alone: `params.load` checks every grid, and so imports torch
-    try:
-        value = strictyaml.load(file.read_text(encoding="utf-8")).get("data_root")
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise ParamsError(f"{file}: cannot be read ({str(error).splitlines()[0]}); it must hold `data_root`") from error
+    value = raw_params().get("data_root")
     if not isinstance(value, str):
         raise ParamsError(f"{file}: data_root must be a folder's name, got {value!r}")
     return (root() / Path(value).expanduser()).resolve()
+
+
+def raw_params() -> dict:
+    """params.yaml as it stands, in a second less than `params.load` takes: its grids are not checked.
+
+    Raises ParamsError for a file that is no YAML or no mapping.
+    """
+    from fewscans import strictyaml
+
+    file = root() / "params.yaml"
+    value = strictyaml.read(file, ParamsError)
+    if not isinstance(value, dict):
+        raise ParamsError(f"{file}: must be a mapping of keys such as data_root, got {value!r}")
+    return value

@@ -13,7 +13,6 @@ import re
 from pathlib import Path
 
 import nbformat
-import yaml
 
 from fewscans import closure, files, paths
 from fewscans.data import registry
@@ -27,7 +26,17 @@ RUNNERS = {
 
 def roots() -> dict[str, set[str]]:
     """Stage → the modules from which its closure starts: what it runs, and what it reaches by name."""
-    params = yaml.safe_load((paths.root() / "params.yaml").read_text(encoding="utf-8"))
+    raw = paths.raw_params()
+    try:
+        return _roots(raw)
+    except (LookupError, TypeError, AttributeError):  # a key that is missing, or of another kind
+        from fewscans import params
+
+        params.load()  # says which
+        raise
+
+
+def _roots(params: dict) -> dict[str, set[str]]:
     every = {name: _of_run(spec) for name, spec in params["runs"].items()}
     # scorecard and notebooks read published results as well, whose experiments and data sets are reached by name
     published = {folder: _of_published(folder) for folder in sorted(paths.published().glob("*/*/"))}

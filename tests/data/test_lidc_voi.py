@@ -41,7 +41,9 @@ def holding(folder, array, spacing=BUILD.SPACING):
     content = BUILD.members()
     for row, name in enumerate(BUILD.table()["file"]):
         content["images.zip"][name] = BUILD.packed(array, row, spacing)
-        content["masks.zip"][name] = BUILD.packed(np.ones_like(array), row, spacing)
+        mask = np.ones(array.shape, np.int16)
+        mask[0, 0, 0] = 0
+        content["masks.zip"][name] = BUILD.packed(mask, row, spacing)
     return BUILD.write(folder, content=content)
 
 

@@ -121,11 +121,11 @@ def test_labels_are_whole_numbers_however_they_are_stored(tmp_path, dtype):
     assert np.array_equal(mask.array, labels) and mask.array.dtype == np.int16
 
 
-@pytest.mark.parametrize("value, said", [(-1, "-1"), (0.5, "0.5"), (1.0001, "1.0001"), (40000, "40000")])
+@pytest.mark.parametrize("value, said", [(-1, "-1"), (0.5, "0.5"), (1.0021, "1.0021"), (40000, "40000")])
 def test_a_label_that_is_none_is_named(tmp_path, value, said):
     labels = np.zeros(BUILD.SHAPE, np.float32)
     labels[1, 2, 3] = value
-    with pytest.raises(DataError, match=f"holds the label {said}; labels are whole"):
+    with pytest.raises(DataError, match=f"holds the label {said}.*; labels are whole"):
         nifti.read_mask(BUILD.write(tmp_path / "mask.nii.gz", labels))
 
 

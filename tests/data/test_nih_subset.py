@@ -32,8 +32,10 @@ def images():
 
 def packed(folder, **arrays):
     n = len(ROWS)
-    plain = {"images": images(), "labels": np.zeros((n, 14), np.uint8), "classes": np.array(["Mass"] * 14)}
-    plain |= {"names": np.array(NAMES), "patient": np.arange(n), "split": np.array(["train"] * n)}
+    found, classes = [row.split(",")[3].split("|") for row in ROWS], ["Mass", "Pneumonia"]
+    plain = {"images": images(), "labels": np.array([[name in of for name in classes] for of in found], np.uint8)}
+    plain |= {"names": np.array(NAMES), "patient": np.array([int(row.split(",")[1]) for row in ROWS])}
+    plain |= {"classes": np.array(classes), "split": np.array(["train"] * n)}
     np.savez(folder / NPZ, **plain | arrays)
 
 

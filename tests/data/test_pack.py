@@ -16,7 +16,7 @@ from fewscans.data.pack_luna16_patches import CANDIDATES, COLUMNS, CUT_BY_BORDER
 from fewscans.errors import DataError
 
 CLASSES = [0, 1, 0, 1, 1, 0, 0, 1]
-GREYS = {"train": {5: 200, 1: 0, 10: 99}, "val": {3: 255}, "test": {2: 17, 7: 128}}  # a constant patch is lossless
+GREYS = {"train": {5: 200, 1: 0, 10: 99}, "val": {3: 255}, "test": {2: 17, 7: 128}}  # the left half is lossless
 ROWS = 12
 
 
@@ -33,7 +33,10 @@ def write_jpeg(path, pixels, mode="L"):
 
 
 def grey(value, shape=(50, 50)):
-    return np.full(shape, value, np.uint8)
+    """One value, and on the right another, from a block of JPEG's on: both are lossless."""
+    pixels = np.full(shape, value, np.uint8)
+    pixels[:, 24:] = 255 - value
+    return pixels
 
 
 @pytest.fixture

@@ -82,7 +82,8 @@ def test_every_record_says_what_is_to_be_known(name):
         assert all(word in words for word in (terms[0], "No image is kept here", "Cite: - "))
         assert entry.attribution.endswith(".\n") and (entry.file or entry.marks and entry.check)
     assert not entry.twin or entry.twin.replace("_", "-") in twins.names()
-    without = {"adrenalmnist3d", "nodulemnist3d", "camelyon16-patches", "nih-chestxray14", "nih-subset", "luna16-area"}
+    without = {"adrenalmnist3d", "nodulemnist3d", "camelyon16-patches", "nih-chestxray14", "nih-subset", "luna16-area",
+               "pneumoniamnist"}  # fmt: skip
     assert entry.twin or name in without or "hippocamp" in name or "lidc" in name
 
 
@@ -90,7 +91,8 @@ def test_data_sets_of_one_study_share_patients_and_others_do_not():
     studies = [
         {"luna16", "luna16-patches", "luna16-area", "nodulemnist3d", "lidc-nodules", "lidc-voi", "lidc-voi-malignancy"},
         {"msd-hippocampus", "msd-hippocampus-fraction", "hippocampus-patches"},
-        {"wmh2017", "wmh2017-40-20"}, {"camelyon16", "camelyon16-patches"}, {"nih-chestxray14", "nih-subset"},
+        {"wmh2017", "wmh2017-40-20"}, {"camelyon16", "camelyon16-patches", "patchcamelyon"},
+        {"nih-chestxray14", "nih-subset"},
     ]  # fmt: skip
     for one, other in itertools.combinations(registry.names(), 2):
         assert registry.share_patients(one, other) == any({one, other} <= study for study in studies), (one, other)

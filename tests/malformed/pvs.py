@@ -86,7 +86,7 @@ def _cut(folder):
 CASES = {
     "image in time": (_series, ["(20, 22, 10, 2)", "three axes"], T2),
     "image with NaN": (lambda folder: save(folder, T2, _nan(image(3))), ["NaN"], T2),
-    "even image": (lambda folder: save(folder, T2, np.full(SHAPE, 5, np.float32)), ["one intensity"], T2),
+    "even image": (lambda folder: save(folder, T2, np.full(SHAPE, 5, np.float32)), ["the same value, 5"], T2),
     "no image": (lambda folder: (folder / T2).unlink(), ["no such file", "copy it again"], T2),
     "no mask": (lambda folder: (folder / MASK).unlink(), ["no such file"], MASK),
     "mask of another size": (

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fewscans.stats import weighted
 from fewscans.stats.auc import auc, delong_test, roc_curve, sensitivity_at
 
 
@@ -148,3 +149,19 @@ def test_bad_input_is_one_clear_error(function, bad):
 def test_a_false_positive_rate_above_one_is_refused():
     with pytest.raises(ValueError, match="lies between 0 and 1, got 5"):
         sensitivity_at([0, 1], [0, 1], 5)
+
+
+@pytest.mark.parametrize("low", [-np.inf, -9.0])
+def test_ties_at_minus_infinity_are_ties_like_any_other_whatever_the_order_of_the_rows(low):
+    y, score = np.array([1, 0, 1, 0, 1, 0, 0, 1]), np.array([low, low, 2, 1, low, low, 0.5, 3])
+    everyone, once = np.arange(8), np.ones((1, 8))
+    for order in (everyone, np.array([1, 0, 3, 2, 5, 4, 6, 7]), everyone[::-1]):
+        drawn = y[order], score[order]
+        assert sensitivity_at(*drawn, 0.6) == pytest.approx(0.6)
+        assert weighted.sensitivity(0.6)(*drawn, everyone, once) == pytest.approx(0.6)
+        assert weighted.in_top(5, score[order], y[order], everyone, once) == pytest.approx(2.5)
+        assert roc_curve(*drawn)[0].tolist() == [0, 0, 0, 0.25, 0.5, 1]
+
+
+def test_no_scores_have_no_runs():
+    assert weighted.last_of_runs(np.array([])).tolist() == []

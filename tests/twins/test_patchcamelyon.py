@@ -37,7 +37,7 @@ def test_the_reader_takes_it_with_as_many_of_either_label_on_every_slide(patches
 
 
 def test_files_are_named_and_stored_as_the_published_ones(folder):
-    published = {f"camelyonpatch_level_2_split_{end}" for end in patchcamelyon.MD5}
+    published = {address.rpartition("/")[2] for address in patchcamelyon.DATASET.downloads}
     assert {file.name for file in folder.iterdir()} == published | {"twin.json"}
     assert registry.find("patchcamelyon", folder.parent) == folder
 

@@ -28,7 +28,7 @@ DATASET = Dataset(
     name="adrenalmnist3d", title="adrenal glands", case="shape", group="gland", shows="adrenal glands", target="label",
     read=read, cases=cases, licence="CC BY 4.0", cite=sources.MEDMNIST,
     source="https://zenodo.org/records/10519652/files/adrenalmnist3d.npz",
-    downloads={"https://zenodo.org/records/10519652/files/adrenalmnist3d.npz": "md5:bbd3c5a5576322bc4cdfea780653b1ce"},
+    downloads={f"{sources.ZENODO_MEDMNIST}/adrenalmnist3d.npz": "md5:bbd3c5a5576322bc4cdfea780653b1ce"},
     attribution=f"""\
 Shapes of adrenal glands (masks only: the set holds no grey values) from AdrenalMNIST3D of MedMNIST v2 (CC BY 4.0). No
 image is kept here, only each case's number, its label and the networks' predictions. Cite:

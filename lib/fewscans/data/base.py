@@ -9,12 +9,17 @@ import ast
 import hashlib
 import io
 import json
+import lzma
 import os
+import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +30,12 @@ from fewscans import files
 from fewscans.errors import DataError, ParamsError
 
 REFERENCE = {"kind": "str", "scan": "str", "nodule": "str", "case": "str", "malignant": "float64"}  # of `truth`
+# What zip files and their members raise: cut short, damaged, encrypted, packed by a method that Python does not know.
+UNZIPPED = (
+    OSError, EOFError, RuntimeError, NotImplementedError, ValueError, LookupError, MemoryError, OverflowError,
+    struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+UNPACKED = (*UNZIPPED, SyntaxError, TypeError, tokenize.TokenError)  # what the arrays of an .npz raise besides
 ABOUT = "about "  # before the names of `about`'s columns in a kept file
 
 
@@ -191,9 +202,26 @@ def unlisted(folder: Path, sums: str = "SHA256SUMS") -> list[str]:
 def opened_zip(file: Path, remedy: str) -> zipfile.ZipFile:
     """Raises DataError for a file that is absent or no zip that can be read."""
     try:
-        return zipfile.ZipFile(file)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # the third: of a later version
+        archive = zipfile.ZipFile(file)
+        once(archive)
+        return archive
+    except UNZIPPED as error:
         raise DataError(f"{file}: absent, or no whole zip file ({first_line(error)}); {remedy}") from error
+
+
+def array_of(npz: Any, key: str) -> np.ndarray:
+    """An array of an open .npz. Raises ValueError for what is none: numpy hands on its bytes."""
+    array = npz[key]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{key} is no array")
+    return array
+
+
+def once(archive: zipfile.ZipFile) -> None:
+    """Raises ValueError for a zip with two members of one name: readers differ in which they take."""
+    twice = [name for name, times in Counter(archive.namelist()).items() if times > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is in it twice")
 
 
 def code_of(files: Sequence[str]) -> list[str]:
@@ -222,13 +250,33 @@ def read_table(path: Path, columns: Sequence[str], hint: str, **options) -> pd.D
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the first would shift columns
-            table = pd.read_csv(path, index_col=False, encoding="utf-8-sig", **options)
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:  # parser and decoding errors are ValueErrors
+            read = partial(pd.read_csv, path, index_col=False, encoding="utf-8-sig")
+            table = read(**options)
+            named = [] if "names" in options else read(header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
+    except (OSError, ValueError, OverflowError, pd.errors.ParserWarning) as error:  # ValueError: parser and decoding
         raise DataError(f"{path}: cannot be read as CSV ({first_line(error)}); {hint}") from error
+    again = [name for name, times in Counter(map(str.strip, named)).items() if times > 1 and name]
+    if again:  # pandas would take the first and call the other one "x.1"
+        raise DataError(f"{path}: the column {again[0]!r} is there twice; remove the wrong one; {hint}")
     missing = [column for column in columns if column not in table]
     if missing:
         raise DataError(f"{path}: column '{missing[0]}' is missing; {hint}")
     return table
+
+
+def read_json(path: Path, hint: str) -> Any:
+    """A JSON file in UTF-8. Raises DataError for one that cannot be read, or that gives a key twice; `hint` ends it."""
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+        if twice:
+            raise ValueError(f"the key {twice[0]!r} is there twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=mapping)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({first_line(error)}); {hint}") from error
 
 
 def report(lacks: Sequence[str], counts: Mapping[str, int] | None = None, fingerprint: str = "") -> dict[str, Any]:
@@ -256,7 +304,7 @@ def kept(
     if file.is_file():
         try:
             return _load(file, fingerprint, path)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError) as error:
+        except UNPACKED as error:
             warnings.warn(f"{file}: damaged scans ({first_line(error)}); they are cut again", stacklevel=3)
     cases = Cases(**make(), fingerprint=fingerprint, path=path)
     try:
@@ -282,7 +330,7 @@ def _packed(cases: Cases) -> bytes:
 
 def _load(file: Path, fingerprint: str, path: Path) -> Cases:
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as npz:
-        arrays = {name: npz[name] for name in npz.files}
+        arrays = {name: array_of(npz, name) for name in npz.files}
     about = pd.DataFrame({name.removeprefix(ABOUT): arrays.pop(name) for name in list(arrays) if ABOUT in name})
     arrays["unit"] = str(arrays["unit"]) if "unit" in arrays else None
     arrays["left_out"] = tuple(arrays.get("left_out", np.array([])).tolist())

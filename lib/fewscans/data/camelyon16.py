@@ -9,7 +9,6 @@ Ehteshami Bejnordi et al., JAMA 318:2199-2210 (2017); data: Litjens et al., Giga
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import re
 import zipfile
@@ -25,9 +24,11 @@ import pandas as pd
 from fewscans.data.base import Cases, Cut, Dataset, digest, ends, first_line, opened_zip, read_table, report
 from fewscans.data.formats import asap, slides
 from fewscans.data.group_splits import split_by_group
+from fewscans.data.listing import below, strays
 from fewscans.errors import DataError
 
 NAME = re.compile(r"(normal|tumor|test)_\d+\.tif")
+STRAY = re.compile(r"(normal|tumor|test)_\d+\.(tiff|svs|ndpi|mrxs|tif\..*)")
 INDEPENDENT, SUFFIXES = "independent", (".tif", ".tiff", ".svs", ".ndpi", ".mrxs")
 SPLITS = ("train", "test", INDEPENDENT)
 PUBLISHED = {"normal": 159, "tumor": 111, "test": 129}  # slides, of which the first two are training
@@ -61,6 +62,9 @@ class Copy:
         """
         slide = self.slide(name)
         if not slide["label"]:
+            if slide["annotation"] is not None and asap.read(slide["annotation"]).tumour:
+                fault = f"outlines tumour, but {name} is a normal slide by its name or reference.csv"
+                raise DataError(f"{slide['annotation']}: {fault}; correct one of them, or leave the slide out")
             return asap.Annotation()
         if slide["annotation"] is None:
             raise DataError(f"{slide['slide']}: has tumour, but {name}.xml is absent; get lesion_annotations.zip")
@@ -83,11 +87,12 @@ def find_slides(folder: Path | str) -> Copy:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one that holds training and testing, or images")
-    below = glob.iglob("**", root_dir=folder, recursive=True)  # follows links, and leaves out what is hidden
-    files = sorted(file for file in map(folder.joinpath, below) if not file.is_dir())
+    files = below(folder)
     inside = {file: file.relative_to(folder).parts[0].lower() == INDEPENDENT for file in files}
     named = _once((file.stem.lower(), file) for file in files if _is_slide(file, inside[file]))
     found = {name: file for name, file in named.items() if name not in LEFT_OUT}
+    strays([file for file in files if not inside[file] and STRAY.fullmatch(file.name.lower())],
+           "is named as a slide, and slides are .tif files; convert it, or move it away")  # fmt: skip
     if not found:
         raise DataError(f"{folder}: no slide such as tumor_001.tif in it or below; put CAMELYON16's slides there")
     lists = [file for file in files if file.name.lower() == "reference.csv"]
@@ -100,9 +105,12 @@ def find_slides(folder: Path | str) -> Copy:
         label = int(name.startswith("tumor")) if split == "train" else reference[split].get(name)
         if label is None:
             raise DataError(f"{file}: no reference.csv says whether it shows tumour; get testing/reference.csv")
+        wrong = [s for s, known in reference.items() if not inside[file] and known.get(name, label) != label]
+        if wrong:
+            raise DataError(f"{file}: the reference.csv of {wrong[0]} gives it another label than its name; keep one")
         if label and split == "train" and name not in outlines:
             raise DataError(f"{file}: has tumour but no annotation, {name}.xml; get training/lesion_annotations.zip")
-        outline, exhaustive = outlines.get(name) if label else None, name not in NOT_EXHAUSTIVE
+        outline, exhaustive = outlines.get(name), name not in NOT_EXHAUSTIVE
         rows.append((name, split, label, file, outline, masks.get(name), exhaustive, exhaustive))
     rows.sort(key=lambda row: (SPLITS.index(row[1]), row[0]))
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"annotation": object, "mask": object})
@@ -128,6 +136,7 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
     images, rows = [], []
     for file in table["slide"]:
         with slides.open_slide(file) as slide:
+            slides.not_blank(slide)
             images.append(overview(slide, cut.size[0]))
             rows.append((str(file), slide.mpp, slide.levels[0].width, slide.levels[0].height))
     about = pd.DataFrame(rows, columns=["slide", "mpp", "width", "height"]).astype({"mpp": float})
@@ -182,6 +191,14 @@ def lesion_mask(copy: Copy, name: str, slide: slides.Slide, downsample: float) -
     mask = np.zeros((level.height, level.width), np.uint8)
     tumour = stored[: level.height, : level.width] == max(values[-1], 1)  # the level's size, or a pixel less
     mask[: tumour.shape[0], : tumour.shape[1]][tumour] = 255
+    outlined = None
+    if row["annotation"] is not None:
+        outlined = asap.mask(copy.annotation(name), level.width, level.height, downsample)
+    if outlined is not None and outlined.any() and not (outlined & (mask > 0)).any():
+        fault = f"shows no tumour where {row['annotation']} outlines it"
+        raise DataError(f"{row['mask']}: {fault}; one of them is damaged, or of another slide: copy both again")
+    if outlined is None and not mask.any():
+        raise DataError(f"{row['mask']}: shows no tumour, but {name} has some; copy it again")
     return mask
 
 
@@ -201,7 +218,10 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
             lacks.append(f"{len(absent)} slides that the reference.csv of {split} lists are absent: {absent[0]} ...")
     for name, file, outlined, masked in table[["name", "slide", "annotation", "mask"]].itertuples(index=False):
         try:
-            slides.open_slide(file).close()
+            with slides.open_slide(file) as slide:
+                slides.not_blank(slide)
+                if masked is not None:
+                    lesion_mask(found, name, slide, slide.levels[-1].downsample)
             if outlined is not None or masked is None:
                 found.annotation(name)
         except DataError as error:
@@ -242,6 +262,8 @@ def _labels(tables: Iterable[Path]) -> dict[str, int]:
     options = {"header": None, "names": ["image", "type"], "usecols": [0, 1], "dtype": str, "keep_default_na": False}
     for table in tables:
         rows = read_table(table, ("image", "type"), "a row has a slide and its type; copy it again", **options)
+        if not rows["image"].str.strip().any():
+            raise DataError(f"{table}: names no slide; copy it again")
         for image, kind in rows.apply(lambda column: column.str.strip().str.lower()).itertuples(index=False):
             if (image, kind) in (("image", "type"), ("", "")):
                 continue

@@ -16,12 +16,15 @@ import numpy as np
 
 from fewscans.data import camelyon16
 from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, first_line, read_table, report, unlisted
+from fewscans.data.content import not_blank
+from fewscans.data.listing import ending, entries
 from fewscans.errors import DataError
 
 TABLE = "patches.csv"
 COLUMNS = ("file", "label_tumor", "slide")
 FOLDERS = {"normal": 0, "tumor": 1}
 SIDE = 256
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 AGAIN = "copy the folder again"
 
 
@@ -35,7 +38,8 @@ def read(path: Path | str) -> Cases:
     """
     path = Path(path)
     table = read_table(path / TABLE, COLUMNS, AGAIN, dtype=str, keep_default_na=False)
-    there = {f"{file.parent.name}/{file.name}" for folder in FOLDERS for file in (path / folder).glob("*.png")}
+    files = [file for folder in FOLDERS for file in _there(path / folder) if file.is_dir() or ending(file, PICTURES)]
+    there = {f"{file.parent.name}/{file.name}" for file in files}
     twice = table["file"][table["file"].duplicated()].tolist()
     for names, fault in (
         (twice, f"is in {TABLE} twice"),
@@ -52,6 +56,10 @@ def read(path: Path | str) -> Cases:
     both = label.groupby(table["slide"]).transform("nunique") == 2
     if not both.any():
         raise DataError(f"{path}: no slide has patches of both labels, so none can be scored; {AGAIN}")
+    other = np.flatnonzero(table["file"].str.extract(r"^[^/]*/(.*)_\d+_\d+\.\w+$")[0] != table["slide"])
+    if len(other):
+        name, slide = table.iloc[other[0]][["file", "slide"]]
+        raise DataError(f"{path / TABLE}: {name} is of the slide {slide!r}, and named after another one; {AGAIN}")
     files = [path / name for name in table["file"]]
     return Cases(
         images=np.stack([_pixels(file) for file in files]), target=label.to_numpy(np.int64),
@@ -76,17 +84,21 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     return report(lacks, counts, found.fingerprint)
 
 
+def _there(folder: Path) -> list[Path]:
+    return entries(folder) if folder.is_dir() else []
+
+
 def _pixels(file: Path) -> np.ndarray:
     from PIL import Image
 
     try:
         with Image.open(file) as image:
             pixels = np.asarray(image)[..., :3]  # alpha is 255 throughout
-    except (OSError, ValueError, SyntaxError) as error:  # the last for a broken PNG
+    except Exception as error:  # Pillow raises many kinds for a broken PNG
         raise DataError(f"{file}: cannot be read as an image ({first_line(error)}); {AGAIN}") from error
     if pixels.shape != (SIDE, SIDE, 3) or pixels.dtype != np.uint8:
         raise DataError(f"{file}: is {pixels.dtype} {pixels.shape}; it must be uint8 {(SIDE, SIDE, 3)}; {AGAIN}")
-    return pixels
+    return not_blank(str(file), pixels)
 
 
 _WHOLE = camelyon16.DATASET

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fewscans.data import sources
+from fewscans.data import content, sources
 from fewscans.data.base import Cases, Cut, Dataset, read_table
 from fewscans.data.formats import npz
 from fewscans.errors import DataError
@@ -137,6 +137,8 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
     cubes, is_nodule, grade = arrays["cubes"], arrays["is_nodule"], arrays["malignancy_mean"]
     if cubes.dtype != np.int16 or cubes.ndim != 4 or cubes.shape[1:] != (SIDE,) * 3:
         raise DataError(f"{path}: cubes is {cubes.dtype} {cubes.shape}; it must be int16 (n, {SIDE}, {SIDE}, {SIDE})")
+    for i, cube in enumerate(cubes):
+        content.hounsfield(f"{path}: cubes[{i}]", cube)
     kinds = {"is_nodule": ("u", "uint8"), "malignancy_mean": ("f", "float32")} | dict.fromkeys(TEXT, ("U", "text"))
     for key, (kind, what) in kinds.items():
         if arrays[key].dtype.kind != kind or arrays[key].ndim != 1:

@@ -18,20 +18,31 @@ Universitat Autonoma de Barcelona (github.com/PabloLION/ct-slicing).
 
 from __future__ import annotations
 
-import gzip
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fewscans.data import group_splits, sources
-from fewscans.data.base import Cases, Cut, Dataset, digest, first_line, kept, opened_zip, read_table, report, unlisted
+from fewscans.data import content, group_splits, sources
+from fewscans.data.base import (
+    UNZIPPED,
+    Cases,
+    Cut,
+    Dataset,
+    digest,
+    first_line,
+    kept,
+    opened_zip,
+    read_table,
+    report,
+    unlisted,
+)  # fmt: skip
 from fewscans.data.formats import cut as cutting
+from fewscans.data.formats import nifti
 from fewscans.data.group_splits import part_of_fold
+from fewscans.data.listing import strays
 from fewscans.errors import DataError, ParamsError
 
 IMAGES, MASKS, TABLE = "images.zip", "masks.zip", "nodules.csv"
@@ -41,13 +52,6 @@ NON_SOLID = 3  # the highest texture that is not called solid; 5 is solid, 1 gro
 SIZE, SPACING_MM = (4, 24, 24), (1.25, 1.0, 1.0)  # z y x: 24 mm in the plane, 5 mm across it
 PUBLISHED = 994
 AGAIN = "copy the folder again"
-
-
-class Volume(NamedTuple):
-    """What a file of the zips holds, in the patient's axes: z to the head, y to the front, x to the right."""
-
-    array: np.ndarray  # (D, H, W) float32 HU, or 0 and 1
-    spacing_mm: tuple[float, float, float]  # z y x
 
 
 def read(
@@ -71,7 +75,7 @@ def read(
     if absent:
         raise DataError(f"{absent[0]}: no such file; {AGAIN}")
     settings = {"data": digest({}, files, folder), "size": size, "spacing_mm": spacing_mm}
-    code = (cutting.__file__, group_splits.__file__, __file__)
+    code = (cutting.__file__, nifti.__file__, group_splits.__file__, __file__)
     return kept(cache, settings, folder, code, lambda: _cut(folder, table, size, spacing_mm))
 
 
@@ -115,54 +119,48 @@ class Archive:
     def __exit__(self, *_) -> None:
         self._zip.close()
 
-    def read(self, name: str) -> Volume:
-        """One volume, in the patient's axes."""
-        import nibabel
-
+    def read(self, name: str, mask: bool = False) -> nifti.Volume:
+        """One volume, in the patient's axes: HU, or a mask of 0 and 1, some of which is nodule and some is not."""
         where = f"{self.path}: {name}"
         try:
-            image = nibabel.Nifti1Image.from_bytes(gzip.decompress(self._zip.read(name)))
-            image = nibabel.as_closest_canonical(image)
-            array = np.asarray(image.dataobj, np.float32)
+            volume = nifti.read_packed(where, self._zip.read(name), mask)
         except KeyError as error:
             raise DataError(f"{where} is not in it; {AGAIN}") from error
-        except (
-            OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError,
-            nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError,
-            nibabel.wrapstruct.WrapStructError,
-        ) as error:  # fmt: skip
+        except UNZIPPED as error:
             raise DataError(f"{where} is damaged ({first_line(error)}); {AGAIN}") from error
-        if array.ndim != 3 or not array.size or not np.isfinite(array).all():
-            raise DataError(f"{where} is {array.shape}, or not finite; a nodule has three axes; {AGAIN}")
-        spacing = nibabel.affines.voxel_sizes(image.affine)
-        return Volume(np.ascontiguousarray(array.T), tuple(map(float, spacing[::-1])))
+        if not mask:
+            content.hounsfield(where, volume.array)
+            return volume
+        values = np.unique(volume.array).tolist()
+        if values != [0, 1]:
+            raise DataError(f"{where} holds {' '.join(map(str, values[:9]))}; a mask holds both 0 and 1; {AGAIN}")
+        return volume
+
+    def only(self, names: Sequence[str]) -> None:
+        """Raises DataError for a member that is none of the named: it would not be read."""
+        more = sorted(name for name in set(self._zip.namelist()) - set(names) if Path(name).suffix)
+        strays([Path(f"{self.path}: {name}") for name in more], f"is not in {TABLE}; {AGAIN}")
 
 
 def areas_mm2(folder: Path, names: Sequence[str]) -> np.ndarray:
     """The area of each nodule's mask in the axial slice where it is largest, (n,) mm²."""
     with Archive(folder / MASKS) as masks:
-        volumes = [masks.read(name) for name in names]
+        volumes = [masks.read(name, mask=True) for name in names]
     return np.array([(v.array > 0).sum(axis=(1, 2)).max() * v.spacing_mm[1] * v.spacing_mm[2] for v in volumes])
 
 
 def _cut(folder: Path, table: pd.DataFrame, size: tuple[int, ...], spacing_mm: tuple[float, ...]) -> dict[str, Any]:
     images, rows = [], []
-    with Archive(folder / IMAGES) as scans, Archive(folder / MASKS) as masks:
-        for name in table["file"]:
-            scan, mask = scans.read(name), masks.read(name)
-            shape = scan.array.shape
-            if mask.array.shape != shape:
-                fault = f"its shape (z y x) is {mask.array.shape}, that of the image is {shape}"
-                raise DataError(f"{masks.path}: {name}: {fault}; a mask has its image's; {AGAIN}")
-            patch = scan.array
-            for axis, n in enumerate(shape):  # each turn contracts the leading axis and puts the new one last
-                weights = _weights(n, scan.spacing_mm[axis], size[axis], spacing_mm[axis])
-                patch = np.tensordot(patch, weights, axes=(0, 1))
-            images.append(cutting.to_code(cutting.to_unit(patch)))
-            middles = (np.arange(shape[0]) - (shape[0] - 1) / 2) * scan.spacing_mm[0]
-            slices = int((np.abs(middles) <= size[0] * spacing_mm[0] / 2).sum())
-            inside = np.minimum(1, np.multiply(shape, scan.spacing_mm) / np.multiply(size, spacing_mm))
-            rows.append((*shape, scan.spacing_mm[0], slices, 1 - inside.prod()))
+    for scan in _scans(folder, table):
+        shape, patch = scan.array.shape, scan.array
+        for axis, n in enumerate(shape):  # each turn contracts the leading axis and puts the new one last
+            weights = _weights(n, scan.spacing_mm[axis], size[axis], spacing_mm[axis])
+            patch = np.tensordot(patch, weights, axes=(0, 1))
+        images.append(cutting.to_code(cutting.to_unit(patch)))
+        middles = (np.arange(shape[0]) - (shape[0] - 1) / 2) * scan.spacing_mm[0]
+        slices = int((np.abs(middles) <= size[0] * spacing_mm[0] / 2).sum())
+        inside = np.minimum(1, np.multiply(shape, scan.spacing_mm) / np.multiply(size, spacing_mm))
+        rows.append((*shape, scan.spacing_mm[0], slices, 1 - inside.prod()))
     about = table[["malignant", "malignancy_value", "diameter_mm", "fold"]].assign(
         patient=table["patient_id"], texture=table["texture_value"]
     )
@@ -174,6 +172,17 @@ def _cut(folder: Path, table: pd.DataFrame, size: tuple[int, ...], spacing_mm: t
         "split": part_of_fold(table["fold"], 5), "spacing_mm": np.tile(spacing_mm, (len(table), 1)),
         "about": about,
     }  # fmt: skip
+
+
+def _scans(folder: Path, table: pd.DataFrame) -> Iterator[nifti.Volume]:
+    """The images in the order of the table, each compared with its mask."""
+    with Archive(folder / IMAGES) as scans, Archive(folder / MASKS) as masks:
+        for archive in (scans, masks):
+            archive.only(table["file"])
+        for name in table["file"]:
+            scan = scans.read(name)
+            nifti.same_grid(scan, masks.read(name, mask=True))
+            yield scan
 
 
 def _weights(voxels: int, spacing_mm: float, n: int, step_mm: float) -> np.ndarray:
@@ -193,6 +202,8 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     folder = Path(folder)
     try:
         table, lacks = nodules(folder), unlisted(folder)
+        for _ in _scans(folder, table):
+            pass
     except (DataError, OSError, ValueError) as error:
         return report([first_line(error)])
     files = [folder / name for name in (IMAGES, MASKS, TABLE)]

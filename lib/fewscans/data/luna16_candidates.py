@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fewscans.data import content
 from fewscans.data.base import REFERENCE, Cases, Cut, code_of, digest
 from fewscans.data.formats import cut as cutting
 from fewscans.data.formats import luna16, mhd
@@ -138,7 +139,7 @@ def _patches(data: Luna16, chosen: pd.DataFrame, shape: Sequence[int], spacing_m
     one = cut if len(shape) == 3 else axial
     paths = dict(zip(data.scans["series"], data.scans["path"], strict=True))
     for series, rows in chosen.groupby("series"):  # ascending, as chosen is
-        volume = mhd.read(paths[series])
+        volume = luna16.scan(paths[series])
         points = rows[XYZ].to_numpy()
         for start in range(0, len(points), AT_ONCE):
             yield to_code(to_unit(one(volume, points[start : start + AT_ONCE], shape, spacing_mm)))
@@ -164,4 +165,4 @@ def _chance(text: str) -> float:
 
 def _code() -> list[str]:
     """What cuts the patches: those kept from before a change of it are not taken for new."""
-    return code_of([mhd.__file__, cutting.__file__, __file__])
+    return code_of([mhd.__file__, luna16.__file__, content.__file__, cutting.__file__, __file__])

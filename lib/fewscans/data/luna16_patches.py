@@ -25,7 +25,7 @@ REPOSITORY_SPLITS = ("train", "val", "test")
 PARTS = ("images", "labels", "candidate_row")
 KEYS = tuple(f"{split}_{part}" for split in REPOSITORY_SPLITS for part in PARTS)
 
-JOIN, JOIN_FOLDER = "luna16-patches-join.csv", "lidc-voi-994"
+JOIN, JOIN_FOLDER, NODULES = "luna16-patches-join.csv", "lidc-voi-994", "nodules.csv"
 KNOWN = {"candidate_row": int, "file": str, "seriesuid": str, "diameter_mm": float, "malignant": float}  # its columns
 
 # LUNA16's candidates.csv is grouped by scan, so a cut in its row order is a cut between scans once the rows near the
@@ -92,7 +92,10 @@ def read(path: Path | str) -> Cases:
 def join_file(path: Path) -> Path | None:
     """The table of nodules that goes with an npz: beside it, or in the folder of lidc-voi beside its folder."""
     places = (path.parent / JOIN, path.parent.parent / JOIN_FOLDER / JOIN)
-    return next((file for file in places if file.is_file()), None)
+    found = [file for file in places if file.is_file()]
+    if found and found[0].read_bytes() != found[-1].read_bytes():
+        raise DataError(f"{found[0]} and {found[-1]}: two tables of one name that differ; remove the wrong one")
+    return found[0] if found else None
 
 
 def joined(table: Path | None, positives: np.ndarray) -> pd.DataFrame:
@@ -118,6 +121,15 @@ def joined(table: Path | None, positives: np.ndarray) -> pd.DataFrame:
         if fault.any():
             meant = "a positive patch's, once" if column == "candidate_row" else "that of a nodule"
             raise DataError(f"{table}: {column} {known[column][fault].iloc[0]} is not {meant}; {hint}")
+    nodules = table.with_name(NODULES)
+    if nodules.is_file():
+        listed = read_table(nodules, ("file", "diameter_mm"), hint).drop_duplicates("file")
+        sizes = listed.set_index("file")["diameter_mm"]
+        other = known[~np.isclose(known["file"].map(sizes).fillna(known["diameter_mm"]), diameter, atol=0.01)]
+        if len(other):
+            name, size = other.iloc[0][["file", "diameter_mm"]]
+            fault = f"{name} is {size:g} mm, and {sizes[name]:g} mm in {nodules}"
+            raise DataError(f"{table}: {fault}; copy both again")
     known = known.sort_values("candidate_row").set_index("candidate_row")
     return known[known["seriesuid"] == list(accumulate(known["seriesuid"], max))]
 

@@ -20,7 +20,6 @@ Antonelli et al., Nature Communications 13:4128 (2022); CC BY-SA 4.0. Cases of i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,13 +30,15 @@ import numpy as np
 import pandas as pd
 
 from fewscans.data import group_splits, sources
-from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, kept, quantised, report
+from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, kept, quantised, read_json, report
 from fewscans.data.formats import nifti
 from fewscans.data.group_splits import fold_of_group, split_by_group
+from fewscans.data.listing import a_file, ending, entries
 from fewscans.errors import DataError
 
 IMAGES, LABELS, LIST = "imagesTr", "labelsTr", "dataset.json"
 ENDINGS = (".nii.gz", ".nii")
+PREFIX = "hippocampus_"
 
 HIPPOCAMPUS = {1: "anterior", 2: "posterior"}
 WINDOW = (24, 40, 30)  # z y x voxels of 1 mm
@@ -62,11 +63,13 @@ class Task:
         image = nifti.read(self.cases["image"].iloc[row])
         mask = nifti.read_mask(self.cases["label"].iloc[row])
         nifti.same_grid(image, mask)
+        if not mask.array.any():
+            raise DataError(f"{mask.path}: no voxel is labelled 1 or 2; copy the label map again")
         return image, mask
 
 
-def find_cases(folder: Path | str) -> Task:
-    """Match images to label maps.
+def find_cases(folder: Path | str, measured: Mapping[int, str] | None = None) -> Task:
+    """Match images to label maps.   measured: labels whose names must be these; by default the hippocampus's.
 
     Raises:  DataError for a folder without them, an image without a label map or the reverse, a case stored twice, a
              dataset.json that cannot be read or names a case that is absent.
@@ -82,7 +85,8 @@ def find_cases(folder: Path | str) -> Task:
     names = sorted(images)
     table = pd.DataFrame({"case": names, "image": [images[n] for n in names], "label": [labels[n] for n in names]})
     fingerprint = digest({}, [*images.values(), *labels.values()], folder)
-    return Task(folder, table, _list(folder / LIST, set(names)), fingerprint)
+    listed = _list(folder / LIST, set(names), HIPPOCAMPUS if measured is None else measured)
+    return Task(folder, table, listed, fingerprint)
 
 
 def volume_ml(mask: nifti.Volume, labels: tuple[int, ...]) -> float:
@@ -177,7 +181,10 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
         task = find_cases(folder)
         persons = {(_number(image) + 1) // 2 for image in task.cases["image"]}
         for row in range(len(task.cases)):
-            task.read(row)
+            mask = task.read(row)[1]
+            only_known(mask)
+            for label in HIPPOCAMPUS:
+                volume_ml(mask, (label,))
     except DataError as error:
         return report([str(error)])
     lacks = [] if len(task.cases) == PUBLISHED else [f"{len(task.cases)} cases, published are {PUBLISHED}"]
@@ -198,14 +205,14 @@ def _start(shape: tuple[int, ...], window: tuple[int, int, int], shift: int, num
 
 
 def _number(file: Path) -> int:
-    found = re.fullmatch(r"hippocampus_(\d+)", _case(file))
+    found = re.fullmatch(rf"{PREFIX}(\d+)", _case(file))
     if found is None:
         raise DataError(f"{file}: not a case of Task04; its files are named hippocampus_001.nii.gz and so on")
     return int(found[1])
 
 
 def _case(file: Path) -> str:
-    return next((file.name.removesuffix(end) for end in ENDINGS if file.name.endswith(end)), file.name)
+    return file.name.removesuffix(ending(file, ENDINGS))
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -213,8 +220,11 @@ def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; a task of the Decathlon has {IMAGES} and {LABELS}")
     found: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or not file.name.endswith(ENDINGS):
+    for file in entries(folder):
+        if file.is_dir() or (file.name.lower().startswith(PREFIX) and not ending(file, ENDINGS)):
+            kind = "a folder" if file.is_dir() else "no .nii.gz or .nii file"
+            raise DataError(f"{file}: is {kind}, so it would not be read; unpack what it holds, or move it away")
+        if not ending(file, ENDINGS):
             continue
         if _case(file) in found:
             raise DataError(f"{file}: the case is there twice, also as {found[_case(file)].name}; remove one")
@@ -224,20 +234,36 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _list(file: Path, names: set[str]) -> dict[int, str]:
-    """The names of the labels; all cases that are listed are there."""
-    if not file.is_file():
+def _list(file: Path, names: set[str], measured: Mapping[int, str]) -> dict[int, str]:
+    """The names of the labels, which are those that are measured; the cases that are listed are those that are there.
+
+    Raises:  DataError for a list that cannot be read, or says otherwise than the files.
+    """
+    if not a_file(file).is_file():
         return {}
+    hint = "copy the Decathlon's list again, or remove it"
+    content = read_json(file, hint)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         label_names = {int(label): str(name) for label, name in content["labels"].items()}
-        listed = [_case(Path(entry["image"])) for entry in content["training"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        pairs = [[_case(Path(entry[what])) for what in ("image", "label")] for entry in content["training"]]
+        number = int(content.get("numTraining", len(pairs)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         fault = f"cannot be read as the Decathlon's list ({type(error).__name__}: {error})"
-        raise DataError(f"{file}: {fault}; copy it again, or remove it") from error
-    absent = sorted(set(listed) - names)
+        raise DataError(f"{file}: {fault}; {hint}") from error
+    for label, name in measured.items():
+        if label_names.get(label, "").strip().lower() != name:
+            fault = f"calls label {label} {label_names.get(label)!r}, and here it is measured as {name!r}"
+            raise DataError(f"{file}: {fault}; if its label maps are numbered so, renumber them and correct the list")
+    unlike = [pair for pair in pairs if pair[0] != pair[1]]
+    if unlike:
+        raise DataError(f"{file}: gives {unlike[0][0]} the label map of {unlike[0][1]}; {hint}")
+    listed = [case for case, _ in pairs]
+    absent, more = sorted(set(listed) - names), sorted(names - set(listed))
     if absent:
         raise DataError(f"{file}: names {absent[0]}, which is absent ({len(absent)} of {len(listed)}); copy it again")
+    if more or len(listed) != number or len(set(listed)) != number:
+        fault = f"lists {len(set(listed))} cases and says {number}, and {len(names)} are there"
+        raise DataError(f"{file}: {fault}{f', such as {more[0]}' if more else ''}; {hint}")
     return label_names
 
 

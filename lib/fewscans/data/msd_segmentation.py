@@ -45,7 +45,7 @@ def read(folder: Path | str, window: tuple[int, int, int] = WINDOW, cache: Path 
     """
     if len(window) != 3 or min(window) < 1:
         raise ValueError(f"window {window}: it must be (D, H, W) voxels")
-    task = find_cases(folder)
+    task = find_cases(folder, measured={})
     names = label_names(task)
     settings = {"data": task.fingerprint, "masks": window, "labels": names, "seeds": FOLD_SEED, "folds": FOLDS}
     code = (nifti.__file__, group_splits.__file__, msd_hippocampus.__file__, __file__)

@@ -11,7 +11,6 @@ Wang et al., ChestX-ray8, IEEE CVPR 2017, pp. 3462-3471.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,9 @@ import pandas as pd
 
 from fewscans.data import radiographs
 from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, first_line, read_table, report
-from fewscans.data.radiographs import Box, checked_box, not_blank, square
+from fewscans.data.content import not_blank
+from fewscans.data.listing import a_file, ending, entries
+from fewscans.data.radiographs import Box, checked_box, each, square
 from fewscans.errors import DataError
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -71,8 +72,7 @@ def read(path: Path | str) -> Archive:
     table = next((path / name for name in TABLES if (path / name).is_file()), path / TABLES[0])
     images = described(table, COLUMNS)
     images["split"] = _splits(path, images)
-    places = itertools.chain(path.glob("images/*.png"), path.glob("images_*/images/*.png"))
-    files = {file.name: file for file in places}
+    files = _files(path)
     images["file"] = np.array([files.get(name) for name in images["image"]], object)
     tables = (table, path / BOXES, *(path / name for name in LISTS))
     ends = {file.name: _end(file) for file in images["file"].dropna()}
@@ -105,7 +105,7 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
 
 
 def check_copy(folder: Path | str) -> dict[str, Any]:
-    """What a copy holds, and what it lacks of the published images; see `base.report`. No image is decoded."""
+    """What a copy holds, and what it lacks of the published images; see `base.report`. Each one is decoded."""
     try:
         archive = read(folder)
     except DataError as error:
@@ -116,6 +116,11 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     lacks = [
         f"{what}: {counts[what]} are listed, published are {n}" for what, n in PUBLISHED.items() if counts[what] != n
     ]
+    try:
+        for _ in each(images["file"].dropna(), lambda file: _grey(file) is None):
+            pass
+    except DataError as error:
+        lacks.append(str(error))
     absent = images["image"][images["file"].isna()].tolist()
     if absent:
         folders = {name: (archive.path / name / "images").is_dir() for name in ARCHIVES}
@@ -213,19 +218,36 @@ def _splits(path: Path, images: pd.DataFrame) -> np.ndarray:
     return np.where(test, "test", np.where(np.array(chance) < 256 / ONE_IN, "val", "train"))
 
 
+def _files(path: Path) -> dict[str, Path]:
+    """The images of all folders, by name. Raises DataError for one that is there twice."""
+    folders = [path / "images", *(f / "images" for f in entries(path) if f.name.lower().startswith("images_"))]
+    files: dict[str, Path] = {}
+    for file in (file for folder in folders if folder.is_dir() for file in entries(folder)):
+        if end := ending(a_file(file), (".png",)):
+            other = files.setdefault(file.name.removesuffix(end) + ".png", file)
+            if other != file:
+                raise DataError(f"{file}: the image is also {other}; keep one of the two")
+    return files
+
+
 def _decoded(files: Sequence[Path], side: int) -> Iterator[np.ndarray]:
     """(1, side, side) uint8 each."""
+    for grey in each(files, _grey):
+        yield square(grey / np.float32(255), side)[None]
+
+
+def _grey(file: Path) -> np.ndarray:
+    """(H, W) uint8."""
     from PIL import Image
 
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                mode, grey = image.mode, np.asarray(image.convert("L"))  # a few are RGBA, of equal colours
-        except (OSError, ValueError, SyntaxError) as error:  # the last for a broken PNG
-            raise DataError(f"{file}: cannot be read as an image ({first_line(error)}); {AGAIN}") from error
-        if mode not in ("L", "RGB", "RGBA"):
-            raise DataError(f"{file}: is of mode {mode}; images are 8-bit grey or RGBA, {AGAIN}")
-        yield square(not_blank(str(file), grey) / np.float32(255), side)[None]
+    try:
+        with Image.open(file) as image:
+            mode, grey = image.mode, np.asarray(image.convert("L"))  # a few are RGBA, of equal colours
+    except Exception as error:  # Pillow raises many kinds for a broken PNG
+        raise DataError(f"{file}: cannot be read as an image ({first_line(error)}); {AGAIN}") from error
+    if mode not in ("L", "RGB", "RGBA"):
+        raise DataError(f"{file}: is of mode {mode}; images are 8-bit grey or RGBA, {AGAIN}")
+    return not_blank(str(file), grey)
 
 
 def _end(file: Path) -> str:

@@ -21,7 +21,7 @@ from fewscans.data import nih_chestxray14
 from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, first_line, read_table, report, unlisted
 from fewscans.data.formats import npz
 from fewscans.data.nih_chestxray14 import COLUMNS, FINDING_OF, any_of, boxes, described, findings, gathered, side_of
-from fewscans.data.radiographs import not_blank, square
+from fewscans.data.radiographs import square
 from fewscans.errors import DataError
 
 IMAGES, TABLE = "nih_cxr14_1000_224.npz", "labels.csv"
@@ -41,12 +41,18 @@ def read(path: Path | str) -> Cases:
     """
     path = Path(path)
     arrays = npz.load(path / IMAGES, KEYS, IMAGES, AGAIN)
-    npz.check_images(path / IMAGES, "images", arrays["images"], (SIDE, SIDE))
+    npz.check_images(path / IMAGES, "images", arrays["images"], (SIDE, SIDE), arrays["names"])
     table = described(path / TABLE, {name: name for name in COLUMNS.values()}, AGAIN)
     if len(arrays["images"]) != len(table) or arrays["names"].tolist() != table["image"].tolist():
         raise DataError(f"{path / IMAGES}: its names are not the images of {TABLE} in their order; {AGAIN}")
-    for name, pixels in zip(table["image"], arrays["images"], strict=True):
-        not_blank(f"{path / IMAGES}: {name}", pixels)
+    said = {"patient": table["patient"] == arrays["patient"].astype(str)} | {
+        name: table["finding_labels"].str.split("|").map(lambda found, n=name: n in found) == (known == 1)
+        for name, known in zip(arrays["classes"].tolist(), arrays["labels"].T, strict=True)
+    }
+    for what, same in said.items():
+        if not same.all():
+            fault = f"{what} of {table['image'][~same].iloc[0]} is not what {TABLE} says"
+            raise DataError(f"{path / IMAGES}: {fault}; {AGAIN}")
     reading = read_table(path / READING, ("image", OPACITY), AGAIN, dtype=str, keep_default_na=False)
     odd = reading[~reading[OPACITY].isin(["0", "1"]) | reading["image"].duplicated()]
     if len(odd):

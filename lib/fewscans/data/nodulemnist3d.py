@@ -22,7 +22,7 @@ DATASET = Dataset(
     read=read, cases=cases, licence="CC BY 4.0, cut from LIDC-IDRI: CC BY 3.0",
     cite=f"{sources.MEDMNIST}; {sources.LIDC}",
     source="https://zenodo.org/records/10519652/files/nodulemnist3d.npz",
-    downloads={"https://zenodo.org/records/10519652/files/nodulemnist3d.npz": "md5:8755a7e9e05a4d9ce80a24c3e7a256f3"},
+    downloads={f"{sources.ZENODO_MEDMNIST}/nodulemnist3d.npz": "md5:8755a7e9e05a4d9ce80a24c3e7a256f3"},
     attribution=f"""\
 Nodules from NoduleMNIST3D of MedMNIST v2 (CC BY 4.0), cut from LIDC-IDRI (CC BY 3.0). No image is kept here, only each
 case's number, its label and the networks' predictions. Cite:

@@ -16,6 +16,8 @@ from PIL import Image
 
 from fewscans import files
 from fewscans.data.base import read_table
+from fewscans.data.content import not_blank
+from fewscans.data.listing import ending, entries
 from fewscans.data.luna16_patches import FILE, REPOSITORY_SPLITS, SIDE
 from fewscans.errors import DataError
 
@@ -91,8 +93,8 @@ def _files(folder: Path, candidates: Path, labels: np.ndarray) -> dict[int, Path
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {GET_IMAGES}")
     files = {}
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.suffix.lower() not in (".jpg", ".jpeg"):
+    for file in entries(folder):
+        if not ending(file, (".jpg", ".jpeg")):
             continue  # what systems and the repository's scripts leave there
         name = NAME.fullmatch(file.name)
         if name is None:
@@ -122,7 +124,7 @@ def _pixels(file: Path) -> np.ndarray:
             if image.size != (SIDE, SIDE):
                 width, height = image.size
                 raise DataError(f"{file}: {width}x{height} pixels; a patch has {SIDE}x{SIDE}: {again}")
-            return np.asarray(image)
+            return not_blank(str(file), np.asarray(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: not a JPEG, or cut short ({error}); {again}") from error
 

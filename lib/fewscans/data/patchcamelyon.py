@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fewscans import paths
-from fewscans.data import camelyon16
+from fewscans.data import camelyon16, sources
 from fewscans.data.base import Cases, Cut, Dataset, digest, ends, first_line, read_table, report
 from fewscans.errors import DataError
 
@@ -218,13 +218,6 @@ def _slides(folder: Path, split: str, names: np.ndarray) -> np.ndarray:
     return slides.to_numpy(str)
 
 
-MD5 = {  # as the publisher lists them
-    "train_x.h5.gz": "1571f514728f59376b705fc836ff4b63", "train_y.h5.gz": "35c2d7259d906cfc8143347bb8e05be7",
-    "valid_x.h5.gz": "d8c2d60d490dbd479f8199bdfa0cf6ec", "valid_y.h5.gz": "60a7035772fbdb7f34eb86d4420cf66a",
-    "test_x.h5.gz": "d5b63470df7cfa627aeec8b9dc0c066e", "test_y.h5.gz": "2b85f58b927af9964a4c15b8f7e8f179",
-    "train_meta.csv": "5a3dd671e465cfd74b5b822125e65b0a", "valid_meta.csv": "3455fd69135b66734e1008f3af684566",
-    "test_meta.csv": "67589e00a4a37ec317f2d1932c7502ca",
-}  # fmt: skip
 COUNTS = {"train": 262_144, "val": 32_768, "test": 32_768}
 _SLIDES = camelyon16.DATASET
 DATASET = Dataset(
@@ -234,8 +227,19 @@ DATASET = Dataset(
     source="the six .h5.gz files, and the three tables, of PatchCamelyon (zenodo.org/records/2546921, "
     "github.com/basveeling/pcam)",
     downloads={
-        f"https://zenodo.org/records/2546921/files/camelyonpatch_level_2_split_{end}": f"md5:{md5}"
-        for end, md5 in MD5.items()
+        f"{sources.ZENODO_PCAM}/{name_of(split, what)}": f"md5:{md5}"
+        for split, what, md5 in (
+            ("train", "x.h5.gz", "1571f514728f59376b705fc836ff4b63"),
+            ("train", "y.h5.gz", "35c2d7259d906cfc8143347bb8e05be7"),
+            ("train", "meta.csv", "5a3dd671e465cfd74b5b822125e65b0a"),
+            # the README of basveeling/pcam has the sums of valid and test the other way round; Zenodo's are these
+            ("valid", "x.h5.gz", "d5b63470df7cfa627aeec8b9dc0c066e"),
+            ("valid", "y.h5.gz", "2b85f58b927af9964a4c15b8f7e8f179"),
+            ("valid", "meta.csv", "67589e00a4a37ec317f2d1932c7502ca"),
+            ("test", "x.h5.gz", "d8c2d60d490dbd479f8199bdfa0cf6ec"),
+            ("test", "y.h5.gz", "60a7035772fbdb7f34eb86d4420cf66a"),
+            ("test", "meta.csv", "3455fd69135b66734e1008f3af684566"),
+        )
     },
     attribution=_SLIDES.attribution.replace("Slides of", "Patches of").replace("each slide's", "each patch's"),
     people=_SLIDES.people, twin="patchcamelyon", check=check_copy,

@@ -77,6 +77,7 @@ DATASET = Dataset(
     shows="children's chest X-rays", target="label", read=read, cases=cases, licence="CC BY 4.0",
     cite=f"{sources.MEDMNIST}; Kermany et al., Cell 172:1122 (2018)",
     source="pneumoniamnist.npz from https://zenodo.org/records/10519652",
+    downloads={f"{sources.ZENODO_MEDMNIST}/{FILES[0]}": "md5:28209eda62fecd6e6a2d98b1501bb15f"},
     attribution=f"""\
 Chest X-rays from PneumoniaMNIST of MedMNIST v2 (CC BY 4.0), a file put together again from two copies that each lacked
 images of one class. No image is kept here, only each case's number, its label and the networks' predictions. Cite:

@@ -32,10 +32,12 @@ from fewscans.data import group_splits
 from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, kept, quantised, read_table
 from fewscans.data.formats import nifti
 from fewscans.data.group_splits import split_by_group
+from fewscans.data.listing import entries, named, strays
 from fewscans.errors import DataError
 
 COUNTS, IMAGE, MASK = "counts.csv", "T2.nii.gz", "basal_ganglia.nii.gz"
-CASES = "sub-*"
+CASES = "sub-"
+ENDINGS = (".nii.gz", ".nii")
 
 SIZE = (12, 24, 24)  # z y x voxels: the region in the twin's coarse grid
 SIGMA = 2.0  # voxels, the paper's
@@ -74,9 +76,11 @@ def find_cases(folder: Path | str) -> Counted:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one that holds {COUNTS} and a folder for each case")
-    there = {path.name: path for path in sorted(folder.glob(CASES)) if path.is_dir()}
+    there = {path.name: path for path in entries(folder) if _looks_like_a_case(path)}
     if not there:
-        raise DataError(f"{folder}: holds no cases; each is a folder named {CASES} with {IMAGE} and {MASK}")
+        raise DataError(f"{folder}: holds no cases; each is a folder named {CASES}* with {IMAGE} and {MASK}")
+    strays([path for name, path in there.items() if not name.startswith(CASES) or not path.is_dir()],
+           f"looks like a case, and cases are folders named {CASES}*; rename it, or move it away")  # fmt: skip
     table = _counts(folder / COUNTS)
     for names, others, what in (
         (there, set(table["case"]), f"is not in {folder / COUNTS}; count it, or take it away"),
@@ -85,12 +89,15 @@ def find_cases(folder: Path | str) -> Counted:
         alone = sorted(set(names) - others)
         if alone:
             raise DataError(f"{folder / alone[0]}: {what}{and_more(alone)}")
-    for name in (IMAGE, MASK):
-        absent = [case for case, path in there.items() if not (path / name).is_file()]
-        if absent:
-            raise DataError(f"{there[absent[0]] / name}: no such file; a case has {IMAGE} and {MASK}, copy it again")
     table = table.sort_values("case", ignore_index=True)
-    files = {what: [there[case] / name for case in table["case"]] for what, name in (("image", IMAGE), ("mask", MASK))}
+    files: dict[str, list[Path]] = {"image": [], "mask": []}
+    for case in table["case"]:
+        for what, name in (("image", IMAGE), ("mask", MASK)):
+            stem = name.removesuffix(ENDINGS[0])
+            file = named(there[case], stem, ENDINGS)
+            if file is None:
+                raise DataError(f"{there[case] / name}: no such file; a case has {IMAGE} and {MASK}, copy it again")
+            files[what].append(file)
     return Counted(folder, table.assign(**files))
 
 
@@ -160,6 +167,13 @@ def _cut(found: Counted, size: tuple[int, int, int], sigma: float | None, split:
         "spacing_mm": np.array(spacing), "case": found.cases["case"].to_numpy(str),
         "group": found.cases["group"].to_numpy(str), "split": split, "about": pd.DataFrame(rows),
     }  # fmt: skip
+
+
+def _looks_like_a_case(path: Path) -> bool:
+    """By its name, or by what it holds."""
+    if path.name.lower().startswith(CASES):
+        return True
+    return path.is_dir() and any(named(path, name.removesuffix(ENDINGS[0]), ENDINGS) for name in (IMAGE, MASK))
 
 
 def _counts(file: Path) -> pd.DataFrame:

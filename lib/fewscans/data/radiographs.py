@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from fewscans.data import patch_cache
 from fewscans.data.base import Cases, code_of, digest
 from fewscans.errors import DataError
 
+WORKERS = 4  # files that are decoded at once
 FINDINGS = ("nodule", "consolidation", "interstitial", "effusion", "pneumothorax")  # the five of Park et al. 2019
 
 
@@ -58,11 +60,10 @@ def checked_box(what: str, finding: str, x: float, y: float, width: float, heigh
     return Box(finding, left / across, top / down, (right - left) / across, (bottom - top) / down)
 
 
-def not_blank(what: str, pixels: np.ndarray) -> np.ndarray:
-    """The pixels. Raises DataError that begins with `what`, the file, if they all have the same value."""
-    if pixels.size == 0 or pixels.min() == pixels.max():
-        raise DataError(f"{what}: every pixel has the same value; copy the image again, or leave it out")
-    return pixels
+def each(files: Sequence[Path], make: Callable[[Path], Any]) -> Iterator[Any]:
+    """What `make` gives for each file, in their order, some of them at once."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield from pool.map(make, files)
 
 
 def stored(

@@ -22,3 +22,5 @@ TCIA_IN_FULL = """\
   Journal of Digital Imaging 26:1045-1057 (2013).
 """
 MSD = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # where MONAI has the Decathlon's archives
+ZENODO_PCAM = "https://zenodo.org/records/2546921/files"
+ZENODO_MEDMNIST = "https://zenodo.org/records/10519652/files"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ import pandas as pd
 from fewscans.data import radiographs
 from fewscans.data.base import Cases, Cut, Dataset, and_more, digest, ends, read_table, report
 from fewscans.data.formats import xray_dicom
-from fewscans.data.radiographs import FINDINGS, Box
+from fewscans.data.listing import a_file, ending, entries, named
+from fewscans.data.radiographs import FINDINGS, Box, each
 from fewscans.errors import DataError
 
 PARTS = {"train": "train", "test": "test", "test_style": "test-style"}  # folder → split
@@ -43,7 +43,6 @@ COLUMNS = ("image_id", "class_name", *CORNERS)
 AGREE = 2  # readers who must have found it, where that many read the image
 SAME = 0.4  # intersection over union from which boxes of two readers are of one finding
 PUBLISHED = {"train": 15000, "test": 3000}
-WORKERS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +103,8 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
     copy, side = read(path), cut.size[0]
 
     def decoded() -> Iterator[np.ndarray]:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for image in pool.map(lambda file: radiographs.square(xray_dicom.read(file).pixels, side), copy.file):
-                yield image[None]
+        for image in each(copy.file, lambda file: radiographs.square(xray_dicom.read(file).pixels, side)):
+            yield image[None]
 
     fingerprint = digest({"data": _fingerprint(copy), "side": side})
     images = radiographs.stored(cache, fingerprint, (xray_dicom.__file__, __file__), copy.case, side, decoded)
@@ -115,9 +113,11 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
 
 
 def check_copy(folder: Path | str) -> dict[str, Any]:
-    """What a copy holds, and what it lacks of the published images; see `base.report`."""
+    """What a copy holds, and what it lacks of the published images; see `base.report`. Each one is decoded."""
     try:
         copy = read(folder)
+        for _ in each(copy.file, lambda file: xray_dicom.read(file) and None):
+            pass
     except DataError as error:
         return report([str(error)])
     parts = [file.parent.name for file in copy.file]
@@ -165,9 +165,13 @@ def _overlap(a: Box, b: Box) -> float:
 
 def _table(path: Path, part: str) -> tuple[Path, pd.DataFrame] | None:
     """The annotations of a folder and where they are, with class names in small letters; None if there are none."""
-    file = next((f for f in (path / f"{part}.csv", path / f"annotations_{part}.csv") if f.is_file()), None)
-    if file is None:
+    stems = (part, f"annotations_{part}") if path.is_dir() else ()
+    found = [file for stem in stems if (file := named(path, stem, (".csv",)))]
+    if not found:
         return None
+    file = found[0]
+    if file.read_bytes() != found[-1].read_bytes():
+        raise DataError(f"{file} and {found[-1]}: two tables of one folder that differ; remove the wrong one")
     text = ["image_id", "class_name", "rad_id"]
     types = dict.fromkeys(text, str) | dict.fromkeys(CORNERS, float)
     table = read_table(file, COLUMNS, f"it has the columns {', '.join(COLUMNS)}, and rad_id", dtype=types)
@@ -193,7 +197,7 @@ def _row(file: Path, index: int) -> str:
 def _files(folder: Path, table: tuple[Path, pd.DataFrame]) -> dict[str, Path]:
     """Image → file, the same images as in the table."""
     files: dict[str, Path] = {}
-    for file in sorted(f for f in folder.glob("*") if f.suffix.lower() in (".dicom", ".dcm")):
+    for file in (a_file(f) for f in entries(folder) if ending(f, (".dicom", ".dcm"))):
         if files.setdefault(file.stem, file) != file:
             raise DataError(f"{file}: the image is also {files[file.stem]}; keep one of them")
     listed = set(table[1]["image_id"])

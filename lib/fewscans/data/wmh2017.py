@@ -2,7 +2,7 @@
 
 Two releases hold the same 60 training cases: the first, `public/{Utrecht,Singapore,GE3T}/<id>`, and that of 2022,
 `{training,test}/{Utrecht,Singapore,Amsterdam/<scanner>}/<id>`, with 110 test cases and two more observers. A case is
-any folder with a wmh.nii.gz, wherever it was unpacked; its site is read from the folders above it.
+any folder with a wmh.nii.gz or its image, wherever it was unpacked; its site is read from the folders above it.
 
 Only label 1 is counted. Label 2 is other pathology, a rough outline to be ignored in evaluation; where it is large,
 `mask > 0` would be ten times the lesions. Voxels are of 2.7 to 3.5 mm3, so the number of voxels, which the paper
@@ -25,9 +25,12 @@ from fewscans.data import group_splits
 from fewscans.data.base import Cases, Cut, Dataset, digest, kept, quantised, report
 from fewscans.data.formats import nifti
 from fewscans.data.group_splits import split_by_group
+from fewscans.data.listing import below, ending, entries, named
 from fewscans.errors import DataError
 
-REFERENCE, OBSERVED = "wmh.nii.gz", "result.nii.gz"
+REFERENCE, IMAGE, OBSERVED = "wmh", "FLAIR", "result"  # names of files, with one of these endings
+ENDINGS = (".nii.gz", ".nii")
+STAGES = ("pre", "orig")
 # What a folder's name must contain, and the site that it then is. Amsterdam's name alone says no scanner.
 SITES = {
     "utrecht": "Utrecht", "singapore": "Singapore", "ge3t": "Amsterdam GE3T", "ge1t5": "Amsterdam GE1T5",
@@ -37,6 +40,7 @@ TRAINING_SITES = ("Utrecht", "Singapore", "Amsterdam GE3T")
 ROOTS = (".", "public", "training", "dataverse_files/training")  # where the sites lie in what people unpack
 PUBLISHED_PER_SITE = 20
 WMH, OTHER = 1, 2
+BY = "observer_"  # how the folders of further observers begin
 
 SIZE = (48, 192, 144)  # z y x voxels: a brain at about 3 x 1 x 1 mm. The paper does not give its own
 HELD_OUT = {"test": 0.5, "val": 0.1}  # of each site: 30 and 6 of the 60, as many as in the paper
@@ -92,28 +96,36 @@ def find_cases(folder: Path | str, stage: str = "pre") -> Challenge:
     """Find every case below a folder, in the layout of either release.
 
     Args:    stage: "pre" for FLAIR images corrected for bias, "orig" for those of the scanner.
-    Raises:  DataError for a folder without cases, a case without its FLAIR, of no known site, or there twice.
+    Raises:  DataError for a folder without cases, a case without its FLAIR or mask, of no known site, or there twice,
+             and for what `listing.below` refuses. A folder is a case if it holds a mask or a folder of images, or if
+             it is named by a number and lies beside one.
     """
     folder = Path(folder)
-    if stage not in ("pre", "orig"):
+    if stage not in STAGES:
         raise ValueError(f"stage {stage!r} is unknown; the challenge has 'pre' and 'orig'")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one that holds Utrecht, Singapore and GE3T, or training")
     rows: dict[str, dict] = {}
-    for reference in _below(folder, REFERENCE):
+    files = below(folder)
+    for place in _case_folders(folder, files):
+        reference, images = named(place, REFERENCE, ENDINGS), place / stage
+        if reference is None:
+            fault = f"holds no {REFERENCE}{ENDINGS[0]}, its mask"
+            raise DataError(f"{place}: {fault}; copy the case again, or take its folder away")
         case, site, part = _who(folder, reference)
-        flair = reference.parent / stage / "FLAIR.nii.gz"
-        if not flair.is_file():
-            raise DataError(f"{flair}: no such file; each case has its image in the folder {stage}, copy it again")
+        flair = named(images, IMAGE, ENDINGS) if images.is_dir() else None
+        if flair is None:
+            absent = f"{images / IMAGE}{ENDINGS[0]}: no such file"
+            raise DataError(f"{absent}; each case has its image in the folder {stage}, copy it again")
         if case in rows:
             raise DataError(f"{reference}: the case {case} is also {rows[case]['wmh']}; keep one release only")
         rows[case] = {"case": case, "site": site, "part": part, "flair": flair, "wmh": reference}
     if not rows:
-        raise DataError(f"{folder}: no {REFERENCE} in it or below; unpack the challenge's data there")
+        raise DataError(f"{folder}: no {REFERENCE}{ENDINGS[0]} in it or below; unpack the challenge's data there")
     return Challenge(
         path=folder,
         cases=pd.DataFrame([rows[case] for case in sorted(rows)]),
-        observers=_observers(folder, set(rows)),
+        observers=_observers(folder, files, set(rows)),
     )
 
 
@@ -221,10 +233,24 @@ def _split(table: pd.DataFrame, official_test: bool, held_out: Mapping[str, floa
     return split
 
 
-def _below(folder: Path, name: str) -> list[Path]:
-    """Files of a name in a folder and below, but in no hidden folder."""
-    found = sorted(folder.rglob(name))
-    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+def _case_folders(folder: Path, files: list[Path]) -> list[Path]:
+    """All that look like cases, sorted, but for those of further observers."""
+    found = set()
+    for file in files:
+        what, inside = file.name.removesuffix(ending(file, ENDINGS)).lower(), file.parent
+        if what == REFERENCE and ending(file, ENDINGS):
+            found.add(inside)
+        elif inside.name.lower() in STAGES and what == IMAGE.lower():
+            found.add(inside.parent)
+    for site in {case.parent for case in found}:
+        found |= {case for case in entries(site) if case.name.isdecimal() and case.is_dir()}
+    return sorted(case for case in found if not _observer(folder, case))
+
+
+def _observer(folder: Path, inside: Path) -> str:
+    """The observer in whose folder a file or folder lies; "" for none."""
+    names = [part.lower() for part in inside.relative_to(folder).parts if part.lower().startswith(BY)]
+    return names[-1].removeprefix(BY) if names else ""
 
 
 def _who(folder: Path, file: Path) -> tuple[str, str, str]:
@@ -237,14 +263,18 @@ def _who(folder: Path, file: Path) -> tuple[str, str, str]:
     return f"{site}/{file.parent.name}", site, part
 
 
-def _observers(folder: Path, cases: set[str]) -> dict[str, dict[str, Path]]:
+def _observers(folder: Path, files: list[Path], cases: set[str]) -> dict[str, dict[str, Path]]:
     """Label maps of observer_o3, observer_o4 ... by case."""
     found: dict[str, dict[str, Path]] = {}
-    for file in _below(folder, OBSERVED):
-        names = [part for part in file.relative_to(folder).parts if part.lower().startswith("observer_")]
-        case = _who(folder, file)[0] if names else ""
+    for file in files:
+        observer, end = _observer(folder, file), ending(file, ENDINGS)
+        if not (observer and end and file.name.removesuffix(end).lower() == OBSERVED):
+            continue
+        case = _who(folder, file)[0]
         if case in cases:
-            found.setdefault(names[-1].lower().removeprefix("observer_"), {})[case] = file
+            other = found.setdefault(observer, {}).setdefault(case, file)
+            if other != file:
+                raise DataError(f"{file}: what {observer} saw in {case} is also {other}; keep one of the two")
     return {name: found[name] for name in sorted(found)}
 
 

@@ -120,7 +120,7 @@ def over_subsets(
             scores += [value] if np.isfinite(value) else []
         low, high = np.quantile(scores, [0.025, 0.975])
         rows[str(count)] = {"mean": np.mean(scores), "sd": np.std(scores), "2.5 %": low, "97.5 %": high}
-    return pd.DataFrame.from_dict(rows, orient="index").round(3).rename_axis(index="people tested").fillna("")
+    return pd.DataFrame.from_dict(rows, orient="index").round(3).rename_axis(index="people tested")
 
 
 def auc_or_nan(answers: pd.DataFrame) -> float:

@@ -7,6 +7,7 @@ whatever the slide's size. Made once and kept, as it takes longer than to train 
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pandas as pd
 
 from fewscans import files
 from fewscans.data import camelyon16
-from fewscans.data.base import REFERENCE, Cases, code_of, digest
+from fewscans.data.base import REFERENCE, UNPACKED, Cases, array_of, code_of, digest, first_line
 from fewscans.data.formats import asap, lesions, slides, tissue
 from fewscans.slides import heatmap
 
@@ -55,10 +56,8 @@ def read(path: Path, cases: Cases, geometry: heatmap.Geometry, microns_per_pixel
     code = [module.__file__ for module in (camelyon16, asap, lesions, slides, tissue, heatmap)]
     key = digest({"of": settings, "code": code_of([*code, __file__])})[:32]
     kept = None if cache is None else cache / "cells" / f"{key}.npz"
-    if kept is not None and kept.is_file():
-        with np.load(kept, allow_pickle=False) as npz:
-            arrays = dict(npz)
-    else:
+    arrays = None if kept is None else _kept(kept)
+    if arrays is None:
         arrays = _measured(path, cases, geometry, microns_per_pixel)
         if kept is not None:
             np.savez_compressed(packed := io.BytesIO(), **arrays)
@@ -69,6 +68,18 @@ def read(path: Path, cases: Cases, geometry: heatmap.Geometry, microns_per_pixel
         lesions=tuple(tuple(of.tolist()) for of in names), geometry=geometry,
     )  # fmt: skip
     return replace(made, truth=_truth(made))
+
+
+def _kept(file: Path) -> dict[str, np.ndarray] | None:
+    """What was measured before; None if it is not there, or damaged."""
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as npz:
+            return {name: array_of(npz, name) for name in npz.files}
+    except UNPACKED as error:
+        warnings.warn(f"{file}: damaged ({first_line(error)}); its cells are measured again", stacklevel=3)
+        return None
 
 
 def _measured(path: Path, cases: Cases, geometry: heatmap.Geometry, microns_per_pixel: float) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from torch import nn
 
 from fewscans import closure, files
 from fewscans.data.base import first_line, read_table
-from fewscans.data.formats.slides import Level, Slide, open_slide
+from fewscans.data.formats.slides import Level, Slide, not_blank, open_slide
 from fewscans.errors import DataError, FewscansError, RunError
 from fewscans.slides.detections import suppress, to_geojson, write_csv
 from fewscans.slides.heatmap import Geometry, heatmap, reduced, tissue_cells
@@ -67,6 +67,7 @@ def scan_slides(
                     state = _kept(out, name, own)
                     if state is None:
                         with open_slide(path, mpp=mpps.get(name)) as slide:
+                            not_blank(slide)
                             view = matched(slide, trained_mpp)
                             cells = tissue_cells(view, geometry)
                             probability = heatmap(

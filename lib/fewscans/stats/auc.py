@@ -13,6 +13,8 @@ import math
 import numpy as np
 from scipy import stats
 
+from fewscans.stats.weighted import last_of_runs
+
 
 def checked(y, *scores) -> tuple[np.ndarray, ...]:
     """Labels and scores as flat float arrays.
@@ -97,7 +99,7 @@ def roc_curve(y, score) -> tuple[np.ndarray, np.ndarray]:
     """False-positive rate and sensitivity, both ascending from 0 to 1, one point per distinct score."""
     y, score = checked(y, score)
     order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.diff(score[order], append=np.nan) != 0)  # the last case of each run of equal scores
+    last = last_of_runs(score[order])
     found = np.cumsum(y[order])[last]
     false = last + 1 - found
     return np.append(0.0, false / false[-1]), np.append(0.0, found / found[-1])

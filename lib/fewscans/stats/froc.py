@@ -45,6 +45,7 @@ import pandas as pd
 
 from fewscans.data.formats import lesions
 from fewscans.stats.estimate import Estimate
+from fewscans.stats.weighted import last_of_runs
 
 RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives per scan
 SLIDE_RATES = RATES[1:]  # false positives per slide
@@ -85,7 +86,7 @@ class Marks:
 
     def thresholds(self) -> np.ndarray:
         """(t,) how many marks have at least each distinct probability, highest first."""
-        return np.flatnonzero(np.diff(self.probability, append=-np.inf) != 0) + 1
+        return last_of_runs(self.probability) + 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,10 +69,15 @@ def explained(target, prediction, group, weights):
     return 1 - error / (second - first**2 / n)
 
 
+def last_of_runs(ordered: np.ndarray) -> np.ndarray:
+    """The last place of each run of equal scores, which may be infinite: their differences would be NaN.   (n,)"""
+    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)])
+
+
 def in_top(top: int, prediction, target, group, weights) -> np.ndarray:
     """(B,) how many of the `top` highest predictions have target 1, equal ones as on average over their orders."""
     order = np.argsort(-prediction, kind="stable")
-    ends = np.append(0, np.flatnonzero(np.diff(prediction[order], append=np.nan) != 0) + 1)
+    ends = np.append(0, last_of_runs(prediction[order]) + 1)
     drawn = weights[:, group[order]]
     n_all, n_positive = (ascending(w)[:, ends].astype(float) for w in (drawn, drawn * target[order]))
     left = np.count_nonzero(n_all <= top, axis=1) - 1
@@ -87,7 +92,7 @@ def sensitivity(rate: float):
 
     def resample(target, prediction, group, weights):
         order = np.argsort(-prediction, kind="stable")
-        last = np.flatnonzero(np.diff(prediction[order], append=np.nan) != 0)  # a point of the curve per distinct score
+        last = last_of_runs(prediction[order])  # a point of the curve per distinct score
         positive = target[order] == 1
         n_found, n_false = (np.append(0, np.cumsum(which)[last]) for which in (positive, ~positive))
         result = np.empty(len(weights))

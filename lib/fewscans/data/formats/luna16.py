@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fewscans.data import content
 from fewscans.data.base import and_more, read_table, report
 from fewscans.data.formats import mhd
+from fewscans.data.listing import below, ending, entries, named
 from fewscans.errors import DataError
 
 SUBSETS = 10
@@ -31,6 +33,7 @@ ANNOTATIONS, EXCLUDED, SERIES, MALIGNANCY = (
     "annotations.csv", "annotations_excluded.csv", "seriesuids.csv", "malignancy.csv",
 )  # fmt: skip
 CANDIDATES = ("candidates_V2.csv", "candidates.csv")  # LUNA16 keeps the first version for completeness only
+VOXELS = (".raw", ".zraw", ".mha")  # what holds voxels, and is no header that is read
 FOLDERS = (".", "CSVFILES", "candidates_V2", "evaluationScript/annotations", "evaluation/annotations")
 UNKNOWN_DIAMETER_MM = 10.0  # what the official evaluation takes for a diameter below 0
 
@@ -111,7 +114,10 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
     if not folder.is_dir():
         return report([f"{folder}: no such folder"])
     lacks: list[str] = []
-    lists = _lists(folder)
+    try:
+        lists = _lists(folder)
+    except DataError as error:
+        return report([str(error)])
     counts = _check_lists(folder, lists, lacks)
     counts |= _check_scans(folder, lists, lacks)
     fingerprint = ""
@@ -119,6 +125,13 @@ def check_copy(folder: Path | str) -> dict[str, Any]:
         with _noting(lacks):
             fingerprint = read(folder).fingerprint
     return report(lacks, counts, fingerprint)
+
+
+def scan(header: Path | str) -> mhd.Volume:
+    """One scan. Raises DataError for what `mhd.read` refuses, and values that cannot be a CT's (`content.scan`)."""
+    volume = mhd.read(header)
+    content.scan(str(header), volume.array)
+    return volume
 
 
 @contextmanager
@@ -150,8 +163,8 @@ def _check_lists(folder: Path, lists: dict[str, Path], lacks: list[str]) -> dict
 
 
 def _check_scans(folder: Path, lists: dict[str, Path], lacks: list[str]) -> dict[str, int]:
-    files, twice = _find_scans(folder)
-    lacks += twice
+    files, faults = _find_scans(folder)
+    lacks += faults
     counts = {"scans": len(files)}
     for subset in range(SUBSETS):
         counts[f"subset{subset}"] = n = sum(number == subset for number, _ in files.values())
@@ -163,7 +176,7 @@ def _check_scans(folder: Path, lists: dict[str, Path], lacks: list[str]) -> dict
             lacks.append(f"subset{subset} has {n} scans, published are {SCANS_PER_SUBSET} or more; unpack it again")
     for _, path in files.values():
         with _noting(lacks):
-            mhd.check_size(mhd.read_header(path))
+            scan(path)
     with _noting([]):  # a list that cannot be read is among them already
         if SERIES in lists:
             lacks += _disagreements(folder, lists[SERIES], _series(lists[SERIES]), files)
@@ -171,9 +184,14 @@ def _check_scans(folder: Path, lists: dict[str, Path], lacks: list[str]) -> dict
 
 
 def _lists(folder: Path) -> dict[str, Path]:
-    """Where each CSV is; the folders are looked through in the order of FOLDERS."""
-    places = [(name, folder / inside / name) for inside in FOLDERS for name in (SERIES, *COLUMNS)]
-    return {name: path for name, path in reversed(places) if path.is_file()}
+    """Where each CSV is; the folders are looked through in the order of FOLDERS. DataError for two that differ."""
+    found: dict[str, Path] = {}
+    for inside in (folder / name for name in FOLDERS):
+        for name in (SERIES, *COLUMNS) if inside.is_dir() else ():
+            path = named(inside, name, [""])
+            if path and found.setdefault(name, path).read_bytes() != path.read_bytes():
+                raise DataError(f"{found[name]} and {path}: two lists of one name that differ; remove the wrong one")
+    return found
 
 
 def _names(lists: dict[str, Path]) -> dict[str, str]:
@@ -190,17 +208,31 @@ def _absent(folder: Path, name: str) -> str:
 
 
 def _find_scans(folder: Path) -> tuple[dict[str, tuple[int, Path]], list[str]]:
-    """Series → (subset, header), ascending, and what is wrong: a sentence for each two files that are of one series."""
+    """Series → (subset, header), ascending, and what is wrong, a sentence each: two files that are of one series, and
+    what looks like a scan and would not be read.
+    """
     found: dict[str, tuple[int, Path]] = {}
     faults = []
-    for subset in range(SUBSETS):
-        inside = folder / f"subset{subset}"
-        for path in sorted([*inside.glob("*.mhd"), *inside.glob(f"subset{subset}/*.mhd")]):  # some unpackers' folders
-            uid = path.name.removesuffix(".mhd")
-            if uid in found:
+    known = {f"subset{subset}": subset for subset in range(SUBSETS)}
+    for inside in entries(folder):
+        if inside.name not in known:
+            if inside.is_dir() and inside.name.lower().startswith("subset"):
+                faults.append(f"{inside}: is none of subset0 to subset9, so it would not be read; rename or remove it")
+            continue
+        files = below(inside) if inside.is_dir() else [inside]
+        headers = {file.with_suffix("") for file in files if ending(file, [".mhd"])}
+        for path in files:
+            place, uid = path.relative_to(inside).parts[:-1], path.name.removesuffix(ending(path, [".mhd"]))
+            if not ending(path, [".mhd"]):
+                if ending(path, VOXELS) and path.with_suffix("") not in headers:
+                    faults.append(f"{path}: has no header beside it, {path.stem}.mhd; copy it again, or remove it")
+                continue
+            if place not in ((), (inside.name,)):  # the latter is some unpackers' folder
+                faults.append(f"{path}: lies in a folder of {inside.name} and would not be read; move it up, or away")
+            elif uid in found:
                 faults.append(f"{found[uid][1]} and {path}: one series in two places; remove one of them")
-            elif not uid.startswith("."):  # what macOS adds to archives
-                found[uid] = (subset, path)
+            else:
+                found[uid] = (known[inside.name], path)
     return dict(sorted(found.items())), faults
 
 
@@ -246,8 +278,10 @@ def _table(path: Path, name: str) -> pd.DataFrame:
     last = columns[-1]
     if last == "diameter_mm":
         _refuse(path, table, table[last] == 0, last, "it must be above 0 mm, or -1 where it is unknown")
-        return table
-    _refuse(path, table, ~table[last].isin((0, 1)), last, "it must be 0 or 1")
+        if name == EXCLUDED:  # findings of several readers at one place
+            return table
+    else:
+        _refuse(path, table, ~table[last].isin((0, 1)), last, "it must be 0 or 1")
     again = np.flatnonzero(table.duplicated(columns[:-1]))
     if len(again):
         row = table.iloc[again[0]]
@@ -256,7 +290,7 @@ def _table(path: Path, name: str) -> pd.DataFrame:
             f"{path}: line {again[0] + 2} is at the place of line {first + 2}, {_joined(row[XYZ])} mm in scan "
             f"{row['seriesuid']}; a place is listed once, remove one of the two"
         )
-    return table.astype({last: "int64"})
+    return table if last == "diameter_mm" else table.astype({last: "int64"})
 
 
 def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, column: str, right: str) -> None:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +32,7 @@ LONGEST_HEADER = 1 << 16
 # A compressed scan is unpacked in memory, and its header says how large it gets: 4 GiB is eight times a long chest CT.
 LARGEST_UNPACKED = 1 << 32
 ORTHONORMAL = 1e-4  # headers carry six digits
+SAME = 1e-5  # relative, and in mm: keys that say the same differ by their rounding alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,25 +97,38 @@ def read_header(path: Path | str) -> Header:
     path = Path(path)
     keys, end = _keys(path)
 
-    def numbers(names: str, count: int, kind: type = float, absent: list | None = None) -> list:
-        name = next((name for name in names.split() if name in keys), "")
-        if not name:
-            if absent is None:
-                raise DataError(f"{path}: the key {names.split()[0]} is missing; a LUNA16 header has it")
-            return absent
-        try:
-            values = [kind(text) for text in keys[name].split()]
-        except ValueError:
-            values = []
-        if len(values) != count:
-            raise DataError(f"{path}: {name} = {keys[name]!r}; it must be {count} numbers")
-        return values
+    def agreed(names: str, values_of: Callable[[str, str], Any]) -> Any:
+        """The value of a key that has several names; None if no name is there. Names that say otherwise are refused."""
+        said = {name: values_of(name, keys[name]) for name in names.split() if name in keys}
+        for first, name in pairwise(said):
+            if not np.allclose(said[first], said[name], rtol=SAME, atol=SAME, equal_nan=True):
+                both = f"{first} = {keys[first]} and {name} = {keys[name]}"
+                raise DataError(f"{path}: {both} contradict each other; remove the wrong one")
+        return next(iter(said.values()), None)
 
-    def flag(*names: str) -> bool:
-        text = next((keys[name] for name in names if name in keys), "False")
-        if text.lower() not in ("true", "false", "1", "0"):
-            raise DataError(f"{path}: {names[0]} = {text!r}; it must be True or False")
-        return text.lower() in ("true", "1")
+    def numbers(names: str, count: int, kind: type = float, absent: list | None = None) -> list:
+        def values_of(name: str, text: str) -> list:
+            try:
+                values = [kind(part) for part in text.split()]
+                np.array(values, np.int64 if kind is int else float)
+            except (ValueError, OverflowError):
+                values = []
+            if len(values) != count:
+                raise DataError(f"{path}: {name} = {text!r}; it must be {count} numbers")
+            return values
+
+        values = agreed(names, values_of)
+        if values is None and absent is None:
+            raise DataError(f"{path}: the key {names.split()[0]} is missing; a LUNA16 header has it")
+        return absent if values is None else values
+
+    def flag(names: str) -> bool:
+        def value_of(name: str, text: str) -> bool:
+            if text.lower() not in ("true", "false", "1", "0"):
+                raise DataError(f"{path}: {name} = {text!r}; it must be True or False")
+            return text.lower() in ("true", "1")
+
+        return bool(agreed(names, value_of))
 
     dimensions = numbers("NDims", 1, int)[0]
     if dimensions != 3:
@@ -122,8 +139,9 @@ def read_header(path: Path | str) -> Header:
     spacing, offset = numbers("ElementSpacing ElementSize", 3), numbers("Offset Position Origin", 3)
     axes = numbers("TransformMatrix Orientation Rotation", 9, absent=[1, 0, 0, 0, 1, 0, 0, 0, 1])  # axis after axis
     spacing, offset, direction = _geometry(path, spacing, offset, np.reshape(axes, (3, 3)).T)
-    if "BinaryData" in keys and not flag("BinaryData"):
-        raise DataError(f"{path}: BinaryData = {keys['BinaryData']}; voxels written as text are not read")
+    if not flag("BinaryData"):  # the format's own library takes a header without the key for one of text
+        said = f"BinaryData = {keys['BinaryData']}" if "BinaryData" in keys else "the key BinaryData is missing"
+        raise DataError(f"{path}: {said}; voxels written as text are not read, and it must say True")
     channels = numbers("ElementNumberOfChannels", 1, int, absent=[1])[0]
     if channels != 1:
         raise DataError(f"{path}: ElementNumberOfChannels = {channels}; a CT has 1")
@@ -134,6 +152,12 @@ def read_header(path: Path | str) -> Header:
     skipped = numbers("HeaderSize", 1, int, absent=[0])[0]
     if skipped < -1:
         raise DataError(f"{path}: HeaderSize = {skipped}; it is a number of bytes, or -1 for all before the voxels")
+    rescaled = [*numbers("ElementToIntensityFunctionSlope", 1, absent=[1]),
+                *numbers("ElementToIntensityFunctionOffset", 1, absent=[0])]  # fmt: skip
+    if rescaled != [1, 0]:
+        fault = "stored values are to be taken x {:g} + {:g} (ElementToIntensityFunction)".format(*rescaled)
+        raise DataError(f"{path}: {fault}, which is not done here; write the scan in Hounsfield units")
+    packed = numbers("CompressedDataSize", 1, int, absent=[-1])[0]
     local = keys["ElementDataFile"].upper() == LOCAL
     header = Header(
         path=path,
@@ -142,11 +166,18 @@ def read_header(path: Path | str) -> Header:
         offset_mm=offset,
         direction=direction,
         element_type=kind,
-        big_endian=flag("BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
+        big_endian=flag("BinaryDataByteOrderMSB ElementByteOrderMSB"),
         compressed=flag("CompressedData"),
         data_file=path if local else _data_file(path, keys["ElementDataFile"]),
         header_size=end if local else skipped,
     )
+    if local and skipped not in (0, -1):
+        raise DataError(f"{path}: HeaderSize = {skipped}, but its voxels follow the header (ElementDataFile = {LOCAL})")
+    if header.compressed and packed != -1:
+        found = header.data_file.stat().st_size - header.header_size
+        if found != packed:
+            fault = f"CompressedDataSize = {packed:,}, but {header.data_file.name} has {found:,} packed bytes"
+            raise DataError(f"{path}: {fault}; copy both again")
     if skipped == -1 and not local:
         if header.compressed:
             raise DataError(f"{path}: HeaderSize = -1 with CompressedData; where packed voxels begin must be a number")
@@ -162,10 +193,13 @@ def read(path: Path | str) -> Volume:
     """
     header = read_header(path)
     check_size(header)
-    if header.compressed:
-        stored = np.frombuffer(_unpacked(header), header.dtype).reshape(header.shape)
-    else:
-        stored = np.memmap(header.data_file, header.dtype, "r", header.header_size, header.shape)
+    try:
+        if header.compressed:
+            stored = np.frombuffer(_unpacked(header), header.dtype).reshape(header.shape)
+        else:
+            stored = np.memmap(header.data_file, header.dtype, "r", header.header_size, header.shape)
+    except OSError as error:
+        raise DataError(f"{header.data_file}: cannot be read ({error.strerror}); copy it again") from error
     return Volume(_as_hounsfield(header, stored), header)
 
 
@@ -251,7 +285,11 @@ def _data_file(path: Path, name: str) -> Path:
     if "%" in name or name.upper().split()[0] == "LIST":
         raise DataError(f"{path}: ElementDataFile = {name!r} is one file a slice; what is read is one file a scan")
     file = path.parent / inside
-    if not file.is_file():
+    try:
+        absent = not file.is_file()
+    except OSError:  # a name that no disk takes
+        absent = True
+    if absent:
         raise DataError(f"{path}: its data file {name} is absent; copy it beside the header")
     return file
 
@@ -291,9 +329,11 @@ def _as_hounsfield(header: Header, stored: np.ndarray) -> np.ndarray:
     if stored.dtype == np.dtype("<i2"):
         return stored
     if stored.dtype.kind == "f":
-        if not np.isfinite(stored).all():
+        with np.errstate(all="ignore"):  # what overflows is found below
+            single = stored.astype(np.float32)
+        if not np.isfinite(single).all():
             raise DataError(f"{header.data_file}: holds NaN or infinity; every voxel must be a number")
-        return stored.astype(np.float32)
+        return single
     limits = np.iinfo(np.int16)
     fits = limits.min <= int(stored.min()) and int(stored.max()) <= limits.max
     return stored.astype(np.int16 if fits else np.float32)

@@ -5,7 +5,8 @@ stored differently. Here every volume comes out with z to the head, y to the fro
 index means the same place, and flips mean the same thing everywhere. Voxels are only permuted and mirrored, never
 resampled: an oblique scan stays oblique to the world.
 
-Where a file has both of NIfTI's transforms the sform is taken, as nibabel does; https://nifti.nimh.nih.gov/nifti-1.
+Where a file has both of NIfTI's transforms the sform is taken, as nibabel does, if the qform and pixdim do not
+contradict it; https://nifti.nimh.nih.gov/nifti-1.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from typing import IO
 import numpy as np
 
 from fewscans.data.base import Cases, first_line, quantised
+from fewscans.data.content import not_blank
+from fewscans.data.listing import a_file
 from fewscans.errors import DataError
 
 MAX_BYTES = 1 << 31  # of one volume as stored; a whole head at 0.5 mm in float32 is half of it
 HEADER_BYTES = {348: "Nifti1Image", 540: "Nifti2Image"}  # the first number of a file, and what it then is
+UNITS, TIMES = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}, (0, 8, 16, 24, 32, 40, 48)  # codes of xyzt_units
+WHOLE = 1e-3  # a label may be off by so much, for having been stored with a slope or resampled
+SAME_SIZE = 1e-3  # relative: two statements of one voxel size are rounded differently
 SAME_PLACE_VOXELS = 0.1  # two grids are one if no corner is further apart: files round their affines differently
 
 
@@ -36,7 +42,7 @@ class Volume:
     array: np.ndarray  # (D, H, W): z to the head, y to the front, x to the right
     spacing_mm: tuple[float, float, float]  # of a voxel, z y x
     affine: np.ndarray  # (4, 4) float64: (x, y, z, 1) indices → (x, y, z, 1) mm, to the right, the front, the head
-    path: Path
+    path: Path | str  # the file, or the archive and its member
 
     @property
     def voxel_ml(self) -> float:
@@ -49,25 +55,39 @@ def read(path: Path | str) -> Volume:
 
     Returns: its intensities, scaled as the file says, as float32.
     Raises:  DataError naming the file: absent, no NIfTI, cut short, longer than its header says or too large, not 3D,
-             complex or coloured voxels, NaN or infinite ones, an affine that is singular or not finite.
+             complex or coloured voxels, NaN or infinite ones, the same value everywhere, an affine that is singular or
+             not finite, or that contradicts pixdim or the qform.
     """
     image = _open(Path(path))
-    array = _voxels(Path(path), image, np.float32)
-    return _turned(Path(path), image, array)
+    array = _voxels(path, image, np.float32)
+    return _turned(Path(path), image, not_blank(str(path), array))
 
 
 def read_mask(path: Path | str) -> Volume:
     """Read a label map, .nii or .nii.gz.
 
-    Returns: int16 labels. A map stored as floats is as good as any, so long as its values are whole.
+    Returns: int16 labels. A map stored as floats, or as 255 with the slope 1/255, is as good as any: what is within
+             0.001 of a whole number is that number.
     Raises:  DataError as `read` does, and for a label that is below 0, not whole, or above 32767.
     """
     image = _open(Path(path))
-    labels = _voxels(Path(path), image, np.float64)
-    wrong = labels[(labels < 0) | (labels != np.rint(labels)) | (labels > np.iinfo(np.int16).max)]
+    return _turned(Path(path), image, _labels(path, _voxels(path, image, np.float64)))
+
+
+def read_packed(name: str, content: bytes, mask: bool = False) -> Volume:
+    """As `read` and `read_mask`, from the bytes of a file, such as a member of an archive, and its name."""
+    image = _parsed(name, io.BytesIO(content))
+    array = _voxels(name, image, np.float64 if mask else np.float32)
+    return _turned(name, image, _labels(name, array) if mask else not_blank(name, array))
+
+
+def _labels(path: Path | str, values: np.ndarray) -> np.ndarray:
+    labels = np.rint(values)
+    wrong = values[(labels < 0) | (np.abs(values - labels) > WHOLE) | (labels > np.iinfo(np.int16).max)]
     if wrong.size:
-        raise DataError(f"{path}: holds the label {wrong[0]:g}; labels are whole numbers, 0 for background")
-    return _turned(Path(path), image, labels.astype(np.int16))
+        fault = f"holds the label {wrong[0]:.7g}; labels are whole numbers, 0 for background"
+        raise DataError(f"{path}: {fault}; round them, and resample label maps to the nearest voxel")
+    return labels.astype(np.int16)
 
 
 def same_grid(image: Volume, mask: Volume) -> None:
@@ -78,8 +98,7 @@ def same_grid(image: Volume, mask: Volume) -> None:
     if image.array.shape != mask.array.shape:
         theirs = f"that of {image.path} is {image.array.shape}; a mask has its image's"
         raise DataError(f"{mask.path}: its shape (z y x) is {mask.array.shape}, {theirs}")
-    last = np.array(image.array.shape[::-1]) - 1
-    corners = np.array([[*(np.array(bits) * last), 1] for bits in np.ndindex(2, 2, 2)], float)  # (8, 4)
+    corners = _corners(image.array.shape[::-1])
     apart = np.linalg.norm((corners @ (image.affine - mask.affine).T)[:, :3], axis=1).max()
     if apart > SAME_PLACE_VOXELS * min(image.spacing_mm):
         theirs = f"from where that of {image.path} does; a mask lies on its image's grid"
@@ -133,28 +152,72 @@ def averaged(cases: Cases, factor: int) -> Cases:
 
 def _open(path: Path):
     """The file's image, its voxels all in memory, and as many as its header says."""
-    import nibabel
-
-    if not path.is_file():
+    if not a_file(path).is_file():
         raise DataError(f"{path}: no such file")
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as file:
-            kind, content = _content(path, file)
-        return getattr(nibabel, kind).from_bytes(content)
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)}); make it readable, or copy it again") from error
+    with file:
+        return _parsed(str(path), file)
+
+
+def _parsed(path: str, file: IO[bytes]):
+    import nibabel
+
+    try:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        kind, content = _content(path, gzip.GzipFile(fileobj=file) if packed else file)
+        image = getattr(nibabel, kind).from_bytes(content)
+        _one_place(path, image)
+        return image
     except EOFError:
         raise DataError(f"{path}: cut short; copy it again") from None
     except (OSError, zlib.error) as error:  # gzip's checksum, a disk that fails
         raise DataError(f"{path}: damaged, or cannot be read ({first_line(error)}); copy it again") from error
     except (
         nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError,
-        nibabel.wrapstruct.WrapStructError, KeyError, ValueError,
+        nibabel.wrapstruct.WrapStructError, LookupError, ValueError, ArithmeticError, np.linalg.LinAlgError,
     ) as error:  # fmt: skip
         raise DataError(f"{path}: its header makes no sense ({first_line(error)}); copy it again") from error
 
 
-def _content(path: Path, file: IO[bytes]) -> tuple[str, bytes]:
+def _one_place(path: str, image) -> None:
+    """Raises DataError where the header says twice how large voxels are or where they lie, and not the same."""
+    import nibabel
+
+    header, affine = image.header, image.affine
+    placed, turned = int(header["sform_code"]), int(header["qform_code"])
+    if not (placed or turned):
+        fault = "does not say how it lies (sform_code and qform_code are 0), so left and right would be guessed"
+        raise DataError(f"{path}: its header {fault}; write an affine into it")
+    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-9:
+        rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in affine[:3])
+        raise DataError(f"{path}: its affine is singular or not finite ({rows}), so voxels have no place")
+    sizes, said = nibabel.affines.voxel_sizes(affine), np.array(header["pixdim"][1:4], float)
+    if not np.allclose(sizes, said, rtol=SAME_SIZE, atol=0):
+        both = (" x ".join(f"{mm:g}" for mm in three) for three in (sizes, said))
+        fault = "its voxels are {} mm by its affine (sform) and {} mm by pixdim".format(*both)
+        raise DataError(f"{path}: {fault}; write the file anew with the right one of them")
+    if not (placed and turned):
+        return
+    other = header.get_qform()
+    along = (affine[:3, :3] * other[:3, :3]).sum(axis=0) / sizes**2  # cosines between the same axis in both
+    apart = np.linalg.norm(_corners(image.shape) @ (affine - other)[:3].T, axis=1).max()
+    if not along.min() > 0.5 or (placed == turned and not apart <= sizes.max()):
+        letters = ["".join(nibabel.aff2axcodes(one)) for one in (affine, other)]
+        fault = f"its sform ({letters[0]}) and its qform ({letters[1]}) put it in places {apart:.3g} mm apart"
+        raise DataError(f"{path}: {fault}; write the file anew with the right one of them")
+
+
+def _corners(shape: tuple[int, ...]) -> np.ndarray:
+    """(8, 4): x y z 1 of the outermost voxels of an image of shape (x, y, z)."""
+    last = np.array(shape) - 1
+    return np.array([[*(np.array(bits) * last), 1] for bits in np.ndindex(2, 2, 2)], float)
+
+
+def _content(path: str, file: IO[bytes]) -> tuple[str, bytes]:
     """All bytes of an image, and not one more than its header promises: a small gzip can hold terabytes."""
     import nibabel
 
@@ -175,6 +238,14 @@ def _content(path: Path, file: IO[bytes]) -> tuple[str, bytes]:
     dtype = header.get_data_dtype()
     if dtype.kind not in "uif":
         raise DataError(f"{path}: its voxels are {dtype}; an image or mask holds one real number a voxel")
+    if int(header["bitpix"]) != dtype.itemsize * 8:
+        fault = f"its header says {dtype} (datatype) and {int(header['bitpix'])} bits a voxel (bitpix)"
+        raise DataError(f"{path}: {fault}; copy it again")
+    code = int(header["xyzt_units"])
+    if code & 7 not in UNITS or code & 0b11000000 or code & 0b111000 not in TIMES:
+        raise DataError(f"{path}: its xyzt_units are {code}, a code that NIfTI does not have; write it anew in mm (2)")
+    if UNITS[code & 7] not in ("mm", "unknown"):
+        raise DataError(f"{path}: its voxels are measured in {UNITS[code & 7]}; write it anew in mm (xyzt_units 2)")
     offset = float(header["vox_offset"])
     if not size <= offset < MAX_BYTES:
         raise DataError(f"{path}: its header has the voxels begin at byte {offset:g}; copy it again")
@@ -190,7 +261,7 @@ def _content(path: Path, file: IO[bytes]) -> tuple[str, bytes]:
     return kind, content
 
 
-def _voxels(path: Path, image, dtype: type) -> np.ndarray:
+def _voxels(path: Path | str, image, dtype: type) -> np.ndarray:
     """The stored numbers, scaled as the header says."""
     with np.errstate(all="ignore"):  # what overflows is found below
         array = np.asanyarray(image.dataobj).astype(dtype)
@@ -200,21 +271,11 @@ def _voxels(path: Path, image, dtype: type) -> np.ndarray:
     return array
 
 
-def _turned(path: Path, image, array: np.ndarray) -> Volume:
+def _turned(path: Path | str, image, array: np.ndarray) -> Volume:
     """The array in the patient's axes, and the affine that then holds."""
     import nibabel
 
-    affine, header = image.affine, image.header
-    if not (int(header["sform_code"]) or int(header["qform_code"])):
-        fault = "does not say how it lies (sform_code and qform_code are 0), so left and right would be guessed"
-        raise DataError(f"{path}: its header {fault}; write an affine into it")
-    unit = header.get_xyzt_units()[0]
-    if unit not in ("mm", "unknown"):
-        raise DataError(f"{path}: its voxels are measured in {unit}; write it anew in mm (xyzt_units 2)")
-    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-9:
-        rows = "; ".join(" ".join(f"{v:g}" for v in row) for row in affine[:3])
-        raise DataError(f"{path}: its affine is singular or not finite ({rows}), so voxels have no place")
-    closest = nibabel.as_closest_canonical(nibabel.Nifti1Image(array, affine))
+    closest = nibabel.as_closest_canonical(nibabel.Nifti1Image(array, image.affine))
     return Volume(
         array=np.ascontiguousarray(np.asanyarray(closest.dataobj).T),  # (x, y, z) → (z, y, x)
         spacing_mm=tuple(float(mm) for mm in nibabel.affines.voxel_sizes(closest.affine)[::-1]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fewscans.data.base import UNPACKED, array_of, first_line, once
+from fewscans.data.content import none_blank
 from fewscans.errors import DataError
 
 
@@ -25,22 +26,26 @@ def load(path: Path, keys: Sequence[str], name: str, again: str) -> dict[str, np
     try:
         with np.load(path, allow_pickle=False) as npz:
             found = ((" lacks", set(keys) - set(npz.files)), (" has unknown", set(npz.files) - set(keys)))
+            once(npz.zip)
             wrong = [f"{what} {', '.join(sorted(which))}" for what, which in found if which]
             if wrong:
                 raise DataError(f"{path}:{' and'.join(wrong)}; {name} has exactly the keys {', '.join(keys)}")
-            return {key: npz[key] for key in keys}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError) as error:
-        raise DataError(f"{path}: damaged or cut short ({error}); {again}") from error
+            return {key: array_of(npz, key) for key in keys}
+    except UNPACKED as error:
+        raise DataError(f"{path}: damaged or cut short ({first_line(error)}); {again}") from error
 
 
-def check_images(path: Path, key: str, images: np.ndarray, size: tuple[int, ...]) -> None:
-    """DataError unless they are uint8 (n, *size)."""
+def check_images(
+    path: Path, key: str, images: np.ndarray, size: tuple[int, ...], names: Sequence[str] = ()
+) -> None:
+    """DataError unless they are uint8 (n, *size), and none is blank.   names: of the images, if they have some."""
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         bad = int(np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))[0])
         raise DataError(f"{path}: {key}[{bad}] holds NaN or infinity; images are uint8, 0 to 255")
     if images.dtype != np.uint8 or images.ndim != 1 + len(size) or images.shape[1:] != size:
         wanted = f"in a file of this name it must be uint8 (n, {', '.join(map(str, size))})"
         raise DataError(f"{path}: {key} is {images.dtype} {images.shape}; {wanted}")
+    none_blank(f"{path}: {key}", images, names)
 
 
 def check_labels(path: Path, key: str, labels: np.ndarray, meaning: str = "0 or 1") -> None:

@@ -23,6 +23,7 @@ from fewscans.errors import DataError
 
 CACHE_BYTES = 256 << 20
 WHITE = 255
+SQUARE = 0.05  # by how much the sides of a pixel may differ
 BLOCK = 512  # pixels a side that OpenSlide reads at once from a slide without tiles
 VENDORS = ("generic-tiff", "aperio", "philips")  # TIFF tiles on a regular grid; others may overlap theirs
 # TIFF's compression: none, LZW, JPEG, Deflate (two numbers), Aperio's JPEG 2000 of RGB. That of YCbCr, 33003, needs a
@@ -160,7 +161,7 @@ def open_slide(path: Path | str, mpp: float | None = None, cache_bytes: int = CA
     """Open a slide.
 
     Args:    mpp: µm a level-0 pixel, instead of what the file says.   cache_bytes: decoded tiles to keep.
-    Raises:  DataError for a file that is absent, no slide, or cut short.
+    Raises:  DataError for a file that is absent, no slide, or cut short, or that gives its pixels two sizes.
     """
     import openslide
 
@@ -176,11 +177,38 @@ def open_slide(path: Path | str, mpp: float | None = None, cache_bytes: int = CA
         raise DataError(
             f"{path}: OpenSlide cannot read it as a slide ({error}); copy it again, or convert it to a tiled TIFF"
         ) from error
-    return Slide(path, handle, mpp or _mpp(handle.properties), cache_bytes)
+    return Slide(path, handle, mpp or _mpp(path, handle.properties), cache_bytes)
 
 
-def _mpp(properties: Any) -> float | None:
-    x, y = (float(properties.get(f"openslide.mpp-{axis}", 0)) for axis in "xy")
+def not_blank(slide: Slide) -> None:
+    """Raises DataError naming the slide if its coarsest level has one colour only; reads on to the second, no further.
+
+    A tile that is damaged is found where it is needed.
+    """
+    level = len(slide.levels) - 1
+    size, first = slide.levels[level], None
+    for top in range(0, size.height, BLOCK):
+        try:
+            strip = slide.read(level, 0, top, size.width, min(BLOCK, size.height - top)).reshape(-1, 3)
+        except DataError:
+            return
+        first = strip[0] if first is None else first
+        if (strip != first).any():
+            return
+    colour = " ".join(map(str, first))
+    raise DataError(f"{slide.path}: every pixel has the same colour, {colour}, so it shows nothing; copy it again")
+
+
+def _mpp(path: Path, properties: Any) -> float | None:
+    said = [properties.get(f"openslide.mpp-{axis}", "0") for axis in "xy"]
+    try:
+        x, y = map(float, said)
+    except ValueError:
+        x = y = np.nan
+    if not (np.isfinite(x) and np.isfinite(y)):
+        raise DataError(f"{path}: says that its pixels are {said[0]} x {said[1]} µm; give their size, as with --mpp")
+    if min(x, y) > 0 and abs(x / y - 1) > SQUARE:
+        raise DataError(f"{path}: says that its pixels are {x:g} x {y:g} µm; pixels are square, give their size (mpp)")
     return (x + y) / 2 if min(x, y) > 0 else None
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewscans.data.base import first_line
-from fewscans.data.radiographs import not_blank
+from fewscans.data.content import not_blank
 from fewscans.errors import DataError
 
 AGAIN = "copy it again, or leave it out"
