@@ -77,19 +77,28 @@ def test_patches_come_in_the_order_asked_for_however_they_are_asked_for(pristine
         assert np.array_equal(images[index], whole[index])
 
 
-def test_only_the_patches_that_are_asked_for_are_read(pristine, room, monkeypatch):
-    found, asked = patchcamelyon.read(pristine, room), []
+@pytest.mark.parametrize("chunks", [None, (1, 96, 96, 3), (5, 12, 12, 1)])
+def test_only_what_holds_the_patches_asked_for_is_read_and_once(good, room, monkeypatch, chunks):
+    for split in BUILD.COUNTS:
+        BUILD.save(good, split, "x", BUILD.hdf5(chunks, x=BUILD.patches(split)))
+    found, asked = patchcamelyon.read(good, room), []
     plain = h5py.Dataset.__getitem__
 
     def watched(dataset, rows, *rest):
-        asked.append((dataset.name, np.size(rows)))
-        return plain(dataset, rows, *rest)
+        part = plain(dataset, rows, *rest)
+        asked.append((dataset.name, len(part)))
+        return part
 
     monkeypatch.setattr(h5py.Dataset, "__getitem__", watched)
-    found.images[[1, 5, 13]]
-    assert asked == [("/x", 2), ("/x", 1)]  # two of the training set, one of the validation set, none of the test set
+    index = [13, 7, 1, 7, 3]  # of the training set but for one of the validation set
+    assert np.array_equal(found.images[index], np.concatenate([BUILD.patches(s) for s in BUILD.COUNTS])[index])
+    assert asked == [("/x", n) for n in ((5, 5, 5) if chunks and chunks[0] == 5 else (1, 1, 1, 1))]
+    if chunks is None:
+        asked.clear()
+        found.images[2:9]
+        assert asked == [("/x", 7)]
     asked.clear()
-    patchcamelyon.read(pristine, room)
+    patchcamelyon.read(good, room)
     assert {name for name, _ in asked} == {"/y"}
 
 

@@ -28,11 +28,11 @@ def slides(split):
     return [SLIDES[split][i % len(SLIDES[split])] for i in range(COUNTS[split])]
 
 
-def hdf5(**arrays) -> bytes:
+def hdf5(chunks=None, **arrays) -> bytes:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for key, array in arrays.items():
-            file.create_dataset(key, data=array, chunks=True)
+            file.create_dataset(key, data=array, chunks=chunks)
     return content.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The twin passes for the real set: layout, labels of the centre, slides apart, a task not solved by one number."""
+"""The twin passes for the real set: layout, labels of the centre, slides apart, a task beyond brightness."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from fewscans.stats.auc import auc
 from fewscans.twins import patchcamelyon as twin
 from fewscans.twins.camelyon16 import draw_slide
 
-SETTINGS = {"train": 2, "valid": 1, "test": 2, "patches": 30, "side": 1024, "seed": 0}
+SETTINGS = {"train": 2, "valid": 1, "test": 1, "patches": 30, "side": 1024, "seed": 0}
+SMALL = {"train": 1, "valid": 1, "test": 1, "patches": 4, "side": 926}
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,12 @@ def patches(folder, tmp_path_factory):
 
 
 def test_the_reader_takes_it_with_as_many_of_either_label_on_every_slide(patches):
-    for split, slides in (("train", 2), ("val", 1), ("test", 2)):
+    for split, slides in (("train", 2), ("val", 1), ("test", 1)):
         index = patches.indices(split)
         assert len(set(patches.group[index])) == slides
         for slide in set(patches.group[index]):
             assert 0.4 < patches.target[index][patches.group[index] == slide].mean() < 0.6
-    assert len(patches) >= 4 * 30, "a slide may have fewer patches than were asked for, but not many"
+    assert len(patches) >= 3 * 30, "a slide may have fewer patches than were asked for, but not many"
     splits = [set(patches.group[patches.indices(split)]) for split in ("train", "val", "test")]
     assert not splits[0] & splits[1] and not splits[0] & splits[2] and not splits[1] & splits[2]
 
@@ -61,15 +62,15 @@ def test_the_label_is_of_the_central_third_alone(monkeypatch):
     assert tumour[labels == 0].any(), "tumour at the edge alone gives no label"
 
 
-def test_one_spec_gives_the_same_bytes_and_another_seed_others(folder, tmp_path):
-    again, other = (
-        twins.write("patchcamelyon", tmp_path / str(seed), twins.spec("patchcamelyon", SETTINGS | {"seed": seed}))
-        for seed in (0, 1)
+def test_one_spec_gives_the_same_bytes_and_another_seed_others(tmp_path):
+    first, again, other = (
+        twins.write("patchcamelyon", tmp_path / name, twins.spec("patchcamelyon", SMALL | {"seed": seed}))
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
     )
-    for file in folder.iterdir():
+    for file in first.iterdir():
         assert (again / file.name).read_bytes() == file.read_bytes(), file.name
     x = "camelyonpatch_level_2_split_test_x.h5.gz"
-    assert (other / x).read_bytes() != (folder / x).read_bytes()
+    assert (other / x).read_bytes() != (first / x).read_bytes()
 
 
 def test_no_patch_is_of_one_colour_and_none_is_there_twice(patches):
@@ -91,7 +92,7 @@ def test_neither_brightness_nor_its_spread_solves_the_task_and_colour_helps(patc
     [
         ({"train": 0}, "train is 0"),
         ({"patches": 1}, "patches is 1; it must be a whole number from 2 to 10000"),
-        ({"side": 300}, "side is 300"),
+        ({"side": 925}, "side is 925; it must be a whole number from 926"),
         ({"seed": -1}, "seed is -1"),
         ({"noise": 1}, "unknown setting noise; its settings are train, valid, test, patches, side, seed"),
     ],

@@ -62,8 +62,8 @@ class Stored:
         for file, length in zip(self.files, self.lengths, strict=True):
             mine = np.flatnonzero((index >= first) & (index < first + length))
             if len(mine):
-                rows, back = np.unique(index[mine] - first, return_inverse=True)  # HDF5 wants them ascending
-                out[mine] = _read(file, self.room, "x", rows)[back]
+                mine = mine[np.argsort(index[mine], kind="stable")]
+                out[mine] = _read(file, self.room, "x", index[mine] - first)
             first += length
         return out
 
@@ -163,14 +163,26 @@ def _opened(file: Path, room: Path):
         raise DataError(f"{file}: cannot be read as HDF5 ({first_line(error)}); {AGAIN}") from error
 
 
-def _read(file: Path, room: Path, key: str, rows=slice(None)) -> np.ndarray:
+def _read(file: Path, room: Path, key: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """An array, or some of its rows, ascending."""
     with _opened(file, room) as opened:
         try:
-            return opened[key][rows]
+            return opened[key][:] if rows is None else _rows(opened[key], rows)
         except KeyError:
             raise DataError(f"{file}: has no key '{key}', but {', '.join(opened) or 'none'}; {AGAIN}") from None
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise DataError(f"{file}: {key} cannot be read ({first_line(error)}); {AGAIN}") from error
+
+
+def _rows(stored, rows: np.ndarray) -> np.ndarray:
+    """Each chunk is read once: given a list of rows, HDF5 reads chunks again and again, and takes minutes."""
+    step = (stored.chunks or (1,))[0]
+    apart = np.diff(rows // step) > (0 if stored.chunks else 1)  # without chunks, neighbours are read together
+    parts = []
+    for part in np.split(rows, np.flatnonzero(apart) + 1):
+        start = part[0] // step * step
+        parts.append(stored[start : part[-1] // step * step + step][part - start])
+    return np.concatenate(parts)
 
 
 def _shape(file: Path, room: Path) -> tuple[int, ...]:

@@ -105,13 +105,13 @@ def evenness(run: Results) -> Picture | None:
     figure, axes = sheet(f"Attention by layer, {run.name}", 1, 2, 3.8, note + "of a weight over validation images.")
     handles = {}
     for arm, mine in table.groupby("arm", sort=False):
-        mine = mine[mine["n_train"] == mine["n_train"].max()]
-        look = run.arm(arm)
+        largest = mine["n_train"].max()
+        mine, look = mine[mine["n_train"] == largest], run.arm(arm)
         for panel, what in zip(axes[0], ("entropy", "spread"), strict=True):
             by = mine.groupby("layer", sort=False)[what]
             x = np.arange(len(by))
             panel.fill_between(x, by.min(), by.max(), color=look.colour, alpha=0.15, linewidth=0)
-            (handles[look.label],) = panel.plot(
+            (handles[f"{look.label}, N = {largest:,}"],) = panel.plot(
                 x, by.mean(), color=look.colour, marker=look.marker, linestyle=look.line
             )
             panel.set_xticks(x, by.mean().index, rotation=30, ha="right", fontsize=8.5)
@@ -121,14 +121,15 @@ def evenness(run: Results) -> Picture | None:
 
 
 def figures(run: Results) -> Mapping[str, Picture]:
-    """What git keeps: scores and gains over training size."""
+    """What git keeps: scores and gains over training size, and attention, as far as the tables have them."""
     arms = [arm for arm in (*NETS, "centre") if arm in run.arms]
-    scores = curves.over_n([curves.scores(run, arms, title=run.name)], "Scores over training size", BARS)
-    gains = curves.over_n(
-        [curves.gains(run, arms[2:-1], "p4m", title=run.name)], "Gain over the static p4m network", BARS
-    )
+    scores = curves.scores(run, arms, title=run.name)
+    gains = curves.gains(run, NETS[2:], "p4m", title=run.name)
+    drawn = {"dynamic_learning_curves": (scores, "Scores over training size")}
+    drawn |= {"dynamic_gains": (gains, "Gain over the static p4m network")} if len(gains.table) else {}
     even = evenness(run)
-    return {"dynamic_learning_curves": scores, "dynamic_gains": gains} | ({"dynamic_attention": even} if even else {})
+    pictures = {name: curves.over_n([panel], title, BARS) for name, (panel, title) in drawn.items()}
+    return pictures | ({} if even is None else {"dynamic_attention": even})
 
 
 def kept() -> dict[str, Picture]:

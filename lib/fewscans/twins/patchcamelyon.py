@@ -28,7 +28,7 @@ class PatchesSpec(Spec):
     valid: int = whole(1, 999)
     test: int = whole(1, 999)
     patches: int = whole(2, 10_000)
-    side: int = whole(640, 32_768)
+    side: int = whole(926, 32_768)  # a node of 900 µm
     seed: int = seed()
 
 
