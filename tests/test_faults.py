@@ -290,7 +290,13 @@ def test_a_command_names_both_clones_and_stops_if_their_code_differs(project, mo
         main()
 
 
-def test_doctor_sees_a_home_that_cannot_be_written(monkeypatch, tmp_path):
+def test_doctor_sees_what_is_off_around_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "none"))
-    home, terminal = doctor._surroundings()
-    assert home.ok is None and "cannot be written" in home.found and terminal.name == "terminal"
+    monkeypatch.setenv("MATPLOTLIBRC", "/my/own")
+    monkeypatch.setattr(sys, "stdout", None)  # closed, as `>&-` does
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda: (_ for _ in ()).throw(OSError(2, "No usable folder")))
+    home, terminal, environment, room = doctor._surroundings()
+    assert home.ok is None and "cannot be written" in home.found
+    assert terminal.ok is None and terminal.found == "ascii"
+    assert environment.ok is None and "MATPLOTLIBRC=/my/own" in environment.found
+    assert room.ok is False and "No usable folder" in room.found
