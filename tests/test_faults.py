@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
-from fewscans import doctor, files, integrity, paths, results
+from fewscans import doctor, files, guard, integrity, results
 from fewscans.cli import main
 from fewscans.data import registry
-from fewscans.errors import REMEDIES, DataError, FewscansError, RunError, of_the_system
+from fewscans.errors import REMEDIES, DataError, FewscansError, RunError
 from fewscans.experiments.base import Entry
 from fewscans.publish import publish
 from fewscans.store import COLUMNS, Store
@@ -42,13 +42,33 @@ def test_every_refusal_is_one_sentence_with_path_and_remedy(monkeypatch, capsys,
     assert os.strerror(number) in said and len(said.partition("; ")[2]) > 10
 
 
-def test_a_refusal_without_number_or_path_is_a_sentence_too():
-    assert of_the_system(OSError("odd\nmore")) == "odd; `fewscans doctor` may say what is off"
+def test_a_refusal_without_number_or_path_is_a_sentence_too(monkeypatch, capsys):
+    said, code = refused(monkeypatch, capsys, OSError("odd\nmore"))
+    assert (said, code) == ("fewscans: odd; `fewscans doctor` may say what is off\n", 1)
 
 
-def test_of_two_paths_the_one_that_was_to_be_written_is_named():
+def test_of_two_paths_the_one_that_was_to_be_written_is_named(monkeypatch, capsys):
     error = OSError(errno.ENOSPC, "No space left on device", "/from", None, "/to")
-    assert of_the_system(error) == "/to: No space left on device; make room there"
+    assert refused(monkeypatch, capsys, error)[0] == "fewscans: /to: No space left on device; make room there\n"
+
+
+def test_links_that_lead_to_themselves_and_homes_that_nobody_knows_are_sentences(monkeypatch, capsys, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    try:
+        (tmp_path / "loop").resolve()  # an error up to Python 3.12
+    except RuntimeError as error:
+        said, code = refused(monkeypatch, capsys, error)
+        assert code == 1 and str(tmp_path) in said and "remove that link" in said
+    said, code = refused(monkeypatch, capsys, RuntimeError("Could not determine home directory."))
+    assert code == 1 and "set HOME" in said
+    with pytest.raises(RuntimeError, match="a bug"):
+        refused(monkeypatch, capsys, RuntimeError("a bug"))
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "getcwd", lambda: (_ for _ in ()).throw(FileNotFoundError(2, "No such file")))
+    said, code = refused(monkeypatch, capsys, FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    assert (said, code) == ("fewscans: the working directory was removed; go to the project's folder\n", 1)
 
 
 def test_a_full_disk_names_the_file_that_it_had_no_room_for(tmp_path, monkeypatch):
@@ -64,7 +84,7 @@ def test_a_full_disk_names_the_file_that_it_had_no_room_for(tmp_path, monkeypatc
 
 
 def test_a_disk_that_fills_up_among_several_files_changes_none_of_them(tmp_path, monkeypatch):
-    files.write_all(tmp_path, {"a": "before", "b": b"before"})
+    integrity.write_all(tmp_path, {"a": "before", "b": b"before"})
     written, limit = Path.write_bytes, iter((True, False))
 
     def filling(self, data):
@@ -74,7 +94,7 @@ def test_a_disk_that_fills_up_among_several_files_changes_none_of_them(tmp_path,
 
     monkeypatch.setattr(Path, "write_bytes", filling)
     with pytest.raises(OSError) as error:
-        files.write_all(tmp_path, {"a": "after", "b": b"after"})
+        integrity.write_all(tmp_path, {"a": "after", "b": b"after"})
     assert error.value.filename == str(tmp_path / "b")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "before", "b": "before"}
 
@@ -278,13 +298,13 @@ def test_doctor_names_the_package_of_another_clone(project, monkeypatch):  # noq
 
 def test_a_command_names_both_clones_and_stops_if_their_code_differs(project, monkeypatch):  # noqa: F811
     own = project / "lib" / "fewscans"
-    paths.check_library()  # a project without a library of its own
+    guard.check_library()  # a project without a library of its own
     shutil.copytree(LIBRARY / "fewscans", own, ignore=shutil.ignore_patterns("__pycache__"))
     with pytest.warns(UserWarning, match=f"code of {LIBRARY.parent}, called in {project}"):
-        paths.check_library()
+        guard.check_library()
     (own / "errors.py").write_text("")
     with pytest.raises(FewscansError, match=f"code of {LIBRARY.parent}, called in {project}, whose code differs"):
-        paths.check_library()
+        guard.check_library()
     monkeypatch.setattr(sys, "argv", ["fewscans", "profile"])
     with pytest.raises(SystemExit):
         main()

@@ -20,10 +20,8 @@ app.add_typer(data_app, name="data")
 @app.callback()
 def look_around(context: typer.Context) -> None:
     """Before each command: code and project are of one clone, or both are named. `doctor` says so itself."""
-    from fewscans import paths
-
     if context.invoked_subcommand != "doctor":
-        paths.check_library()
+        guard.check_library()
 
 
 @app.command()

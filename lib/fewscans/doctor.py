@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewscans import paths
+from fewscans import guard, paths
 
 NEEDED_DISK_GB = 5
 PYTHON = (3, 11)
@@ -139,7 +139,7 @@ def _disk() -> list[Check]:
 
 def _package() -> list[Check]:
     """Code and project are of one clone."""
-    two, project = paths.library(), paths.root()
+    two, project = guard.library(), paths.root()
     if two is not None:
         found = f"its code is {two[0].parent}, but this project is {project}"
         remedy = "leave the other clone's environment (deactivate); make env in this one"

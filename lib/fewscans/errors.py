@@ -24,17 +24,15 @@ REMEDIES = {
     errno.EIO: "see whether its disk is sound",
     errno.ESTALE: "see whether its disk is still there",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.ELOOP: "it is a link that leads to itself; remove it",
     errno.ENAMETOOLONG: "work in a folder with a shorter name",
 }
 
 
 def of_the_system(error: OSError) -> str:
     """What the operating system refused, as one sentence with the path and a remedy."""
-    path = error.filename2 or error.filename  # of two, what was to be written
-    cause = (error.strerror or str(error)).partition("\n")[0] or type(error).__name__
-    remedy = "see whether the disk is there and writable" if error.errno else "`fewscans doctor` may say what is off"
-    return f"{f'{path!s}: ' if path else ''}{cause}; {REMEDIES.get(error.errno, remedy)}"
+    where = f"{error.filename!s}: " if error.filename else ""
+    remedy = REMEDIES.get(error.errno, "see whether the disk is there and writable")
+    return f"{where}{error.strerror or str(error).partition(chr(10))[0] or type(error).__name__}; {remedy}"
 
 
 class FewscansError(Exception):

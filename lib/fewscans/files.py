@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 
 SUMS, POINTER = "SHA256SUMS", b"version https://git-lfs"
@@ -57,46 +56,22 @@ def write(path: Path, content: bytes | str) -> Path:
 
 def lists_of_hashes(folder: Path) -> dict[str, str]:
     """Name → SHA-256, as the folder's SHA256SUMS lists them; none where there is no such file."""
-    path = folder / SUMS
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    sums = folder / SUMS
+    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def seal(folder: Path) -> Path:
     """Lists the folder's files, but its pages to read, with their SHA-256 in SHA256SUMS, as `sha256sum -c` reads it."""
-    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != SUMS}
-    return write(folder / SUMS, sums(found))
-
-
-def sums(contents: Mapping[str, bytes]) -> str:
-    """What SHA256SUMS says of files: all but pages to read."""
-    listed = sorted(name for name in contents if not name.endswith(".md"))
-    return "".join(f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in listed)
+    found = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS and path.suffix != ".md")
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in found]
+    return write(folder / SUMS, "\n".join(lines) + "\n")
 
 
 def is_pointer(path: Path) -> bool:
     """Whether a file is what git leaves in place of one that Git LFS holds."""
     with path.open("rb") as stream:
         return stream.read(len(POINTER)) == POINTER
-
-
-def write_all(folder: Path, contents: Mapping[str, bytes | str]) -> None:
-    """Replaces several files of a folder, only once all are written: a full disk leaves what was there. OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = {folder / name: partial(folder / name) for name in contents}
-    try:
-        for path, part in fresh.items():
-            content = contents[path.name]
-            try:
-                part.write_bytes(content.encode() if isinstance(content, str) else content)
-            except OSError as error:
-                error.filename, error.filename2 = str(path), None
-                raise
-        for path, part in fresh.items():
-            os.replace(part, path)
-    finally:
-        for part in fresh.values():
-            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> Path:

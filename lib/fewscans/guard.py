@@ -1,4 +1,6 @@
-"""Around a whole command: a sentence where the user or the system is at fault, and a quiet end at Ctrl-C."""
+"""Around a whole command: a sentence where the user or the system is at fault, a quiet end at Ctrl-C, and no code of
+another clone without a word.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from fewscans import paths
 from fewscans.errors import FewscansError, of_the_system
 
 INTERRUPTED = 130  # as shells have it for Ctrl-C
@@ -42,13 +46,13 @@ def guarded() -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output is gone, such as `head`
         code = 1
     except OSError as error:
-        code = _say(of_the_system(error))
+        code = _say(_refused(error))
     except MemoryError as error:
         code = _say(f"the memory is full ({str(error).partition(chr(10))[0] or 'MemoryError'}); end other programs")
     except RuntimeError as error:  # pathlib's for links that lead to themselves, and for a home that nobody knows
         if not str(error).startswith(("Symlink loop", "Could not determine home")):
             raise
-        code = _say(f"{error}; remove that link, or set HOME")
+        code = _say(f"{str(error).rstrip('.')}; remove that link, or set HOME")
     except KeyboardInterrupt:
         code = _say("stopped", INTERRUPTED)
     finally:
@@ -58,7 +62,7 @@ def guarded() -> Iterator[None]:
     try:
         sys.stdout and sys.stdout.flush()
     except OSError as error:  # full, or gone: the interpreter would try again, and say so
-        code = code or _say(of_the_system(error))
+        code = code or _say(_refused(error))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if code is not None:
         sys.exit(code)
@@ -70,6 +74,24 @@ def _say(text: str, code: int = 1) -> int:
     except OSError:  # nobody to tell
         pass
     return code
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused; of two paths, the one that was to be written is named."""
+    if error.filename2:
+        error.filename, error.filename2 = error.filename2, None
+    if error.errno is None:  # a package's own, such as for a library that does not load
+        return f"{str(error).partition(chr(10))[0] or type(error).__name__}; `fewscans doctor` may say what is off"
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _working_directory():
+        return "the working directory was removed; go to the project's folder"
+    return of_the_system(error)
+
+
+def _working_directory() -> bool:
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def _interrupt(*_) -> None:
@@ -87,3 +109,25 @@ def _unraisable(lost) -> None:
         again.start()
     else:
         sys.__unraisablehook__(lost)
+
+
+def library() -> tuple[Path, Path] | None:
+    """Where this code and the project's own lie, if these are two: another clone's environment is active."""
+    package, own = Path(__file__).resolve().parent, paths.root() / "lib" / "fewscans"
+    return (package, own) if own.is_dir() and package != own.resolve() else None
+
+
+def check_library() -> None:
+    """Warns if this code is another clone's. Raises FewscansError, naming both, if it is other code as well."""
+    try:
+        two = library()
+    except FewscansError:  # no project here, which the command will say
+        return
+    if two is None:
+        return
+    package, own = two
+    said = f"this is the code of {package.parents[1]}, called in {own.parents[1]}"
+    one, other = ({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.py")} for folder in two)
+    if one != other:
+        raise FewscansError(f"{said}, whose code differs; leave the other's environment (deactivate), make env here")
+    warnings.warn(f"{said}, whose code is the same now; `fewscans doctor` says what to do", stacklevel=2)

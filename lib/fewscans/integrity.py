@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -97,14 +98,17 @@ def check_published(folder: Path) -> None:
 
     Raises RunError naming a file, and the remedy.
     """
-    sums, again = folder / files.SUMS, "restore the folder from git, or publish again"
-    if not sums.is_file():
-        raise RunError(f"{sums}: missing, so nothing says whether the tables are whole; {again}")
-    no_pointer(sums)
-    listed = files.lists_of_hashes(folder)
+    listing, again = folder / files.SUMS, "restore the folder from git, or publish again"
+    if not listing.is_file():
+        raise RunError(f"{listing}: missing, so nothing says whether the tables are whole; {again}")
+    no_pointer(listing)
+    try:
+        listed = files.lists_of_hashes(folder)
+    except UnicodeDecodeError:
+        listed = {}
     odd = [name for name, known in listed.items() if len(known) != 64 or Path(name).name != name]
     if odd or not listed:
-        raise RunError(f"{sums}: damaged or cut short; {again}")
+        raise RunError(f"{listing}: damaged or cut short; {again}")
     for name, known in listed.items():
         path = folder / name
         if not path.is_file():
@@ -117,6 +121,31 @@ def check_published(folder: Path) -> None:
     unlisted = [path for path in sorted(folder.iterdir()) if path.suffix in LISTED and path.name not in listed]
     if unlisted:
         raise RunError(f"{unlisted[0]}: {files.SUMS} does not list it; {again}")
+
+
+def sums(contents: Mapping[str, bytes]) -> str:
+    """What SHA256SUMS says of files: all but pages to read."""
+    listed = sorted(name for name in contents if not name.endswith(".md"))
+    return "".join(f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in listed)
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes | str]) -> None:
+    """Replaces several files of a folder, only once all are written: a full disk leaves what was there. OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = {folder / name: files.partial(folder / name) for name in contents}
+    try:
+        for path, part in fresh.items():
+            content = contents[path.name]
+            try:
+                part.write_bytes(content.encode() if isinstance(content, str) else content)
+            except OSError as error:
+                error.filename, error.filename2 = str(path), None
+                raise
+        for path, part in fresh.items():
+            os.replace(part, path)
+    finally:
+        for part in fresh.values():
+            part.unlink(missing_ok=True)
 
 
 def check_history(of: str, history: pd.DataFrame, trained: Iterable[tuple], beside: str, remedy: str) -> None:

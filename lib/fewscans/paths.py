@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,10 +15,7 @@ def root() -> Path:
     Raises FewscansError if there is none.
     """
     named = os.environ.get("FEWSCANS_ROOT")
-    try:
-        return _root(Path(named) if named else None, Path.cwd())
-    except FileNotFoundError as error:
-        raise FewscansError("the working directory was removed; go to the project's folder") from error
+    return _root(Path(named) if named else None, Path.cwd())
 
 
 @lru_cache
@@ -43,7 +39,7 @@ def build() -> Path:
 def store() -> Path:
     """Finished runs by the hash of all that decides them; FEWSCANS_STORE moves it, for a cluster's shared disk."""
     named = os.environ.get("FEWSCANS_STORE")
-    return _named("FEWSCANS_STORE", named) if named else build() / "store"
+    return Path(named).expanduser().resolve() if named else build() / "store"
 
 
 def runs() -> Path:
@@ -72,12 +68,12 @@ def data_root() -> Path:
     """
     named = os.environ.get("FEWSCANS_DATA_ROOT")
     if named:
-        return _named("FEWSCANS_DATA_ROOT", named)
+        return Path(named).expanduser().resolve()
     file = root() / "params.yaml"  # this key alone: `params.load` checks every grid, and so imports torch
     value = raw_params().get("data_root")
     if not isinstance(value, str):
         raise ParamsError(f"{file}: data_root must be a folder's name, got {value!r}")
-    return _named("data_root of params.yaml", os.path.join(root(), os.path.expanduser(value)))
+    return (root() / Path(value).expanduser()).resolve()
 
 
 def raw_params() -> dict:
@@ -92,34 +88,3 @@ def raw_params() -> dict:
     if not isinstance(value, dict):
         raise ParamsError(f"{file}: must be a mapping of keys such as data_root, got {value!r}")
     return value
-
-
-def _named(variable: str, text: str) -> Path:
-    """A folder that the user names. Raises ParamsError for a home that is unknown, or a link that leads to itself."""
-    try:
-        return Path(text).expanduser().resolve()
-    except (OSError, RuntimeError) as error:
-        cause = getattr(error, "strerror", None) or error
-        raise ParamsError(f"{variable} is {text[:200]}: {cause}; set it to a folder") from error
-
-
-def library() -> tuple[Path, Path] | None:
-    """Where this code and the project's own lie, if these are two: another clone's environment is active."""
-    package, own = Path(__file__).resolve().parent, root() / "lib" / "fewscans"
-    return (package, own) if own.is_dir() and package != own.resolve() else None
-
-
-def check_library() -> None:
-    """Warns if this code is another clone's. Raises FewscansError, naming both, if it is other code as well."""
-    try:
-        two = library()
-    except FewscansError:  # no project here, which the command will say
-        return
-    if two is None:
-        return
-    package, own = two
-    said = f"this is the code of {package.parents[1]}, called in {own.parents[1]}"
-    one, other = ({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.py")} for folder in two)
-    if one != other:
-        raise FewscansError(f"{said}, whose code differs; leave the other's environment (deactivate), make env here")
-    warnings.warn(f"{said}, whose code is the same now; `fewscans doctor` says what to do", stacklevel=2)

@@ -121,7 +121,7 @@ def publish(
     lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records)
     contents["records.json"] = f"[\n{lines}\n]\n".encode()
     contents["README.md"] = _readme(about, predictions, records).encode()
-    files.write_all(folder, contents | {files.SUMS: files.sums(contents)})
+    integrity.write_all(folder, contents | {files.SUMS: integrity.sums(contents)})
     for path in [*folder.glob("*.parquet"), folder / "split.csv"]:  # of arms, or of data, that are no longer there
         if path.name not in contents:
             path.unlink(missing_ok=True)
