@@ -127,7 +127,8 @@ params.load = load""",
 @pytest.mark.parametrize("moment", INTERRUPTED)
 def test_a_command_that_is_interrupted_ends_with_130_and_no_traceback(project, moment):  # noqa: F811
     environment = os.environ | {"PYTHONPATH": str(LIBRARY), "FEWSCANS_ROOT": str(project)}
-    code = f"import sys, time\n{INTERRUPTED[moment]}\n{COMMAND}"
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background ignores it
+    code = f"import signal, sys, time\n{heard}\n{INTERRUPTED[moment]}\n{COMMAND}"
     with subprocess.Popen([sys.executable, "-c", code, "profile"], env=environment, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
         assert process.stdout.readline().strip() == "there"

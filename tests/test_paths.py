@@ -33,7 +33,7 @@ def test_the_data_root_is_the_variable_s_else_that_of_params_seen_from_the_proje
 )
 def test_params_without_a_data_root_are_one_sentence(project, text):
     (project / "params.yaml").write_text(text)
-    with pytest.raises(ParamsError, match=r"params\.yaml: .*data_root") as caught:
+    with pytest.raises(ParamsError, match=r"params\.yaml: ") as caught:
         paths.data_root()
     assert "\n" not in str(caught.value)
 

@@ -155,10 +155,9 @@ def test_a_checkpoint_cut_short_is_removed_with_a_warning_and_the_run_starts_afr
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, monkeypatch):
     checkpoint, save = tmp_path / "run.checkpoint", torch.save
 
-    def cut(state, path):
-        save(state, path)
+    def cut(state, content):
+        save(state, content)
         if state["step"] == 12:
-            path.write_bytes(path.read_bytes()[:50])
             raise Interrupted
 
     monkeypatch.setattr(torch, "save", cut)

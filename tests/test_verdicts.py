@@ -310,7 +310,7 @@ def test_images_with_several_findings_are_counted_once_and_lesions_are_checked_b
     monkeypatch.setattr(registry, "dataset", lambda name: known)
     lesions = rows({("p4m", 100): 1.0, ("Z2", 100): 0.5}).assign(split="test-lesions")
     table = pd.concat([findings({("p4m", 100): 1.0, ("Z2", 100): 0.5}), lesions], ignore_index=True)
-    about = {"dataset": "luna16", "run": "cxr-x"}
+    about = {"dataset": "luna16", "run": "cxr-x", "experiment": "curriculum"}
     made = Results(table, history({"Z2": [1]}), [], about, reference(lesions), n_bootstrap=300)
     assert made.test_set == {"cases": 240, "groups": 40, "seeds": 6, "positive": 80} and made.score_name == "mean_auc"
     assert made.gain("p4m", "Z2", 100).low > 0 and made.score("p4m", 100, "lesion_froc").value > 0

@@ -1,6 +1,7 @@
 """CONTRIBUTING.md is true: its steps, followed in a temporary copy of the project, add a result that runs."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def add(path: Path, more: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for group, keys in yaml.safe_load(more.read_text(encoding="utf-8")).items():
         block = yaml.safe_dump(keys, default_flow_style=False, sort_keys=False)
+        block = re.sub(r"^'?(\d+)'?:", r'"\1":', block, flags=re.MULTILINE)  # a number in quotes is text in every YAML
         indented = "".join(f"  {line}\n" for line in block.splitlines())
         text = text.replace(f"\n{group}:\n", f"\n{group}:\n{indented}", 1)
     path.write_text(text, encoding="utf-8")

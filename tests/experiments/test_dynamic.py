@@ -152,7 +152,7 @@ def test_a_pilot_predicts_validation_patches_and_no_other(patches):
     assert set(table["case"]) == set(patches.case[patches.indices("val")])
 
 
-@pytest.mark.parametrize("arm", ["p4m", "dynamic"])
+@pytest.mark.parametrize("arm", ["p4m"])
 def test_images_in_colour_are_seen_in_colour(patches, arm):
     grey = patches.images
     painted = replace(patches, images=np.stack([grey, 255 - grey, grey // 2], axis=-1))

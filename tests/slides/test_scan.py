@@ -230,11 +230,10 @@ def test_a_folder_that_cannot_be_written_is_said_so(slides, tmp_path):
         scan(slides, tmp_path / "out")
 
 
-def test_a_slide_without_tissue_has_no_cells_and_probability_0(tmp_path):
+def test_a_slide_of_one_colour_throughout_is_refused_by_its_name(tmp_path):
     glass = write_tiff(tmp_path / "glass.tif", tissue_slide(640, 512, corner=300))
-    summary = scan([glass], tmp_path / "out")
-    row = summary.loc[0, ["max_probability", "detections", "tissue_cells"]]
-    assert row.tolist() == [0, 0, 0] and (tmp_path / "out" / "glass.csv").read_bytes() == b""
+    with pytest.raises(RunError, match="glass.tif: every pixel has the same colour"):
+        scan([glass], tmp_path / "out")
 
 
 def test_without_a_terminal_only_failures_are_printed_as_they_happen(slides, tmp_path, capsys):
