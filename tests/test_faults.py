@@ -1,21 +1,25 @@
 """What the system refuses, what is damaged, and what of the user's own gets in: one sentence each, nothing lost."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
-from fewscans import doctor, files, results
+from fewscans import doctor, files, guard, integrity, results
 from fewscans.cli import main
 from fewscans.data import registry
-from fewscans.errors import REMEDIES, DataError, RunError, of_the_system
+from fewscans.errors import REMEDIES, DataError, FewscansError, RunError
+from fewscans.experiments.base import Entry
 from fewscans.publish import publish
+from fewscans.store import COLUMNS, Store
 
 from .test_publish import RUN, finished, project  # noqa: F401  (a fixture)
 
@@ -38,8 +42,33 @@ def test_every_refusal_is_one_sentence_with_path_and_remedy(monkeypatch, capsys,
     assert os.strerror(number) in said and len(said.partition("; ")[2]) > 10
 
 
-def test_a_refusal_without_number_or_path_is_a_sentence_too():
-    assert of_the_system(OSError("odd\nmore")) == "odd; see whether the disk is there and writable"
+def test_a_refusal_without_number_or_path_is_a_sentence_too(monkeypatch, capsys):
+    said, code = refused(monkeypatch, capsys, OSError("odd\nmore"))
+    assert (said, code) == ("fewscans: odd; `fewscans doctor` may say what is off\n", 1)
+
+
+def test_of_two_paths_the_one_that_was_to_be_written_is_named(monkeypatch, capsys):
+    error = OSError(errno.ENOSPC, "No space left on device", "/from", None, "/to")
+    assert refused(monkeypatch, capsys, error)[0] == "fewscans: /to: No space left on device; make room there\n"
+
+
+def test_links_that_lead_to_themselves_and_homes_that_nobody_knows_are_sentences(monkeypatch, capsys, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    try:
+        (tmp_path / "loop").resolve()  # an error up to Python 3.12
+    except RuntimeError as error:
+        said, code = refused(monkeypatch, capsys, error)
+        assert code == 1 and str(tmp_path) in said and "remove that link" in said
+    said, code = refused(monkeypatch, capsys, RuntimeError("Could not determine home directory."))
+    assert code == 1 and "set HOME" in said
+    with pytest.raises(RuntimeError, match="a bug"):
+        refused(monkeypatch, capsys, RuntimeError("a bug"))
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "getcwd", lambda: (_ for _ in ()).throw(FileNotFoundError(2, "No such file")))
+    said, code = refused(monkeypatch, capsys, FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    assert (said, code) == ("fewscans: the working directory was removed; go to the project's folder\n", 1)
 
 
 def test_a_full_disk_names_the_file_that_it_had_no_room_for(tmp_path, monkeypatch):
@@ -54,18 +83,67 @@ def test_a_full_disk_names_the_file_that_it_had_no_room_for(tmp_path, monkeypatc
     assert (tmp_path / "a.txt").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_command_that_is_interrupted_ends_with_130_and_no_traceback(project):  # noqa: F811
+def test_a_disk_that_fills_up_among_several_files_changes_none_of_them(tmp_path, monkeypatch):
+    integrity.write_all(tmp_path, {"a": "before", "b": b"before"})
+    written, limit = Path.write_bytes, iter((True, False))
+
+    def filling(self, data):
+        if not next(limit):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", filling)
+    with pytest.raises(OSError) as error:
+        integrity.write_all(tmp_path, {"a": "after", "b": b"after"})
+    assert error.value.filename == str(tmp_path / "b")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "before", "b": "before"}
+
+
+COMMAND = "from fewscans.__main__ import main\nmain()"
+INTERRUPTED = {
+    "in a command": """
+from fewscans import params
+params.load = lambda *a, **k: (print("there", flush=True), time.sleep(60))""",
+    "in an import": """
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            print("there", flush=True)
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())""",
+    "where Python drops exceptions": """
+from fewscans import params
+class Slow:
+    def __del__(self):
+        print("there", flush=True)
+        time.sleep(60)
+def load(*_):
+    Slow()
+    time.sleep(60)
+params.load = load""",
+}
+
+
+@pytest.mark.parametrize("moment", INTERRUPTED)
+def test_a_command_that_is_interrupted_ends_with_130_and_no_traceback(project, moment):  # noqa: F811
     environment = os.environ | {"PYTHONPATH": str(LIBRARY), "FEWSCANS_ROOT": str(project)}
-    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" \
-           "from fewscans import cli, params\n" \
-           "params.load = lambda *a, **k: (print('there', flush=True), time.sleep(60))\ncli.main()"  # fmt: skip
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background ignores it
+    code = f"import signal, sys, time\n{heard}\n{INTERRUPTED[moment]}\n{COMMAND}"
     with subprocess.Popen([sys.executable, "-c", code, "profile"], env=environment, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
         assert process.stdout.readline().strip() == "there"
-        time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "Traceback" not in said
+    assert process.returncode == 130 and "Traceback" not in said and "ignored" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_behind_the_output_is_one_sentence(project):  # noqa: F811
+    environment = os.environ | {"PYTHONPATH": str(LIBRARY), "FEWSCANS_ROOT": str(project)}
+    with open("/dev/full", "w") as full:
+        run = [sys.executable, "-m", "fewscans", "--help"]
+        done = subprocess.run(run, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr == "fewscans: No space left on device; make room there\n"
 
 
 def test_letters_that_a_terminal_lacks_are_shown_as_numbers(project):  # noqa: F811
@@ -111,12 +189,57 @@ def test_a_damaged_table_of_this_machine_is_named_with_the_remedy(project, end, 
     assert ("git lfs pull" if fault == "pointer" else f"fewscans train {RUN}") in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [("records.json", "{}"), ("records.json", "[1]"), ("records.json", '[{"arm": "Z2"}]'), ("about.json", "[]"),
+     ("about.json", '{"grid": {}}'), ("costs.json", "3")],
+)  # fmt: skip
+def test_a_file_of_another_form_is_named_with_the_remedy(project, end, text):  # noqa: F811
+    finished(project)
+    (project / "runs" / f"{RUN}.{end}").write_text(text)
+    with pytest.raises(RunError, match=f"{RUN}.{end}: .*; (`fewscans train {RUN}`|remove it)"):
+        publish(RUN, minimum_seeds=3)
+
+
 def test_a_history_of_another_run_is_no_history_of_this_one(project):  # noqa: F811
     finished(project)
     file = project / "runs" / f"{RUN}.history.parquet"
-    pd.read_parquet(file).assign(seed=77).to_parquet(file, index=False)
+    history = pd.read_parquet(file)
+    history.assign(seed=77).to_parquet(file, index=False)
     with pytest.raises(RunError, match=f"{file.name} has arm .* seed 77, of which .*records.json knows nothing"):
         results.read_run(RUN)
+    history[history["seed"] != history["seed"].max()].to_parquet(file, index=False)
+    with pytest.raises(RunError, match=f"records.json has arm .*, of which .*{file.name} knows nothing"):
+        results.read_run(RUN)
+
+
+@pytest.mark.parametrize("end", ["parquet", "history.parquet", "records.json"])
+def test_a_table_that_was_altered_since_it_was_written_is_named(project, end):  # noqa: F811
+    finished(project)
+    about = project / "runs" / f"{RUN}.about.json"
+    told = json.loads(about.read_text())
+    about.write_text(json.dumps(told | {integrity.HASHES: integrity.hashes(about.parent, RUN)}))
+    results.read_run(RUN)
+    file = about.with_name(f"{RUN}.{end}")
+    if end == "records.json":
+        file.write_text(json.dumps([record | {"learning_rate": 9.0} for record in json.loads(file.read_text())]))
+    else:
+        table = pd.read_parquet(file)
+        column = "prediction" if end == "parquet" else "val_loss"
+        table.assign(**{column: table[column] * 0.999}).to_parquet(file, index=False)
+    with pytest.raises(RunError, match=f"{file.name}: not the file that {RUN}.about.json was written with"):
+        results.read_run(RUN)
+
+
+def test_weights_with_another_byte_are_named(tmp_path):
+    room, entry = Store(tmp_path), Entry(pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS), [], {})
+    room.put("a", entry, {"w": torch.arange(64.0)})
+    assert torch.equal(room.weights("a")["w"], torch.arange(64.0))
+    good = room.weights_path("a").read_bytes()
+    for content, said in ((good[:-1] + b"x", "SHA-256"), (good[:-9], "SHA-256"), (files.POINTER, "pointer of Git LFS")):
+        room.weights_path("a").write_bytes(content)
+        with pytest.raises(RunError, match=f"a.safetensors: damaged weights .*{said}.* train the run again"):
+            room.weights("a")
 
 
 def test_published_files_are_those_that_were_published(project):  # noqa: F811
@@ -138,6 +261,25 @@ def test_published_files_are_those_that_were_published(project):  # noqa: F811
     results.load_published("gcnn", "luna16-patches-twin")
 
 
+def test_the_list_of_published_files_is_whole_too(project):  # noqa: F811
+    finished(project)
+    folder = publish(RUN, minimum_seeds=3)
+    sums = folder / files.SUMS
+    lines = sums.read_bytes().splitlines(keepends=True)
+    faults = {
+        b"".join(lines)[:-20]: "damaged or cut short|missing, though", b"".join(lines[:-1]): "does not list it",
+        b"": "damaged or cut short", b"\xff\xfe": "damaged", files.POINTER: "a pointer of Git LFS",
+    }  # fmt: skip
+    for content, said in faults.items():
+        sums.write_bytes(content)
+        with pytest.raises(RunError, match=said):
+            results.load_published("gcnn", "luna16-patches-twin")
+    sums.unlink()
+    with pytest.raises(RunError, match="SHA256SUMS: missing"):
+        results.load_published("gcnn", "luna16-patches-twin")
+    assert publish(RUN, minimum_seeds=3) == folder and sums.read_bytes() == b"".join(lines)
+
+
 def test_every_published_folder_of_the_project_is_sealed_and_whole():
     folders = [path.parent for path in (LIBRARY.parent / "reports" / "published").glob("*/*/records.json")]
     assert folders
@@ -155,7 +297,27 @@ def test_doctor_names_the_package_of_another_clone(project, monkeypatch):  # noq
     assert found.ok is False and str(LIBRARY) in found.found and str(project) in found.found
 
 
-def test_doctor_sees_a_home_that_cannot_be_written(monkeypatch, tmp_path):
+def test_a_command_names_both_clones_and_stops_if_their_code_differs(project, monkeypatch):  # noqa: F811
+    own = project / "lib" / "fewscans"
+    guard.check_library()  # a project without a library of its own
+    shutil.copytree(LIBRARY / "fewscans", own, ignore=shutil.ignore_patterns("__pycache__"))
+    with pytest.warns(UserWarning, match=f"code of {LIBRARY.parent}, called in {project}"):
+        guard.check_library()
+    (own / "errors.py").write_text("")
+    with pytest.raises(FewscansError, match=f"code of {LIBRARY.parent}, called in {project}, whose code differs"):
+        guard.check_library()
+    monkeypatch.setattr(sys, "argv", ["fewscans", "profile"])
+    with pytest.raises(SystemExit):
+        main()
+
+
+def test_doctor_sees_what_is_off_around_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "none"))
-    home, terminal = doctor._surroundings()
-    assert home.ok is None and "cannot be written" in home.found and terminal.name == "terminal"
+    monkeypatch.setenv("MATPLOTLIBRC", "/my/own")
+    monkeypatch.setattr(sys, "stdout", None)  # closed, as `>&-` does
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda: (_ for _ in ()).throw(OSError(2, "No usable folder")))
+    home, terminal, environment, room = doctor._surroundings()
+    assert home.ok is None and "cannot be written" in home.found
+    assert terminal.ok is None and terminal.found == "ascii"
+    assert environment.ok is None and "MATPLOTLIBRC=/my/own" in environment.found
+    assert room.ok is False and "No usable folder" in room.found

@@ -61,6 +61,11 @@ def test_two_runs_give_the_same_bytes_whatever_kernels_and_settings_the_user_has
     (other / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("MPLBACKEND", "agg")
+    (tmp_path / "matplotlibrc").write_text("figure.dpi: 20\nlines.linewidth: 9\n")
+    (tmp_path / "startup.py").write_text("print('good morning')\n")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert notebook.run(path, {"n_seeds": 5, "rate": 1}, profile="smoke") == executed
     assert (executed.read_bytes(), executed.with_suffix(".html").read_bytes()) == first
 
@@ -82,6 +87,29 @@ def test_two_runs_give_the_same_bytes_whatever_kernels_and_settings_the_user_has
     assert 'href="02_next.html#part"' in html
     assert "<img" in html and "data:image/png;base64," in html
     assert_needs_no_network(html)
+
+
+def test_nothing_of_the_users_home_is_kept(project, monkeypatch, tmp_path):
+    home = tmp_path / "home" / "anna"
+    home.mkdir(parents=True)
+    home.chmod(0o500)
+    monkeypatch.setenv("HOME", str(home))
+    body = """
+import os, sys, warnings
+import matplotlib.pyplot as plt
+from IPython.display import HTML, display
+home = os.path.expanduser("~")
+print(home, f"{home}/scans, {home}.")
+print(home, file=sys.stderr)
+display(HTML(f"<p title='{home}'>{home}/scans</p>"))
+warnings.warn_explicit(home, UserWarning, f"{home}/lib/a.py", 3)
+plt.plot([1, 2])
+[home]
+"""
+    executed = notebook.run(write(project, "01_a.ipynb", new_code_cell(body)))
+    home.chmod(0o700)
+    for file in (executed, executed.with_suffix(".html")):
+        assert str(home) not in file.read_text() and "~/scans" in file.read_text()
 
 
 def test_that_check_notices_a_page_of_nbconverts_own():

@@ -292,7 +292,7 @@ def test_an_arm_that_is_gone_does_not_stay(project):
     finished(project)
     folder = publish(RUN, minimum_seeds=3)
     shutil.copy(folder / "p4m.parquet", folder / "p4.parquet")
-    with pytest.raises(RunError, match="p4 is missing, or was written by another run"):
+    with pytest.raises(RunError, match="p4.parquet: SHA256SUMS does not list it"):
         load_published("gcnn", "luna16-patches-twin")
     publish(RUN, minimum_seeds=3)
     assert not (folder / "p4.parquet").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewscans import params, paths, store, transfer
+from fewscans import integrity, params, paths, store, transfer
 from fewscans.data import registry
 from fewscans.errors import ParamsError, RunError
 from fewscans.experiments import gcnn
@@ -146,10 +146,19 @@ def test_a_run_that_is_not_there_is_named(finished):
         transfer.predict("gcnn-none", spec(), GRID, "other", finished)
 
 
+def rewritten(listing, records):
+    """Other records, as if a sweep had written them: its hashes follow."""
+    listing.write_text(json.dumps(records))
+    run = listing.name.partition(".")[0]
+    about = listing.with_name(f"{run}.about.json")
+    told = json.loads(about.read_text())
+    about.write_text(json.dumps(told | {integrity.HASHES: integrity.hashes(listing.parent, run)}))
+
+
 def test_a_run_of_trivial_baselines_has_no_network_to_ask(finished):
     listing = finished / "runs" / "gcnn-own.records.json"
     records = [record for record in json.loads(listing.read_text()) if not record["parameters"]]
-    listing.write_text(json.dumps(records))
+    rewritten(listing, records)
     with pytest.raises(RunError, match="no network to ask"):
         asked(finished, "other")
 
@@ -157,7 +166,7 @@ def test_a_run_of_trivial_baselines_has_no_network_to_ask(finished):
 def test_an_arm_of_several_networks_is_left_out_with_a_warning(finished):
     listing = finished / "runs" / "gcnn-own.records.json"
     records = json.loads(listing.read_text())
-    listing.write_text(json.dumps([record | {"networks": 3 if record["arm"] == "Z2" else 1} for record in records]))
+    rewritten(listing, [record | {"networks": 3 if record["arm"] == "Z2" else 1} for record in records])
     with pytest.warns(UserWarning, match="gcnn-own: Z2 left out: a network for each site"):
         table = asked(finished, "other")
     assert set(table["arm"]) == {"p4m"}

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import ast
-import io
-import os
-import sys
-import warnings
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewscans import ending
-from fewscans.errors import FewscansError, ParamsError, RunError, Stopped, of_the_system
+from fewscans import ending, guard
+from fewscans.errors import ParamsError, RunError, Stopped
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets.")
 app.add_typer(data_app, name="data")
 
+
+@app.callback()
+def look_around(context: typer.Context) -> None:
+    """Before each command: code and project are of one clone, or both are named. `doctor` says so itself."""
+    if context.invoked_subcommand != "doctor":
+        guard.check_library()
 
 
 @app.command()
@@ -387,24 +389,6 @@ def _short(path: Path) -> str:
 
 
 def main() -> None:
-    """Entry point: a user's mistake, or what the system refuses, is one sentence on stderr and exit code 1, never a
-    traceback; a command that is stopped ends with 130.
-    """
-    warnings.showwarning = lambda message, *_, **__: print(f"fewscans: warning: {message}", file=sys.stderr)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
-            stream.reconfigure(errors="backslashreplace")
-    try:
+    """Entry point; `guard.guarded` says how it ends."""
+    with guard.guarded():
         app()
-    except FewscansError as error:
-        print(f"fewscans: {error}", file=sys.stderr)
-        sys.exit(1)
-    except BrokenPipeError:  # the reader of our output is gone, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        print(f"fewscans: {of_the_system(error)}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("fewscans: stopped", file=sys.stderr)
-        sys.exit(130)

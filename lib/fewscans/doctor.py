@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewscans import paths
+from fewscans import guard, paths
 
 NEEDED_DISK_GB = 5
 PYTHON = (3, 11)
 LOCAL_FLOCK = ("localflock", "nolock", "local_lock=all", "local_lock=flock")  # of Lustre, of NFS
+OWN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONWARNINGS", "MATPLOTLIBRC")
 MARKS = {True: "ok", False: "!!", None: "--"}
 
 
@@ -138,26 +139,36 @@ def _disk() -> list[Check]:
 
 def _package() -> list[Check]:
     """Code and project are of one clone."""
-    import fewscans
-
-    package, project = Path(fewscans.__file__).resolve().parents[1], paths.root().resolve()
-    if package == project / "lib":
-        return [Check("package", True, f"of this clone, {package}")]
-    if not (project / "lib" / "fewscans").is_dir():
+    two, project = guard.library(), paths.root()
+    if two is not None:
+        found = f"its code is {two[0].parent}, but this project is {project}"
+        remedy = "leave the other clone's environment (deactivate); make env in this one"
+        return [Check("package", False, found, remedy)]
+    package = Path(__file__).resolve().parents[1]
+    if package != project / "lib":
         return [Check("package", None, f"{package}; {project} holds no library of its own", "run inside a clone")]
-    found = f"its code is {package}, but this project is {project}"
-    return [Check("package", False, found, "leave the other clone's environment (deactivate); make env in this one")]
+    return [Check("package", True, f"of this clone, {package}")]
 
 
 def _surroundings() -> list[Check]:
     """What of the user's own can get into results, or make a command fail."""
-    home, encoding = os.path.expanduser("~"), (sys.stdout.encoding or "ascii").lower()
+    home, encoding = os.path.expanduser("~"), (getattr(sys.stdout, "encoding", None) or "ascii").lower()
     there = os.path.isdir(home) and os.access(home, os.W_OK)
     found = [Check("home folder", True if there else None, home if there else f"{home} cannot be written",
                    "some packages write there; set HOME to a folder that can be written")]  # fmt: skip
     wide = encoding.replace("-", "") in ("utf8", "utf16", "utf32")
     remedy = "letters that it lacks are shown as numbers; export PYTHONUTF8=1"
-    return [*found, Check("terminal", True if wide else None, encoding, remedy)]
+    found.append(Check("terminal", True if wide else None, encoding, remedy))
+    own = [f"{name}={os.environ[name]}" for name in OWN if os.environ.get(name)]
+    remedy = "they change which code runs or how figures look; executed notebooks ignore all but the first: unset them"
+    found.append(Check("environment", None if own else True, ", ".join(own) or "no setting of your own", remedy))
+    try:
+        with tempfile.TemporaryFile():
+            pass
+    except OSError as error:
+        remedy = "set TMPDIR to a folder that can be written"
+        found.append(Check("temporary files", False, f"{error.filename or error.strerror}: none can be made", remedy))
+    return found
 
 
 def _writable() -> list[Check]:

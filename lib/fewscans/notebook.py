@@ -13,6 +13,7 @@ import ast
 import logging
 import os
 import re
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def parameters(path: Path) -> dict[str, Any]:
     nothing is executed.
     Raises: NotebookError naming what else stands there.
     """
-    return _declared(_read(path), path)
+    return _declared(read(path), path)
 
 
 def run(name: str | int, parameters: Mapping[str, Any] | None = None, *, profile: str | None = None) -> Path:
@@ -69,7 +70,7 @@ def run(name: str | int, parameters: Mapping[str, Any] | None = None, *, profile
     from fewscans import page
 
     path = find(name)
-    notebook = _read(path)
+    notebook = read(path)
     declared = _declared(notebook, path)
     given = _checked(path, declared, dict(parameters or {}))
     if "save" in declared:
@@ -88,7 +89,7 @@ def source(name: str | int) -> Path:
     """Write the stripped, normalised copy of a notebook to build/source/NN.ipynb, if it changed."""
     path = find(name)
     copy = paths.build() / "source" / f"{path.name[:2]}.ipynb"
-    files.write(copy, _text(normalised(_read(path))))
+    files.write(copy, _text(normalised(read(path))))
     return copy
 
 
@@ -128,8 +129,9 @@ def _stable(outputs: list) -> list:
                 continue
         elif output.output_type in ("display_data", "execute_result"):
             output.metadata = {kind: value for kind, value in output.metadata.items() if kind in output.data}
-            if output.output_type == "execute_result" and "text/plain" in output.data:
-                output.data["text/plain"] = _lasting(output.data["text/plain"])
+            for kind, value in output.data.items():
+                if isinstance(value, str) and not kind.startswith("image/"):
+                    output.data[kind] = _lasting(value)
         kept.append(output)
     return kept
 
@@ -137,10 +139,17 @@ def _stable(outputs: list) -> list:
 def _lasting(text: str) -> str:
     for pattern, instead in VOLATILE:
         text = pattern.sub(instead, text)
-    for place, instead in ((paths.root(), "."), (os.path.expanduser("~"), "~")):  # of this machine, not of the result
-        if len(str(place)) > 1:
-            text = text.replace(str(place), instead)
+    for place, instead in _places().items():
+        text = re.sub(rf"{re.escape(place)}(?![\w-]|\.\w)", instead, text)
     return text
+
+
+def _places() -> dict[str, str]:
+    """Folders of this machine and user, longest first, and what is kept of them: results do not depend on where."""
+    named = {sysconfig.get_path("purelib"): "site-packages", str(paths.root()): ".", os.path.expanduser("~"): "~"}
+    named |= {os.path.realpath(place): instead for place, instead in named.items() if place != "~"}
+    places = [place for place in named if os.path.isabs(place) and len(place) > 1]
+    return {place: named[place] for place in sorted(places, key=len, reverse=True)}
 
 
 def _trailing_streams(outputs: list) -> list:
@@ -241,6 +250,10 @@ def _kernel_manager() -> type:
         "IPYTHONDIR": str(paths.build() / "ipython"),  # no start-up files of the user's, nor a history to lock
         "JUPYTER_RUNTIME_DIR": str(paths.build() / "jupyter"),
         "MPLCONFIGDIR": str(paths.build() / "matplotlib"),  # a home that cannot be written is told in every output
+        "MATPLOTLIBRC": "",  # none of the user's own settings, of figures or of Python
+        "PYTHONSTARTUP": "",
+        "PYTHONWARNINGS": "",
+        "PYTHONUTF8": "1",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "PYTHONHASHSEED": "0",
@@ -266,11 +279,13 @@ def _profile() -> str | None:
     return paths.raw_params().get("profile")
 
 
-def _read(path: Path) -> nbformat.NotebookNode:
+def read(path: Path) -> nbformat.NotebookNode:
+    """A notebook's file. Raises NotebookError for one that is damaged, or a pointer of Git LFS."""
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        raise NotebookError(f"{path.name} is not a notebook: {str(error).splitlines()[0]}") from error
+    except (nbformat.ValidationError, ValueError, AttributeError, TypeError, KeyError) as error:
+        cause = "a pointer of Git LFS" if files.is_pointer(path) else str(error).partition("\n")[0]
+        raise NotebookError(f"{path.name} is not a notebook: {cause}; restore it from git") from error
 
 
 def _text(notebook: nbformat.NotebookNode) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 
-from fewscans import files, paths
+from fewscans import files, guard, paths
 
 STYLE = """
 :root { color-scheme: light; }
@@ -119,4 +119,5 @@ def _title(notebook: nbformat.NotebookNode) -> str:
 
 
 if __name__ == "__main__":
-    index()
+    with guard.guarded():
+        index()

@@ -6,6 +6,7 @@ reports/published/<experiment>/<dataset, or dataset-twin>/
     reference.parquet  where the data set has nodules: scans, nodules, and which candidates hit them
     records.json     one record a run: what it was and what it cost
     split.csv        which case and group was in which split
+    SHA256SUMS       what the bytes of these files are, looked at whenever they are read
     README.md        what this is, where the data come from, what decided it; without a date, so the bytes stay the same
 
 Probabilities are kept to 0.001 in the log-odds, p = 1 / (1 + exp(-round(logit(p), 3))): a tenth of a per cent of the
@@ -29,12 +30,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import special
 
-from fewscans import experiments, files, params, paths, store, weights
+from fewscans import experiments, files, integrity, params, paths, store, weights
 from fewscans.data import registry
 from fewscans.data.base import Cases
 from fewscans.errors import DataError, RunError
 from fewscans.experiments.base import Grid
-from fewscans.results import BESIDE, Results, folder_of, read_run
+from fewscans.results import Results, folder_of, read_run
 
 LOGIT_STEP = 0.001
 STEPS_PER_SD = 10_000  # of predicted numbers, at least
@@ -48,8 +49,8 @@ def publish(
     minimum_seeds: int = MINIMUM_SEEDS,
     with_weights: bool = False,
 ) -> Path:
-    """Writes runs/<run>.* to its folder under reports/published, each file replaced atomically, files of arms no
-    longer there removed.
+    """Writes runs/<run>.* to its folder under reports/published: all files are replaced once all are written, those of
+    arms no longer there removed.
 
     profile: the one that the run should be of, if it is named.
     incomplete: why a grid with gaps or with few seeds may be published all the same; recorded in README and tables.
@@ -105,30 +106,25 @@ def publish(
     if reference is not None:
         about["reference"] = True
     folder = folder_of(spec.experiment, dataset)
-    folder.mkdir(parents=True, exist_ok=True)
-    for arm in about["arms"]:
-        files.write(
-            folder / f"{arm}.parquet",
-            _parquet(_compact(predictions[predictions["arm"] == arm], step), about | {"arm": arm}),
-        )
-    files.write(folder / "history.parquet", _parquet(found.history, None))
-    beside = [name for name in BESIDE if name != "reference" or reference is not None]
+    contents = {
+        f"{arm}.parquet": _parquet(_compact(predictions[predictions["arm"] == arm], step), about | {"arm": arm})
+        for arm in about["arms"]
+    }
+    contents["history.parquet"] = _parquet(found.history, None)
     if reference is not None:
         reference = reference.sort_values(["kind", "scan", "nodule", "case"], kind="stable", ignore_index=True)
-        files.write(folder / "reference.parquet", _parquet(reference, None))
-    if split is None:
-        (folder / "split.csv").unlink(missing_ok=True)  # of other data
-    else:
+        contents["reference.parquet"] = _parquet(reference, None)
+    if split is not None:
         of, divided = experiments.get(spec.experiment), getattr(grid, "folds", 0)
         folds = {f"fold of seed {seed}": of.fold_of(grid, split, seed) for seed in seeds} if divided else None
-        files.write(folder / "split.csv", split_table(split, folds).to_csv(index=False, lineterminator="\n").encode())
+        contents["split.csv"] = split_table(split, folds).to_csv(index=False, lineterminator="\n").encode()
     lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records)
-    files.write(folder / "records.json", f"[\n{lines}\n]\n".encode())
-    files.write(folder / "README.md", _readme(about, predictions, records).encode())
-    for path in folder.glob("*.parquet"):
-        if path.stem not in (*about["arms"], *beside):
-            path.unlink()
-    files.seal(folder)
+    contents["records.json"] = f"[\n{lines}\n]\n".encode()
+    contents["README.md"] = _readme(about, predictions, records).encode()
+    integrity.write_all(folder, contents | {files.SUMS: integrity.sums(contents)})
+    for path in [*folder.glob("*.parquet"), folder / "split.csv"]:  # of arms, or of data, that are no longer there
+        if path.name not in contents:
+            path.unlink(missing_ok=True)
     if weights.outdated(spec, records):
         shutil.rmtree(weights.folder_of(spec))
     if with_weights:
@@ -162,7 +158,7 @@ def _cases(found: Results, spec: params.RunSpec, grid: Grid) -> Cases | None:
 def _with_costs(run: str, records: list[dict]) -> list[dict]:
     """The records with what each run cost on this machine, if that is known."""
     file = paths.runs() / f"{run}.costs.json"
-    costs = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    costs = integrity.records(file, "remove it: it holds seconds and memory alone") if file.exists() else []
     known = {(cost["arm"], cost["n_train"], cost["seed"]): cost for cost in costs}
     return [record | known.get((record["arm"], record["n_train"], record["seed"]), {}) for record in records]
 

@@ -5,7 +5,6 @@ Everything that is drawn, listed or decided comes from here: scores, gains and d
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fewscans import experiments, files, paths
+from fewscans import experiments, integrity, paths
 from fewscans.data import registry
 from fewscans.data.base import Dataset
 from fewscans.errors import RunError
@@ -234,7 +233,7 @@ def load_published(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP
         raise RunError(
             f"{folder}: nothing is published there; `fewscans publish {experiment}-{dataset}` publishes a finished run"
         )
-    _check_sums(folder)
+    integrity.check_published(folder)
     tables = {arm: _read(path) for arm, path in found.items()}
     abouts = {arm: json.loads(table.schema.metadata[b"fewscans"]) for arm, table in tables.items()}
     about = dict(next(iter(abouts.values())))
@@ -257,26 +256,12 @@ def load_published(experiment: str, dataset: str, n_bootstrap: int = N_BOOTSTRAP
     predictions = pa.table(coded, names=joined.column_names).to_pandas()
     if not (folder / "history.parquet").exists() or not (folder / "records.json").exists():
         raise RunError(f"{folder}: history.parquet or records.json is missing; restore them from git")
-    history = _frame(folder / "history.parquet", "restore it from git")
-    records = _json(folder / "records.json", "restore it from git")
+    history = integrity.frame(folder / "history.parquet", "restore it from git")
+    records = integrity.records(folder / "records.json", "restore it from git")
     if about.get("reference", False) != (folder / "reference.parquet").exists():
         raise RunError(f"{folder}: reference.parquet is missing, or of another run; restore the folder from git")
     reference = _reference(folder / "reference.parquet", "restore it from git")
     return Results(predictions, history, records, about, reference, True, n_bootstrap)
-
-
-def _check_sums(folder: Path) -> None:
-    """What was published together is there, each file with the bytes that it had."""
-    for name, digest in files.lists_of_hashes(folder).items():
-        path = folder / name
-        if not path.is_file():
-            raise RunError(f"{path}: missing, though {files.SUMS} lists it; restore the folder from git")
-        _no_pointer(path)
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise RunError(
-                f"{path}: not the file that was published: its bytes are not those that {files.SUMS} lists; restore it "
-                "from git, or publish again"
-            )
 
 
 def _read(path: Path) -> pa.Table:
@@ -294,7 +279,7 @@ def _reference(path: Path, remedy: str) -> pd.DataFrame | None:
     if not path.exists():
         return None
     try:
-        frame = pd.read_parquet(path)
+        frame = integrity.frame(path, remedy)
         if frame.empty:
             return None
         Reference.of(frame)
@@ -319,8 +304,8 @@ def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP, folder: Path | None = Non
     experiment, _, dataset = run.partition("-")
     twin = dataset.endswith("-twin")
     remedy = f"`fewscans train {run}` writes it anew"
-    predictions, past = (_frame(path, remedy) for path in (table, history))
-    recorded, facts = (_json(path, remedy) for path in (records, about))
+    predictions, past = (integrity.frame(path, remedy) for path in (table, history))
+    recorded, facts = integrity.records(records, remedy), integrity.about(about, remedy)
     facts |= {"experiment": experiment, "dataset": dataset.removesuffix("-twin"), "twin": twin, "real": not twin}
     _check(f"runs/{table.name}", predictions, experiments.get(experiment).target)
     facts["seeds"] = sorted(int(seed) for seed in predictions["seed"].unique())
@@ -329,7 +314,7 @@ def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP, folder: Path | None = Non
     results = Results(predictions, past, recorded, facts, reference, False, n_bootstrap)
     if reference is not None:
         _check_reference(results)
-    if any(r[key] != facts[key] for r in recorded for key in ("code", "data")):
+    if any(r.get(key) != facts[key] for r in recorded for key in ("code", "data")):
         raise RunError(f"runs/{records.name} and .about.json tell of different code or data; train {run} again")
     lacking = [column for column in HISTORY if column not in results.history]
     if lacking:
@@ -339,45 +324,10 @@ def read_run(run: str, n_bootstrap: int = N_BOOTSTRAP, folder: Path | None = Non
     for arm, n, seed in zip(cell["arm"], cell["n_train"], cell["seed"], strict=True):
         if (results.arm(arm).computed_with or arm, n, seed) not in known:
             raise RunError(f"runs/{records.name} has no record of arm {arm} at N = {n}, seed {seed}; train {run} again")
-    _check_history(results, f"runs/{history.name}", f"runs/{records.name}")
+    trained = [(r["arm"], r["n_train"], r["seed"]) for r in recorded if r.get("parameters")]
+    integrity.check_history(f"runs/{history.name}", past, trained, f"runs/{records.name}", f"train {run} again")
+    integrity.check_run(folder, run, facts, remedy)
     return results
-
-
-def _check_history(results: Results, history: str, records: str) -> None:
-    """Both are of the same trainings: one that has no record is another run's."""
-    known = {(r["arm"], r["n_train"], r["seed"]) for r in results.records}
-    trained = results.history[["arm", "n_train", "seed"]].drop_duplicates().itertuples(index=False)
-    odd = [cell for cell in trained if tuple(cell) not in known]
-    if odd:
-        arm, n, seed = odd[0]
-        raise RunError(
-            f"{history} has arm {arm} at N = {n}, seed {seed}, of which {records} knows nothing: they are of different "
-            f"runs; copy both again, or train {results.run} again"
-        )
-
-
-def _frame(path: Path, remedy: str) -> pd.DataFrame:
-    """A Parquet file. Raises RunError for one that is damaged, or a pointer of Git LFS."""
-    _no_pointer(path)
-    try:
-        return pq.read_table(path, page_checksum_verification=True).to_pandas()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        cause = str(error).strip().partition("\n")[0]
-        raise RunError(f"{path.parent.name}/{path.name}: damaged or cut short ({cause}); {remedy}") from error
-
-
-def _json(path: Path, remedy: str):
-    """A JSON file. Raises RunError for one that is damaged, or a pointer of Git LFS."""
-    _no_pointer(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not JSON, or not text
-        raise RunError(f"{path.parent.name}/{path.name}: damaged or cut short ({error}); {remedy}") from error
-
-
-def _no_pointer(path: Path) -> None:
-    if files.is_pointer(path):
-        raise RunError(f"{path}: a pointer of Git LFS, not the file itself; `git lfs pull` fetches it")
 
 
 def _check_reference(results: Results) -> None:

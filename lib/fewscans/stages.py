@@ -12,9 +12,7 @@ import json
 import re
 from pathlib import Path
 
-import nbformat
-
-from fewscans import closure, files, paths
+from fewscans import closure, files, notebook, paths
 from fewscans.data import registry
 
 RUNNERS = {
@@ -81,6 +79,6 @@ def _of_published(folder: Path) -> set[str]:
 def _of_cells(stem: str) -> set[str]:
     """What the code cells of a notebook import."""
     path = paths.root() / "notebooks" / f"{stem}.ipynb"
-    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    cells = [cell.source for cell in notebook.read(path).cells if cell.cell_type == "code"]
     trees = [ast.parse(re.sub(r"^\s*[%!].*$", "pass", source, flags=re.MULTILINE)) for source in cells]
     return set().union(*(closure.imports(tree) for tree in trees))

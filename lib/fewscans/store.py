@@ -101,13 +101,18 @@ class Store:
     def weights(self, key: str) -> dict[str, Tensor] | None:
         """A finished run's weights, or None if there are none. Raises RunError for a file that is damaged."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         path = self.weights_path(key)
+        if not path.exists():
+            return None
+        content, known = path.read_bytes(), self._read(key, self._hash_of_weights)
         try:
-            return load_file(path) if path.exists() else None
+            if known not in (None, hashlib.sha256(content).hexdigest()):  # None: of before hashes were kept
+                raise ValueError("its SHA-256 is not the one it was written with")
+            return load(content)
         except (SafetensorError, ValueError) as error:
-            cause = str(error).strip().partition("\n")[0]
+            cause = "a pointer of Git LFS" if files.is_pointer(path) else str(error).strip().partition("\n")[0]
             raise RunError(
                 f"{path}: damaged weights ({cause}); remove it and {self.path(key).name}, and train the run again"
             ) from error
@@ -142,6 +147,10 @@ class Store:
     def _notes(path: Path) -> dict:
         return json.loads(pq.read_schema(path).metadata[b"fewscans"])["record"]
 
+    @staticmethod
+    def _hash_of_weights(path: Path) -> str | None:
+        return json.loads(pq.read_schema(path).metadata[b"fewscans"]).get("weights")
+
     def tidy(self, *keys: str, finished: bool = False) -> None:
         """Removes half-written files that killed processes left of these runs; with `finished`, checkpoints as well.
 
@@ -156,12 +165,13 @@ class Store:
     def put(self, key: str, entry: Entry, weights: Mapping[str, Tensor] | None = None) -> None:
         """Writes weights, then the entry, each replaced atomically; the entry's presence is what counts."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        notes = {"rows": len(entry.predictions), "history": entry.history, "record": entry.record}
         if weights:
             from safetensors.torch import save
 
-            # not save_file, which makes files that their owner alone can read
-            files.write(self.weights_path(key), save({k: v.contiguous() for k, v in weights.items()}))
-        notes = {"rows": len(entry.predictions), "history": entry.history, "record": entry.record}
+            content = save({k: v.contiguous() for k, v in weights.items()})
+            files.write(self.weights_path(key), content)  # not save_file: its files their owner alone can read
+            notes["weights"] = hashlib.sha256(content).hexdigest()
         write_table(entry.predictions, self.path(key), notes)
         self.checkpoint_path(key).unlink(missing_ok=True)
 

@@ -7,7 +7,6 @@ Nothing is trained: the weights come from the run store, under the keys that the
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fewscans import experiments, files, paths, store, weights
+from fewscans import experiments, files, integrity, paths, store, weights
 from fewscans.data import registry
 from fewscans.errors import RunError
 from fewscans.experiments.base import Run
@@ -82,15 +81,19 @@ def predict(
         raise RunError(f"{run} has no network to ask: all its arms are trivial baselines, or several networks")
     if several:
         warnings.warn(f"{run}: {', '.join(sorted(several))} left out: a network for each site", stacklevel=2)
+    history = integrity.frame(found.history, found.remedy)
+    of_asked = {(record["arm"], record["n_train"], record["seed"]) for record in records}
+    cells = history[["arm", "n_train", "seed"]].itertuples(index=False, name=None)
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(found.history, out / f"{name}.history.parquet")
+    kept = history[[cell in of_asked for cell in cells]].reset_index(drop=True)
+    store.write_table(kept, out / f"{name}.history.parquet")
     if found.costs is not None and found.costs.exists():  # no out of the pipeline
-        shutil.copyfile(found.costs, out / f"{name}.costs.json")
+        files.write(out / f"{name}.costs.json", found.costs.read_bytes())
     files.write_json(out / f"{name}.records.json", records)
-    about = found.about | {"run": name, "data": cases.fingerprint, "trained_on": run}
-    files.write_json(out / f"{name}.about.json", about)
     store.write_table(cases.reference(), out / f"{name}.reference.parquet")
     store.write_table(pd.concat(tables, ignore_index=True), out / f"{name}.parquet")
+    about = found.about | {"run": name, "data": cases.fingerprint, "trained_on": run}
+    files.write_json(out / f"{name}.about.json", about | {integrity.HASHES: integrity.hashes(out, name)})
     return out / f"{name}.parquet"
 
 
@@ -99,7 +102,7 @@ class Networks:
     """The networks of a finished run, trained on this machine or kept in git.
 
     grid: as they were trained.   records: of each.   load: record → weights; None if they are gone.   history: a file;
-    costs: one too, or None.
+    costs: one too, or None.   remedy: for a history that is damaged.
     """
 
     run: str
@@ -110,6 +113,7 @@ class Networks:
     history: Path
     costs: Path | None = None
     published: bool = False
+    remedy: str = "restore the folder from git"
 
     def one(self, arm: str, n_train: int | None = None, seed: int | None = None) -> tuple[Run, dict[str, Tensor]]:
         """What a network was, and its weights.   n_train: the largest, if not given.   seed: 0, or the one in git.
@@ -152,15 +156,17 @@ def _own(run: str, grid) -> Networks:
     for path in (listing, told):
         if not path.exists():
             raise RunError(f"runs/{path.name} does not exist; `fewscans train {run}` makes it")
-    about = json.loads(told.read_text(encoding="utf-8"))
+    remedy = f"`fewscans train {run}` writes it anew"
+    about, records = integrity.about(told, remedy), integrity.records(listing, remedy)
+    integrity.check_run(paths.runs(), run, about, remedy, ("history.parquet", "records.json"))
     if about["grid"] != json.loads(json.dumps(vars(grid))):
         raise RunError(
             f"{run} was trained with profile {about['profile']} as it was then, not with the grid asked for now; name "
             "that profile with --profile, or train again if params.yaml has changed since"
         )
-    room, records = store.Store(paths.store()), json.loads(listing.read_text(encoding="utf-8"))
+    room = store.Store(paths.store())
     history, costs = (paths.runs() / f"{run}.{end}" for end in ("history.parquet", "costs.json"))
-    return Networks(run, grid, about, records, lambda record: room.weights(record["key"]), history, costs)
+    return Networks(run, grid, about, records, lambda of: room.weights(of["key"]), history, costs, remedy=remedy)
 
 
 def weights_of(run: str, grid, arm: str, n_train: int | None = None, seed: int = 0) -> tuple[Run, dict[str, Tensor]]:

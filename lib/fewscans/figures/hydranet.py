@@ -7,7 +7,6 @@ paper), `base-compute` (single scans with the forward passes of sums) and `hydra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewscans import paths, results
+from fewscans import integrity, paths, results
 from fewscans.claims import Claims
 from fewscans.data import box
 from fewscans.data.base import Cases
@@ -226,7 +225,7 @@ def published(n_bootstrap: int = results.N_BOOTSTRAP) -> list[Results]:
 def trials(run: str) -> list[dict]:
     """Records of the learning rates that a pilot tried and did not choose."""
     file = paths.pilots() / f"{run}.trials.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return integrity.content(file, "restore it from git", list) if file.exists() else []
 
 
 def short_name(run: Results) -> str:

@@ -9,7 +9,7 @@ import importlib
 from importlib.util import find_spec
 from pathlib import Path
 
-from fewscans import experiments, paths
+from fewscans import experiments, guard, paths
 
 
 def redraw(folder: Path | None = None) -> list[Path]:
@@ -21,5 +21,6 @@ def redraw(folder: Path | None = None) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for path in redraw():
-        print(f"wrote {path.name}")
+    with guard.guarded():
+        for path in redraw():
+            print(f"wrote {path.name}")

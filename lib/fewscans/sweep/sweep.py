@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fewscans import files, paths, store
+from fewscans import files, integrity, paths, store
 from fewscans.errors import RunError
 from fewscans.experiments.base import Entry, Run
 from fewscans.sweep.engine import Engine, LocalEngine, default_slots
@@ -162,8 +162,8 @@ def _share(plan: Sequence[Run], final: Sequence[Run], shard: tuple[int, int]) ->
 def _write(context: Context, grid, entries: dict[Run, Entry], trials: Sequence[dict], out: Path, name: str) -> Path:
     """The run table and what belongs to it; see `sweep`.
 
-    Sorted by arm, N and seed, so that the bytes do not depend on which run finished first. The table is written last:
-    it is there only if all is.
+    Sorted by arm, N and seed, so that the bytes do not depend on which run finished first. What tells of them is
+    written last, with their hashes: tables of two sweeps are never taken for one.
     """
     order = {arm: i for i, arm in enumerate(context.experiment.arm_names(grid))}
     table = pd.concat([entry.predictions for entry in entries.values()], ignore_index=True)
@@ -188,9 +188,9 @@ def _write(context: Context, grid, entries: dict[Run, Entry], trials: Sequence[d
         tried = out / f"{name}.trials.json"
         files.write_json(tried, trials) if trials else tried.unlink(missing_ok=True)  # of an earlier grid
         files.write_json(out / f"{name}.costs.json", [costs(record) for record in records])
-        files.write_json(out / f"{name}.about.json", about)
         store.write_table(context.data.reference(), out / f"{name}.reference.parquet")
         store.write_table(table, out / f"{name}.parquet")
+        files.write_json(out / f"{name}.about.json", about | {integrity.HASHES: integrity.hashes(out, name)})
     except OSError as error:
         raise RunError(
             f"{out} cannot be written ({os.strerror(error.errno) if error.errno else error}); the runs are kept, and "

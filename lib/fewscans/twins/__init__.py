@@ -56,14 +56,18 @@ def write(name: str, folder: Path | str, spec: Spec) -> Path:
         raise DataError(f"twin '{name}' wants a {kind.spec.__name__}, got {spec!r}")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "twin.json").is_file():
         raise DataError(f"{folder} holds files that are not a twin; name an empty folder, or remove them")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as room:
-        fresh = Path(room) / "new"
-        fresh.mkdir()
-        kind.write(fresh, spec)
-        about = {"twin": name, "layout": kind.layout, **dataclasses.asdict(spec)}
-        (fresh / "twin.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, Path(room) / "old")
-        os.replace(fresh, folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as room:
+            fresh = Path(room) / "new"
+            fresh.mkdir()
+            kind.write(fresh, spec)
+            about = {"twin": name, "layout": kind.layout, **dataclasses.asdict(spec)}
+            (fresh / "twin.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            if folder.exists():
+                os.replace(folder, Path(room) / "old")
+            os.replace(fresh, folder)
+    except OSError as error:
+        error.filename, error.filename2 = str(folder), None  # not the room's, which is gone by now
+        raise
     return folder
