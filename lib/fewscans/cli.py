@@ -14,11 +14,13 @@ from typing import Annotated
 
 import typer
 
+from fewscans import cli_own
 from fewscans.errors import FewscansError, ParamsError, RunError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets, and sets of your own.")
 app.add_typer(data_app, name="data")
+cli_own.register(app, data_app)
 
 PARENT_POLL_SECONDS = 0.5
 

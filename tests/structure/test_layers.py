@@ -15,7 +15,7 @@ ROOMS = [
     {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer"},
     {"stats"},
     {"results", "claims", "verdicts", "scorecard", "publish", "figures", "page", "notebook", "stages"},
-    {"doctor", "cli", "__main__"},
+    {"doctor", "cli", "cli_own", "__main__"},
 ]
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
 # Packages named otherwise than what one imports, or that come with the named one.
