@@ -1,6 +1,7 @@
 """The replicated results, found by name: "gcnn" is the experiment of `fewscans.experiments.gcnn`.
 
-A new result is a new module or folder that ends in `EXPERIMENT`; nothing here changes.
+A new result is a new module or folder that ends in `EXPERIMENT`; nothing here changes. A user's own networks are arms
+of those that take them (`outside`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewscans.errors import ParamsError
+from fewscans.experiments import outside
 
 if TYPE_CHECKING:
     from fewscans.experiments.base import Experiment
@@ -26,4 +28,6 @@ def get(name: str) -> Experiment:
     """The experiment of that name; ParamsError for an unknown one."""
     if name not in names():
         raise ParamsError(f"unknown experiment {name!r}; known: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}").EXPERIMENT
+    experiment = importlib.import_module(f"{__name__}.{name}").EXPERIMENT
+    outside.extend(experiment)
+    return experiment

@@ -1,0 +1,139 @@
+"""Arms of a user's own: `networks` in params.yaml, or --network, as arms of the experiments that take them.
+
+An own arm is an arm as any other, so it meets the same budget, trials of learning rates and statistics, and is drawn in
+every figure. The hash of its file is among what decides its runs, and decides no other arm's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from torch import nn
+
+from fewscans import files, paths, strictyaml
+from fewscans.errors import FewscansError, ParamsError
+from fewscans.nn.outside import Outside, source_of, split
+
+if TYPE_CHECKING:
+    from fewscans.experiments.base import Experiment
+
+TAKEN_BY = {"gcnn": None, "hydranet": "base-compute"}  # experiment → the arm whose number of images it has
+COLOURS = ("#882255", "#44AA99", "#999933", "#332288", "#AA4499", "#661100")
+KEYS = ("from", "augment", "patch", "label", "colour")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """made_by: "module:function" of the network; "" for the experiment's plain one.   augmented_by: of an augmentation,
+    or "".   source: hashes of their files.   wants: the patch that it is made for; () for any.
+    """
+
+    made_by: str = ""
+    augmented_by: str = ""
+    source: tuple[str, ...] = ()
+    wants: tuple[int, ...] = ()
+
+
+def is_own(spec: object) -> bool:
+    return isinstance(spec, Made)
+
+
+def check_patch(arm: str, spec: Made, patch: tuple[int, ...]) -> None:
+    """Raises ParamsError for a grid whose patch is not the one that the network wants."""
+    if spec.wants and tuple(spec.wants) != tuple(patch):
+        raise ParamsError(f"networks.{arm} wants a patch of {list(spec.wants)}, but the grid's is {list(patch)}")
+
+
+def network(spec: Made, in_channels: int, patch: tuple[int, ...], seed: int, plain: Callable[[], nn.Module]) -> Outside:
+    """The untrained network of an own arm."""
+    return Outside(spec.made_by, in_channels, patch, seed, spec.augmented_by, plain)
+
+
+def remember(name: str) -> str:
+    """Keeps a network that a command named ("my_net:SmallNet") for this project; returns its arm's name."""
+    arm = split(name)[1]
+    source_of(name)
+    file = _remembered()
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    files.write_json(file, known | {arm: {"from": name}})
+    return arm
+
+
+def specs() -> dict[str, Mapping]:
+    """The networks of this project: those that commands named, then those of params.yaml. No checks; {} without one."""
+    try:
+        file = paths.root() / "params.yaml"
+        raw = _parsed(file, file.stat().st_mtime_ns)
+        named = json.loads(_remembered().read_text(encoding="utf-8")) if _remembered().is_file() else {}
+        named = {arm: said for arm, said in named.items() if _is_there(said["from"])}
+    except (FewscansError, OSError, ValueError, yaml.YAMLError):  # whoever reads the whole of params.yaml says so
+        return {}
+    own = raw.get("networks") if isinstance(raw, Mapping) else None
+    return named | (dict(own) if isinstance(own, Mapping) else {})
+
+
+def extend(experiment: Experiment, networks: Mapping[str, Any] | None = None) -> None:
+    """Gives an experiment the arms of the networks, in place of those that it was given before.
+
+    Raises:  ParamsError for a network that is no mapping of the known keys, or has the name of another arm.
+    """
+    if experiment.name not in TAKEN_BY:
+        return
+    networks = specs() if networks is None else networks
+    for name in [name for name, arm in experiment.ARMS.items() if is_own(arm)]:
+        del experiment.ARMS[name]
+    if not networks:
+        return
+    kind = _kind(type(next(iter(experiment.ARMS.values()))))
+    for number, (name, said) in enumerate(networks.items()):
+        experiment.ARMS[name] = _arm(kind, experiment, name, said, COLOURS[number % len(COLOURS)])
+
+
+@cache
+def _parsed(file: Path, _changed: int) -> object:
+    text = file.read_text(encoding="utf-8")
+    return strictyaml.load(text) if "\nnetworks:" in text else {}
+
+
+def _arm(kind: type, experiment: Experiment, name: str, said: Any, colour: str):
+    known = f"its keys are {', '.join(KEYS)}"
+    if not isinstance(said, Mapping) or set(said) - set(KEYS) or not {"from", "augment"} & set(said):
+        raise ParamsError(f"networks.{name} is {said!r}; {known}, and it has from, or augment, or both")
+    if name in experiment.ARMS:
+        raise ParamsError(f"networks.{name}: the experiment {experiment.name} has an arm of that name; choose another")
+    patch = said.get("patch", ())
+    if not isinstance(patch, list | tuple) or not all(type(side) is int and side > 0 for side in patch):
+        raise ParamsError(f"networks.{name}.patch must be whole numbers, got {patch!r}")
+    modules = [said[key] for key in ("from", "augment") if key in said]
+    if not all(isinstance(module, str) for module in modules):
+        raise ParamsError(f"networks.{name}: {known}; from and augment are module:function")
+    like = TAKEN_BY[experiment.name]
+    return kind(
+        label=str(said.get("label", name)), colour=str(said.get("colour", colour)), marker="*", line="-",
+        derived_from=like, made_by=said.get("from", ""), augmented_by=said.get("augment", ""),
+        source=tuple(source_of(module) for module in modules), wants=tuple(patch),
+    )  # fmt: skip
+
+
+@cache
+def _kind(arm: type) -> type:
+    """Arms of an experiment that are a user's own."""
+    return dataclasses.make_dataclass(f"Own{arm.__name__}", [], bases=(Made, arm), frozen=True, kw_only=True)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return bool(source_of(name))
+    except ParamsError:
+        return False
+
+
+def _remembered() -> Path:
+    return paths.root() / "data" / "own" / "networks.json"
