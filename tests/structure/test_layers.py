@@ -14,7 +14,7 @@ ROOMS = [
     {"data", "twins"},
     {"groups", "nn", "slides", "train", "experiments", "store", "sweep", "transfer"},
     {"stats"},
-    {"results", "claims", "verdicts", "scorecard", "publish", "figures", "page", "notebook", "stages"},
+    {"results", "claims", "verdicts", "scorecard", "publish", "figures", "page", "notebook", "stages", "shortcuts", "compare"},
     {"doctor", "cli", "cli_own", "__main__"},
 ]
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
