@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,9 @@ def train(
     slots: Annotated[int | None, typer.Option(help="runs at a time; else one per core or GPU")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads per run; part of what decides its bytes")] = 1,
+    network: Annotated[
+        list[str] | None, typer.Option(help="a network of yours as one more arm, my_net:SmallNet; may be repeated")
+    ] = None,
 ) -> None:
     """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time.
 
@@ -72,7 +76,7 @@ def train(
         from fewscans.sweep.onerun import find_device
         from fewscans.sweep.sweep import sweep
 
-        setting = _setting(run, profile, find_device(device), threads)
+        setting = _setting(run, profile, find_device(device), threads, network or ())
         places = default_slots(setting.device, threads)
         if slots is not None:
             places = [places[i % len(places)] for i in range(slots)]
@@ -255,15 +259,16 @@ def profile() -> None:
     typer.echo(params.load().profile)
 
 
-def _setting(run: str, profile: str | None, device: str, threads: int):
+def _setting(run: str, profile: str | None, device: str, threads: int, networks: Sequence[str] = ()):
     """What a sweep of that run needs, with its data found: the twin that was written, or the user's verified copy."""
-    from fewscans import params, paths
+    from fewscans import experiments, params, paths
     from fewscans.data import registry
+    from fewscans.experiments import outside
     from fewscans.sweep.onerun import Setting
 
     p = params.load()
     spec = p.run(run)
-    grid = p.grid(run, profile)
+    grid = outside.added(p.grid(run, profile), experiments.get(spec.experiment), networks)
     if spec.twin:
         folder = paths.root() / spec.data
         if not folder.exists():

@@ -68,6 +68,8 @@ def _candidates(cases: Cases, columns: dict[str, tuple[str, ...]]) -> Iterator[t
     yield "order of the files", np.linspace(0, 1, len(cases))[:, None] ** np.arange(1, 4)
     for what, names in columns.items():
         if known := [name for name in names if name in about]:
+            if any(about[name].isna().mean() > 0.5 for name in known):  # such as a diameter that only nodules have
+                continue
             x = np.hstack([_numbers(about[name]) for name in known])
             if x.size and np.ptp(x, axis=0).any():
                 yield what, x

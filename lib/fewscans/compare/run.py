@@ -33,7 +33,7 @@ def compare(
         raise ParamsError(f"--hours must be above 0, got {hours:g}")
     mine, folder, place = own.load(name), paths.runs() / name, registry.find(name, paths.data_root())
     wanted, without = known.chosen(ideas, mine)
-    extra = [arm if arm in outside.specs() else outside.remember(arm) for arm in networks]
+    extra = [arm if arm in outside.specs() else outside.remember(arm) for arm in networks]  # arms of `get` from now on
     arms = plan.arms_of(wanted, extra, mine)
     places = default_slots(device, 1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from fewscans.errors import FewscansError, ParamsError
 from fewscans.nn.outside import Outside, source_of, split
 
 if TYPE_CHECKING:
-    from fewscans.experiments.base import Experiment
+    from fewscans.experiments.base import Experiment, Grid
 
 TAKEN_BY = {"gcnn": None, "hydranet": "base-compute"}  # experiment → the arm whose number of images it has
 COLOURS = ("#882255", "#44AA99", "#999933", "#332288", "#AA4499", "#661100")
@@ -64,6 +64,21 @@ def remember(name: str) -> str:
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     files.write_json(file, known | {arm: {"from": name}})
     return arm
+
+
+def added(grid: Grid, experiment: Experiment, networks: Sequence[str]) -> Grid:
+    """The grid with own networks as arms at the sizes of its first arm, each "module:function" or a name of `specs`.
+
+    Raises:  ParamsError for an experiment that takes none.
+    """
+    if networks and experiment.name not in TAKEN_BY:
+        raise ParamsError(f"--network: {experiment.name} takes no network of yours; {', '.join(TAKEN_BY)} do")
+    names = [name if name in specs() else remember(name) for name in networks]
+    if not names:
+        return grid
+    extend(experiment)
+    sizes = next(iter(grid.arms.values()))
+    return dataclasses.replace(grid, arms=grid.arms | {name: grid.arms.get(name, sizes) for name in names})
 
 
 def specs() -> dict[str, Mapping]:
