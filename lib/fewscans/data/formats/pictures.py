@@ -18,7 +18,7 @@ from fewscans.errors import DataError
 PLAIN, TIFF, ARRAY = (".png", ".jpg", ".jpeg", ".bmp"), (".tif", ".tiff"), (".npy",)
 SPACE, META, DICOM = (".nii", ".nii.gz"), (".mhd", ".mha"), (".dcm", ".dicom")
 ENDINGS = (*PLAIN, *TIFF, *SPACE, *META, *ARRAY, *DICOM)
-SMALLEST = {2: 8, 3: 4}  # voxels along each axis of a picture on the plane, and in space
+SMALLEST = {2: 8, 3: 2}  # voxels along each axis of a picture on the plane, and in space
 
 
 class Picture(NamedTuple):
@@ -49,7 +49,7 @@ def read(path: Path | str) -> Picture:
     """Read a file by its name's ending.
 
     Raises:  DataError naming the file: absent, of an unknown kind, damaged, of no 2 or 3 axes, with voxels that are not
-             finite or all the same, smaller than 8 pixels a side (in space 4 voxels).
+             finite or all the same, smaller than 8 pixels a side (in space 2 voxels).
     """
     path = Path(path)
     name = path.name.lower()
@@ -102,7 +102,7 @@ def _checked(path: Path, found: Picture) -> Picture:
     found = Picture(values, spacing, found.scanner)
     size = found.size
     if len(size) not in SMALLEST or min(size) < SMALLEST[len(size)]:
-        least = "pictures have 8 x 8 pixels or more, volumes 4 x 4 x 4 voxels"
+        least = "pictures have 8 x 8 pixels or more, volumes 2 x 2 x 2 voxels"
         raise DataError(f"{path}: its shape is {values.shape}; {least}")
     wrong = np.count_nonzero(~np.isfinite(values)) if values.dtype.kind == "f" else 0
     if wrong:
