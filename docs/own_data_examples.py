@@ -20,9 +20,11 @@ from fewscans import paths
 
 MEDMNIST = "Yang J. et al., Scientific Data 10:41 (2023)"
 SETTINGS = {
-    "pneumoniamnist": ("Chest X-rays of children", "radiograph", "CC BY 4.0", f"{MEDMNIST}; Kermany et al., Cell 172:1122 (2018)"),
+    "pneumoniamnist": ("Chest X-rays of children", "radiograph", "CC BY 4.0", 
+                       f"{MEDMNIST}; Kermany et al., Cell 172:1122 (2018)"),
     "adrenalmnist3d": ("Shapes of adrenal glands", "gland", "CC BY 4.0", MEDMNIST),
-    "lidc-voi-994": ("Malignancy of lung nodules", "nodule", "CC BY 3.0", "Armato et al., Medical Physics 38:915-931 (2011)"),
+    "lidc-voi-994": ("Malignancy of lung nodules", "nodule", "CC BY 3.0",
+                     "Armato et al., Medical Physics 38:915-931 (2011)"),
     "nih-chestxray14-subset": ("Opacities in chest X-rays, NIH", "radiograph", "no restriction; NIH Clinical Center",
                                "Wang X. et al., IEEE CVPR 2017; Shih G. et al., Radiology AI 1:e180041 (2019)"),
 }  # fmt: skip
@@ -32,7 +34,9 @@ def medmnist(source: Path, folder: Path) -> list[dict]:
     """One picture a patient, as its makers say; copies among them are left out."""
     arrays, rows, seen = np.load(source / sorted(source.glob("*mnist*.npz"))[0].name), [], set()
     for split in ("train", "val", "test"):
-        for i, (image, label) in enumerate(zip(arrays[f"{split}_images"], arrays[f"{split}_labels"][:, 0], strict=True)):
+        for i, (image, label) in enumerate(
+            zip(arrays[f"{split}_images"], arrays[f"{split}_labels"][:, 0], strict=True)
+        ):
             if image.tobytes() in seen:
                 continue
             seen.add(image.tobytes())
@@ -50,7 +54,12 @@ def nodules(source: Path, folder: Path) -> list[dict]:
         for name in table["file"]:
             (folder / Path(name).name).write_bytes(images.read(name))
     return [
-        {"image": Path(row.file).name, "label": int(row.malignant), "patient": row.patient_id, "diameter": row.diameter_mm}
+        {
+            "image": Path(row.file).name,
+            "label": int(row.malignant),
+            "patient": row.patient_id,
+            "diameter": row.diameter_mm,
+        }
         for row in table.itertuples()
     ]
 
@@ -70,7 +79,12 @@ def radiographs(source: Path, folder: Path) -> list[dict]:
     return rows
 
 
-MAKERS = {"pneumoniamnist": medmnist, "adrenalmnist3d": medmnist, "lidc-voi-994": nodules, "nih-chestxray14-subset": radiographs}
+MAKERS = {
+    "pneumoniamnist": medmnist,
+    "adrenalmnist3d": medmnist,
+    "lidc-voi-994": nodules,
+    "nih-chestxray14-subset": radiographs,
+}
 
 
 def main() -> None:

@@ -116,8 +116,11 @@ def test_too_few_hours_say_how_many_would_do_and_nothing_is_trained(project, cal
 
 
 def mine(**changes) -> own.Own:
-    known = {"name": "x", "folder": "f", "target": "label", "title": "X", "case": "case", "licence": "", "cite": "", "unit": "",
-             "patch": (16, 16), "spacing_mm": None, "window": None, "colour": False, "folds": 0, "files": "", "content": "c"}  # fmt: skip
+    known = {
+        "name": "x", "folder": "f", "target": "label", "title": "X", "case": "case", "licence": "", "cite": "",
+        "unit": "", "patch": (16, 16), "spacing_mm": None, "window": None, "colour": False, "folds": 0, "files": "",
+        "content": "c",
+    }  # fmt: skip
     return own.Own(**known | changes)
 
 

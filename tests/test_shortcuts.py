@@ -1,4 +1,4 @@
-"""`audit` names what is planted: a label in a corner, copies across splits, a site, the size; and little where nothing is."""
+"""`audit` names what is planted: a label in a corner, copies across splits, a site, the size; else nothing."""
 
 from pathlib import Path
 
@@ -20,8 +20,13 @@ def cases(n: int = 300, seed: int = 0, **about) -> Cases:
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(n, 12, 12)).repeat(2, 1).repeat(2, 2) + 0.3 * rng.normal(size=(n, 24, 24))
     images = (127 + 40 * images).clip(0, 255).astype(np.uint8)
-    name, split = np.array([f"c{i:03d}" for i in range(n)]), np.array(["train", "train", "val", "test"])[np.arange(n) % 4]
-    return Cases(images, rng.integers(0, 2, n), name, name, split, "f", Path("x"), about=pd.DataFrame(about, index=range(n)))
+    name, split = (
+        np.array([f"c{i:03d}" for i in range(n)]),
+        np.array(["train", "train", "val", "test"])[np.arange(n) % 4],
+    )
+    return Cases(
+        images, rng.integers(0, 2, n), name, name, split, "f", Path("x"), about=pd.DataFrame(about, index=range(n))
+    )
 
 
 def named(found: list[shortcuts.Shortcut]) -> set[str]:
@@ -84,7 +89,9 @@ def test_near_duplicates_across_splits_are_found_and_named(change):
     leaky.images[test] = copies.clip(0, 255).astype(np.uint8)
     leaky.target[test] = leaky.target[train]
     found = audit.across_splits(leaky)
-    assert {(leaky.case[a], leaky.case[b]) for a, b in zip(test, train, strict=True)} <= {(a, b) for a, b, _ in found.named(leaky)}
+    assert {(leaky.case[a], leaky.case[b]) for a, b in zip(test, train, strict=True)} <= {
+        (a, b) for a, b, _ in found.named(leaky)
+    }
     assert len(found) <= 11
 
 

@@ -45,7 +45,9 @@ def audit(
 
 def compare(
     name: Annotated[str, typer.Argument(help="a set that `fewscans data add` added")],
-    ideas: Annotated[str | None, typer.Option(help="gcnn, sums, dynamic, pretrained, curriculum; else all that can")] = None,
+    ideas: Annotated[
+        str | None, typer.Option(help="gcnn, sums, dynamic, pretrained, curriculum; else all that can")
+    ] = None,
     hours: Annotated[float, typer.Option(help="about how long it may take on this machine")] = 1.0,
     network: Annotated[
         list[str] | None, typer.Option(help="a network of yours too, my_net:SmallNet; may be repeated")

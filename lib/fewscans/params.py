@@ -48,7 +48,8 @@ class NotebookSpec:
 class Params:
     """The whole of params.yaml.
 
-    grids: run → profile → the experiment's own Grid.   networks: a user's own, see `experiments.outside`.   twins: name → profile → the generator's settings.
+    grids: run → profile → the experiment's own Grid.   networks: a user's own, see `experiments.outside`.
+    twins: name → profile → the generator's settings.
     """
 
     profile: str

@@ -1,8 +1,8 @@
-"""What tells the answer without a network: `fewscans audit` measures shortcuts and leaks of a data set before any training.
+"""What tells the answer without a network: `fewscans audit` measures shortcuts and leaks before any training.
 
 A shortcut is anything beside the picture's content that answers: its size, its spacing, its scanner or site, how bright
-it is, the order of the files. Each is fitted on four fifths of the patients and scored on the last, in turn; its interval
-comes from resampling patients. A high score is no proof of a fault: the diameter of a nodule does tell malignancy. It
+it is, the order of the files. Each is fitted on four fifths of the patients and scored on the last, in turn; its
+interval comes from resampling patients. A high score is no proof of a fault: the diameter of a nodule does tell malignancy. It
 is what a network must beat, and be compared with.
 """
 
@@ -113,7 +113,9 @@ def _score(cases: Cases, x: np.ndarray, label: bool) -> Estimate:
     names, place = np.unique(group, return_inverse=True)
     members = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
     rng, everything = np.random.default_rng(0), np.arange(len(y))
-    drawn = [score(np.concatenate([members[g] for g in rng.integers(len(names), size=len(names))])) for _ in range(DRAWS)]
+    drawn = [
+        score(np.concatenate([members[g] for g in rng.integers(len(names), size=len(names))])) for _ in range(DRAWS)
+    ]
     value, (low, high) = score(everything), np.quantile(drawn, [0.025, 0.975])
     return Estimate(value, min(float(low), value), max(float(high), value))
 
@@ -158,7 +160,7 @@ def at_hand(name: str) -> tuple[Cases, dict[str, tuple[str, ...]]]:
 
 
 def report(name: str) -> str:
-    """What was found, as text for a terminal: near-duplicates across splits, neighbours, shortcuts with their scores."""
+    """What was found, as text for a terminal: near-duplicates across splits, pairs, shortcuts with their scores."""
     cases, columns = at_hand(name)
     entry = registry.dataset(name)
     label = entry.target == "label"

@@ -132,7 +132,9 @@ def test_pictures_of_many_kinds_hold_what_was_written(tmp_path):
     Image.fromarray(values).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "a.tif", values.astype(np.uint16) * 100)
     np.save(tmp_path / "a.npy", values)
-    nibabel.save(nibabel.Nifti1Image(values.T[..., None].astype(np.int16), np.diag([2, 3, 1, 1])), tmp_path / "a.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(values.T[..., None].astype(np.int16), np.diag([2, 3, 1, 1])), tmp_path / "a.nii.gz"
+    )
     assert np.array_equal(pictures.read(tmp_path / "a.png").values, values)
     assert np.array_equal(pictures.read(tmp_path / "a.tif").values, values * np.float32(100))
     assert np.array_equal(pictures.read(tmp_path / "a.npy").values, values)

@@ -126,8 +126,8 @@ def test_an_own_arm_has_its_label_and_a_colour_of_its_own(project):
 def test_a_number_is_learned_by_an_own_network_too(project, cases, one_thread):
     experiment = experiments.get("hydranet")
     numbers = dataclasses.replace(cases, images=cases.images[:, None], target=cases.target + 1.0, unit="ml")
-    grid = NumberGrid(arms={"mine": (10,), "bright": (10,)}, seeds=2, steps=4, eval_every=2, learning_rates=(3e-3,), images=4,
-                      warm_up=1, window=(1, 16, 16))  # fmt: skip
+    grid = NumberGrid(arms={"mine": (10,), "bright": (10,)}, seeds=2, steps=4, eval_every=2, learning_rates=(3e-3,),
+                      images=4, warm_up=1, window=(1, 16, 16))  # fmt: skip
     experiment.check(grid, numbers)
     for arm in grid.arms:
         entry, weights = experiment.train_run(Run(0, 10, arm, 3e-3), grid, numbers, torch.device("cpu"))

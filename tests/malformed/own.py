@@ -10,7 +10,9 @@ import pandas as pd
 from PIL import Image
 
 
-def pictures(folder: Path, n: int = 60, patients: int = 30, side: int = 24, seed: int = 0, signal: int = 70) -> pd.DataFrame:
+def pictures(
+    folder: Path, n: int = 60, patients: int = 30, side: int = 24, seed: int = 0, signal: int = 70
+) -> pd.DataFrame:
     """PNG patches of few patients: a blob where the label is 1. Writes pictures and cases.csv; returns the table."""
     rng, rows = np.random.default_rng(seed), []
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -143,9 +145,9 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "patient empty": (_column("patient", ""), "row 5: patient is empty"),
     "patient of blanks": (_column("patient", "  "), "row 5: patient is empty"),
     "one patient only": (_one_patient, "all cases are of patient p1"),
-    "3 positives": (_few(3), "3 patients with label 1, of whom . would be in .*, are too few; . are needed there, and 10 in all"),
+    "3 positives": (_few(3), "3 patients with label 1, of whom . would be in .*, are too few; . are .* and 10 in all"),
     "a row twice": (_column("image", "images/002.png"), "row 5: image is 'images/002.png'; that row is there twice"),
-    "a split of another name": (lambda f: saved(f, pictures(f).assign(split="tets")), "row 2: split is 'tets'; a split is"),
+    "a split of another name": (lambda f: saved(f, pictures(f).assign(split="tets")), "row 2: split is 'tets'; a split"),
     "a patient in two splits": (_two_splits, "patient p.. is in 2 splits"),
     "mixed 2D and 3D": (_array(VOLUME), "is on the plane, odd.npy is in space"),
     "colour and grey mixed": (_file(_colour), "is grey, images/003.png is in colour"),
@@ -155,7 +157,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "one axis": (_array(np.arange(9.0)), "its shape is .9,."),
     "objects": (_array(np.array([[{}] * 8] * 8)), "cannot be read"),
     "no picture": (_file(lambda path: path.write_text("hello")), "003.png: cannot be read"),
-    "the same picture for two patients": (_twice, "003.png .patient p03. and images/004.png .patient p04. are the same picture"),
+    "the same picture for two patients": (_twice, "003.png .patient p03. and images/004.png .* are the same picture"),
     "an unknown kind of file": (_column("image", "cases.csv"), "unknown kind of file"),
     "an unknown key": (_settings("titel: x\n"), "titel: Extra inputs are not permitted; its keys are title"),
     "a window upside down": (_settings("window: [3.0, 1.0]\n"), "the first is what becomes black"),

@@ -44,7 +44,10 @@ def test_the_size_that_reaches_a_score_grows_with_the_score_and_ends_open_beyond
 
 def test_two_sizes_leave_the_plateau_open():
     of = world((30, 240), seeds=8, n_groups=150, seed_sd=0.02)
-    two, four = curves.fit(of, "plain").score(2000), curves.fit(world((30, 60, 120, 240), seeds=8, n_groups=150), "plain")
+    two, four = (
+        curves.fit(of, "plain").score(2000),
+        curves.fit(world((30, 60, 120, 240), seeds=8, n_groups=150), "plain"),
+    )
     assert two.high - two.low > 0.02 and four.sizes.tolist() == [30, 60, 120, 240]
 
 

@@ -64,5 +64,7 @@ def test_on_real_patches_the_plain_network_with_four_times_the_cases_has_a_facto
     found = published("hydranet", "luna16-area")
     plain = found[(found["arm"] == "base") & (found["split"] == "test")]
     renamed = plain[plain["n_train"] == 100].assign(arm="renamed", n_train=25)
-    factor = data_efficiency(Resampled(pd.concat([plain, renamed]), "icc", n_bootstrap=200), "base", "renamed", n_train=25)
+    factor = data_efficiency(
+        Resampled(pd.concat([plain, renamed]), "icc", n_bootstrap=200), "base", "renamed", n_train=25
+    )
     assert factor.value == pytest.approx(4, abs=0.5) and factor.low <= 4 <= factor.high

@@ -50,7 +50,9 @@ def chosen(text: str | None, own: Own) -> tuple[list[str], dict[str, str]]:
     whys = {name: why_not(name, own) for name in dict.fromkeys(wanted)}
     run = [name for name, why in whys.items() if not why]
     if not run:
-        raise ParamsError(f"--ideas {text}: none can be tried on {own.name}: " + "; ".join(f"{n}: {w}" for n, w in whys.items()))
+        raise ParamsError(
+            f"--ideas {text}: none can be tried on {own.name}: " + "; ".join(f"{n}: {w}" for n, w in whys.items())
+        )
     return run, {name: why for name, why in whys.items() if why}
 
 
@@ -63,4 +65,6 @@ def why_not(name: str, own: Own) -> str:
         return f"the experiment {idea.experiment} is not part of this version"
     if idea.target != own.target:
         return f"it wants {NEEDS[idea.target]}, and the set has {NEEDS[own.target]}"
-    return "" if axes in idea.baseline else f"it wants pictures with {min(idea.baseline)} axes, and the set's have {axes}"
+    return (
+        "" if axes in idea.baseline else f"it wants pictures with {min(idea.baseline)} axes, and the set's have {axes}"
+    )

@@ -1,7 +1,7 @@
-"""The page that a comparison ends in: learning curves, trivial baselines, what each idea saves, how many scans it takes.
+"""The page that a comparison ends in: learning curves, trivial baselines, what each idea saves, how many scans.
 
-Intervals of factors and gains hold for all ideas at once (Bonferroni). The size at which factors are read was fixed with
-the plan: the middle one.
+Intervals of factors and gains hold for all ideas at once (Bonferroni). Factors are read at the middle size,
+which the plan fixes.
 """
 
 from __future__ import annotations
@@ -112,7 +112,12 @@ def table_of(found: Sequence[Finding], unit: str) -> pd.DataFrame:
 
 
 def write(
-    folder: Path, own: Own, results: Mapping[str, Results], ideas: Sequence[str], without: Mapping[str, str], command: str
+    folder: Path,
+    own: Own,
+    results: Mapping[str, Results],
+    ideas: Sequence[str],
+    without: Mapping[str, str],
+    command: str,
 ) -> Path:
     """Writes README.md and its figures into a folder and returns the page."""
     found, first = findings(results, ideas, own), next(iter(results.values()))
@@ -128,8 +133,8 @@ def write(
         f"- {grid['steps']} updates for every network; learning rate of each arm and size from "
         f"{', '.join(f'{rate:g}' for rate in grid['learning_rates'])}, by validation cases.",
         "", "## Verdict", "", _markdown(table_of(found, score)), "",
-        f"Intervals hold for all {len(found)} rows together (95 %, Bonferroni). A factor says how many times more training "
-        "cases the plain network needs for the same score.", "",
+        f"Intervals hold for all {len(found)} rows together (95 %, Bonferroni). A factor says how many times more "
+        "training cases the plain network needs for the same score.", "",
     ]  # fmt: skip
     if without:
         lines += ["Not tried:", "", *(f"- {name}: {why}." for name, why in without.items()), ""]
@@ -144,7 +149,10 @@ def write(
             f"## How many cases would the plain network of {experiment} need?", "",
             _markdown(needed(one, baseline)), "",
         ]  # fmt: skip
-    lines += [f"Extrapolated rows rest on a fitted curve that nobody promises goes on so. {learning_curve.MEASURED}", ""]
+    lines += [
+        f"Extrapolated rows rest on a fitted curve that nobody promises goes on so. {learning_curve.MEASURED}",
+        "",
+    ]
     return files.write(folder / "README.md", "\n".join(lines))
 
 

@@ -1,7 +1,7 @@
 """What a comparison trains: sizes that the data carry, and as many seeds and updates as the hours allow.
 
-A pilot times a few updates of each arm. Then the richest of some designs is taken whose cost fits, and time that is left
-goes to seeds at the smallest sizes, where networks differ most. The plan is kept beside the page, so that the same
+A pilot times a few updates of each arm. Then the richest of some designs is taken whose cost fits, and time that is
+left goes to seeds at the smallest sizes, where networks differ most. The plan is kept beside the page, so that the same
 command goes on where it stopped.
 """
 
@@ -35,7 +35,7 @@ EARLY = 3  # validations of a training
 
 @dataclass(frozen=True)
 class Design:
-    """sizes: at most.   seeds: of every arm.   steps: updates.   rates: tried for each arm and size, with `tuning` seeds."""
+    """sizes: at most.   seeds: of every arm.   steps: updates.   rates: tried for each arm and size with `tuning` seeds."""
 
     sizes: int
     seeds: int
@@ -103,7 +103,9 @@ def _whole(own: Own, cases: Cases, wanted: list[int], seeds: int) -> list[int]:
         if fitting := next((k for k in range(n, least - 1, -1) if possible([*found, k])), None):
             found.append(fitting)
     if len(found) < 2:
-        raise DataError(f"{own.name}: whole patients do not add up to two training sizes; they have too many cases each")
+        raise DataError(
+            f"{own.name}: whole patients do not add up to two training sizes; they have too many cases each"
+        )
     return found
 
 
@@ -120,7 +122,12 @@ def arms_of(ideas: Sequence[str], networks: Sequence[str], own: Own) -> dict[str
 
 
 def grid(
-    experiment: str, own: Own, arms: Sequence[str], n: Sequence[int], design: Design, more: Mapping[str, int] | None = None
+    experiment: str,
+    own: Own,
+    arms: Sequence[str],
+    n: Sequence[int],
+    design: Design,
+    more: Mapping[str, int] | None = None,
 ) -> Grid:
     """The grid of one experiment at a design.   more: seeds at some sizes."""
     kind = experiments.get(experiment)
@@ -132,7 +139,9 @@ def grid(
     if experiment == "hydranet":
         window = own.patch if len(own.patch) == 3 else (1, *own.patch)
         return kind.Grid(**common, window=window, images=16, warm_up=max(1, design.steps // 12))
-    return kind.Grid(**common, patch=own.patch, width=8, rate_by_order=True, cosine=True, colours=3 if own.colour else 1)
+    return kind.Grid(
+        **common, patch=own.patch, width=8, rate_by_order=True, cosine=True, colours=3 if own.colour else 1
+    )
 
 
 def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, device: str) -> dict[str, Cost]:
@@ -144,7 +153,9 @@ def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, 
             continue
         seconds = []
         for steps in TIMED:
-            small = dataclasses.replace(grid(experiment, own, [arm], [n], Design(1, 1, steps, _ONE, 1)), eval_every=steps)
+            small = dataclasses.replace(
+                grid(experiment, own, [arm], [n], Design(1, 1, steps, _ONE, 1)), eval_every=steps
+            )
             began = time.perf_counter()
             kind.train_run(Run(0, n, arm, _ONE[0]), small, cases, torch.device(device))
             seconds.append(time.perf_counter() - began)
@@ -153,7 +164,9 @@ def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, 
     return costs
 
 
-def seconds(design: Design, n: Sequence[int], costs: Mapping[str, Cost], more: Mapping[str, int] | None = None) -> float:
+def seconds(
+    design: Design, n: Sequence[int], costs: Mapping[str, Cost], more: Mapping[str, int] | None = None
+) -> float:
     """Of all runs of a design, trials of rates among them, one after the other."""
     total = 0.0
     for cost in costs.values():
@@ -190,7 +203,7 @@ def fitted(
 
 
 def kept(file: Path, asked: Mapping[str, Any], make: Callable[[], Mapping[str, Grid]]) -> dict[str, Grid]:
-    """The grids by experiment: those of a plan that was made for the same question, or made now and kept in the file."""
+    """The grids by experiment: of a plan that was made for the same question, or made now and kept in the file."""
     asked = json.loads(json.dumps(asked))
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if known.get("asked") != asked:

@@ -102,11 +102,11 @@ def across_splits(
 ) -> Shared:
     """Test pictures of which train or val has nearly the same: a copy, a neighbouring slice, the same thing shifted.
 
-    Pictures are made coarser, to 24 pixels a side (in space 10 voxels), and freed of what is smooth; each is compared with
-    those of its own label, shifted by up to a sixth of its side (in space by one voxel).
+    Pictures are made coarser, to 24 pixels a side (in space 10 voxels), and freed of what is smooth; each is compared
+    with those of its own label, shifted by up to a sixth of its side (in space by one voxel).
     A set without a split is divided by its groups.
-    Args:    repository: of the source's own split.   threshold: of the correlation.   most: so many of the test pictures
-             are looked at, of the rarer label first, and so many of the others; which ones is drawn at random, always the same.
+    Args:    repository: of the source's own split.   threshold: of the correlation.   most: how many test pictures are
+             looked at, of the rarer label first, and how many of the others; drawn at random, always the same ones.
     """
     splits = [cases.indices(name, repository) for name in ("test", "train", "val")]
     if not len(splits[1]) or not len(splits[0]):  # experiments make folds of the groups
@@ -115,14 +115,20 @@ def across_splits(
     rng, few = np.random.default_rng(0), len(np.unique(cases.target)) == 2
     rare = min(np.unique(cases.target), key=lambda v: (cases.target == v).sum()) if few else None
     queries = rng.permutation(splits[0])
-    queries = queries[np.argsort(cases.target[queries] != rare, kind="stable")][: most[0]] if few else queries[: most[0]]
+    queries = (
+        queries[np.argsort(cases.target[queries] != rare, kind="stable")][: most[0]] if few else queries[: most[0]]
+    )
     found = []
     for value in np.unique(cases.target) if few else [None]:
-        mine, others = (i if value is None else i[cases.target[i] == value] for i in (queries, np.concatenate(splits[1:])))
+        mine, others = (
+            i if value is None else i[cases.target[i] == value] for i in (queries, np.concatenate(splits[1:]))
+        )
         others = rng.permutation(others)[: most[1]]
         if len(mine) and len(others):
             one, other = (_detail(cases.images[np.sort(i)]) for i in (mine, others))
-            best, correlation = nearest(one, other, one.shape[1] // 6 if one.ndim == 3 else min(1, min(one.shape[1:]) // 4))
+            best, correlation = nearest(
+                one, other, one.shape[1] // 6 if one.ndim == 3 else min(1, min(one.shape[1:]) // 4)
+            )
             found.append((np.sort(mine), np.sort(others)[best], correlation))
     query, reference, correlation = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(-correlation, kind="stable")

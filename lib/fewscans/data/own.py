@@ -1,7 +1,7 @@
 """Your own scans: a folder of pictures and a table, added once by `fewscans data add`, then read as any data set.
 
-What was checked is kept in the project, in data/own/NAME.json and NAME.parquet, which git ignores: what the set is called,
-how its pictures are cut, and of each case its target, its patient and its part of the data. Pictures stay where they
+What was checked is kept in the project, in data/own/NAME.json and NAME.parquet, which git ignores: what the set is
+called, how its pictures are cut, and of each case its target, its patient and its part of the data. Pictures stay where they
 are. If a file changes, the set must be added again. `own_checks` does the checking.
 """
 
@@ -118,7 +118,9 @@ def state_of(folder: Path, images: Sequence[str]) -> str:
         try:
             stat = (folder / name).stat()
         except OSError as error:
-            raise DataError(f"{folder / name}: cannot be found ({error.strerror}); put it back, or leave it out") from error
+            raise DataError(
+                f"{folder / name}: cannot be found ({error.strerror}); put it back, or leave it out"
+            ) from error
         digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 

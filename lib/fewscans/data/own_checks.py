@@ -52,7 +52,9 @@ def add(name: str, folder: Path | str, tell: Callable[[str], None] = lambda text
     tell: called with a sentence now and then while files are read.   Raises DataError for the first fault.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or name.endswith("-twin") or "-on-" in f"-{name}-":
-        raise DataError(f"{name!r}: a data set's name is lower-case letters and digits joined by '-', without twin or on")
+        raise DataError(
+            f"{name!r}: a data set's name is lower-case letters and digits joined by '-', without twin or on"
+        )
     if name in registry.names() or name == "networks":
         raise DataError(f"{name!r} is the name of a data set of the library; choose another")
     folder = Path(folder).expanduser().resolve()
@@ -200,7 +202,9 @@ def _geometry(table: pd.DataFrame, settings: Named) -> tuple[tuple[int, ...], tu
     mm = table[[f"spacing_{a}" for a in letters]].to_numpy(float)
     known, longest = bool(np.isfinite(mm).all()), LONGEST_SIDE[axes]
     if settings.patch and len(settings.patch) != axes:
-        raise DataError(f"{SETTINGS}: patch {list(settings.patch)} has {len(settings.patch)} sides, pictures {axes} axes")
+        raise DataError(
+            f"{SETTINGS}: patch {list(settings.patch)} has {len(settings.patch)} sides, pictures {axes} axes"
+        )
     if settings.spacing_mm and (not known or len(settings.spacing_mm) != axes):
         fault = f"has {len(settings.spacing_mm)} numbers, pictures have {axes} axes" if known else (
             "cannot be met: the files do not say the size of their voxels, so leave it out")  # fmt: skip
@@ -209,12 +213,16 @@ def _geometry(table: pd.DataFrame, settings: Named) -> tuple[tuple[int, ...], tu
     if settings.patch:
         patch = settings.patch
     else:
-        fine = np.median(shape, axis=0) * (1 if not settings.spacing_mm else np.median(mm, axis=0) / settings.spacing_mm)
+        fine = np.median(shape, axis=0) * (
+            1 if not settings.spacing_mm else np.median(mm, axis=0) / settings.spacing_mm
+        )
         scale = min(1.0, longest / fine.max())
         patch = tuple(max(k, round(side * scale / k) * k) for side, k in zip(fine, MULTIPLE[axes], strict=True))
     odd = [side for side, k in zip(patch, MULTIPLE[axes], strict=True) if side % k]
     if odd:
-        raise DataError(f"{SETTINGS}: patch {list(patch)}: sides are multiples of {', '.join(map(str, MULTIPLE[axes]))}")
+        raise DataError(
+            f"{SETTINGS}: patch {list(patch)}: sides are multiples of {', '.join(map(str, MULTIPLE[axes]))}"
+        )
     spacing = settings.spacing_mm or (tuple(round(float(v), 4) for v in middle / patch) if known else None)
     sizes, size = len(np.unique(shape, axis=0)), " x ".join(map(str, patch))
     mixed = f"{sizes} sizes" if sizes > 1 else "one size"
@@ -255,8 +263,8 @@ def _split(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, int, list[st
             if have < need:
                 of = f" with {kind}" if kind else ""
                 raise DataError(
-                    f"{TABLE}: {len(who)} patients{of}, of whom {have} would be in {name}, are too few; {need} are needed "
-                    f"there, and {sum(LEAST.values()) * factor} in all"
+                    f"{TABLE}: {len(who)} patients{of}, of whom {have} would be in {name}, are too few; {need} are "
+                    f"needed there, and {sum(LEAST.values()) * factor} in all"
                 )
     table = table.assign(split=split, fold=fold)
     counts = ", ".join(f"{name} {_count(table[split == name], target)}" for name in SPLITS)

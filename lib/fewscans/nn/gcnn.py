@@ -46,8 +46,9 @@ class NoduleNet(nn.Module):
     of the three max-pools, 1 along an axis that is kept; by default the paper's, 2 but for z in the first, as its
     voxels are 1.25 mm apart in z and 0.5 mm in y and x. A pool that treats z apart ends the equivariance under O and
     Oh, and one that meets an odd size ends it under every group that mirrors or turns that axis.
-    in_channels: of the images, 3 in colour.   in (B, in_channels, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one the pools
-    reduce to nothing, for an unknown head, and for pools that do not fit.
+    in_channels: of the images, 3 in colour.
+    in (B, in_channels, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one the
+    pools reduce to nothing, for an unknown head, and for pools that do not fit.
     """
 
     def __init__(
@@ -109,7 +110,9 @@ class NoduleNet(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """The last feature map, equivariant as far as the pools allow: (B, in_channels, *patch) → (B, C, G, *S)."""
         if x.ndim != 2 + self.group.dim or tuple(x.shape[1:]) != (self.in_channels, *self.patch):
-            raise ValueError(f"NoduleNet wants (B, {self.in_channels}, {', '.join(map(str, self.patch))}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"NoduleNet wants (B, {self.in_channels}, {', '.join(map(str, self.patch))}), got {tuple(x.shape)}"
+            )
         max_pool = F.max_pool2d if self.group.dim == 2 else F.max_pool3d
         for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=True):
             x = norm(convolution(x))  # (B, C, G, *S)

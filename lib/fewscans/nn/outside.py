@@ -97,7 +97,8 @@ class Outside(nn.Module):
     name: "module:function"; "" for `plain`, a function without arguments that returns a network of the library.
     in_channels, patch: of the images; (1, H, W) is shown to it as (H, W).   seed: of the run.   augmented_by:
     "module:function", or "".
-    in (B, in_channels, *patch), out (B,).   Raises ParamsError, naming it, if it cannot be built or breaks the contract.
+    in (B, in_channels, *patch), out (B,).   Raises ParamsError, naming it, if it cannot be built, or breaks the contract
+    on a batch of zeros.
     """
 
     def __init__(
@@ -117,7 +118,9 @@ class Outside(nn.Module):
             try:
                 self.net = plain() if maker is None else maker(in_channels, self.patch)
             except Exception as error:
-                raise ParamsError(f"{name}({in_channels}, {self.patch}) failed ({_said(error)}); it is {CONTRACT}") from error
+                raise ParamsError(
+                    f"{name}({in_channels}, {self.patch}) failed ({_said(error)}); it is {CONTRACT}"
+                ) from error
             if not isinstance(self.net, nn.Module):
                 raise ParamsError(f"{name} returned {type(self.net).__name__}; it is {CONTRACT}")
             self._try()

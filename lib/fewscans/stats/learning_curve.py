@@ -1,8 +1,8 @@
 """How many cases a network would need for a score: its learning curve, drawn on beyond the sizes that were trained.
 
 The curve. What is missing to the best score, 1 - score, falls as c + a N^-b, with a plateau c from 0 to nearly the
-lowest value seen and an exponent b from 0.02 to 2. So do many learning curves (Hestness et al., arXiv 1712.00409, 2017);
-none is known to go on so.
+lowest value seen and an exponent b from 0.02 to 2. So do many learning curves (Hestness et al., arXiv
+1712.00409, 2017); none is known to go on so.
 
 The interval. Mean scores are drawn anew from their covariance over seeds and patients, and for each draw every plateau
 is fitted by least squares and one is taken with the probability exp(-chi² / 2): with two or three sizes nothing tells
@@ -46,8 +46,8 @@ class Curve:
     def size(self, goal: float, level: float = 0.95) -> Estimate:
         """The size that reaches a score.
 
-        Its high end is infinite where draws never reach it, or only beyond `FARTHEST` times the largest size; where half
-        of them do not, the value is that size, and censored "high".
+        Its high end is infinite where draws never reach it, or only beyond `FARTHEST` times the largest size; where
+        half of them do not, the value is that size, and censored "high".
         """
         room = 1 - goal - self.c
         with np.errstate(divide="ignore", over="ignore"):
@@ -60,7 +60,9 @@ class Curve:
         if middle > most:
             low = min(low, most)
             return Estimate(float(np.exp(most)), float(np.exp(low)), np.inf, level, "high")
-        return Estimate(float(np.exp(middle)), float(np.exp(low)), np.inf if high > most else float(np.exp(high)), level)
+        return Estimate(
+            float(np.exp(middle)), float(np.exp(low)), np.inf if high > most else float(np.exp(high)), level
+        )
 
 
 def fit(table: Resampled, arm: str, up_to: float = np.inf, rng: int = 0, draws: int = DRAWS) -> Curve:

@@ -123,8 +123,8 @@ def unit(values: np.ndarray, window: Sequence[float] | None = None) -> np.ndarra
 def fitted(picture: Picture, size: Sequence[int], step_mm: Sequence[float] | None, window=None) -> np.ndarray:
     """The picture as `Cases` keeps it: (*size) uint8, and (*size, 3) in colour.
 
-    step_mm: between the samples; what lies beyond the picture repeats its outermost voxels.   None: the whole picture is
-    stretched or shrunk to the size. Linear between voxels, and the mean over each sample's extent where it shrinks.
+    step_mm: between the samples; what lies beyond the picture repeats its outermost voxels.   None: the whole picture
+    is stretched or shrunk to the size. Linear between voxels, and the mean over each sample's extent where it shrinks.
     """
     values = unit(picture.values, window)
     for axis, (voxels, n) in enumerate(zip(picture.size, size, strict=True)):

@@ -269,7 +269,8 @@ class Gcnn(base.Experiment):
         best = _probabilities(_deployed(net), _images(cases, index["test"]).to(device), grid)
         tables = [table, rows(run, run.arm, "test-best", cases, index["test"], best)]
         history = [
-            row | {"compute": self.compute(net, row["step"]), "val_auc": 1 - row["val_ranking"]} for row in fitted.history
+            row | {"compute": self.compute(net, row["step"]), "val_auc": 1 - row["val_ranking"]}
+            for row in fitted.history
         ]
         record = {
             "parameters": sum(p.numel() for p in net.parameters()), "macs": net.macs(), "channels": list(net.channels),
