@@ -3,7 +3,8 @@
     python benchmarks/extrapolation.py [RUN ...]
 
 The rule for the interval (`stats.learning_curve.WIDENING`) was fixed on PneumoniaMNIST; LUNA16 patches and
-AdrenalMNIST3D are then counted. RUN: runs of this machine besides, such as gcnn-pneumoniamnist after `docs/own_data_examples.py`.
+AdrenalMNIST3D are then counted. RUN: runs of this machine besides, such as gcnn-my-pneumoniamnist
+after `docs/own_data_examples.py`.
 """
 
 from __future__ import annotations

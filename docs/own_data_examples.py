@@ -20,7 +20,7 @@ from fewscans import paths
 
 MEDMNIST = "Yang J. et al., Scientific Data 10:41 (2023)"
 SETTINGS = {
-    "pneumoniamnist": ("Chest X-rays of children", "radiograph", "CC BY 4.0", 
+    "pneumoniamnist": ("Chest X-rays of children", "radiograph", "CC BY 4.0",
                        f"{MEDMNIST}; Kermany et al., Cell 172:1122 (2018)"),
     "adrenalmnist3d": ("Shapes of adrenal glands", "gland", "CC BY 4.0", MEDMNIST),
     "lidc-voi-994": ("Malignancy of lung nodules", "nodule", "CC BY 3.0",

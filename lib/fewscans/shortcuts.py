@@ -2,8 +2,8 @@
 
 A shortcut is anything beside the picture's content that answers: its size, its spacing, its scanner or site, how bright
 it is, the order of the files. Each is fitted on four fifths of the patients and scored on the last, in turn; its
-interval comes from resampling patients. A high score is no proof of a fault: the diameter of a nodule does tell malignancy. It
-is what a network must beat, and be compared with.
+interval comes from resampling patients. A high score is no proof of a fault: the diameter of a nodule does tell
+malignancy. It is what a network must beat, and be compared with.
 """
 
 from __future__ import annotations

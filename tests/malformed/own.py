@@ -147,7 +147,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "one patient only": (_one_patient, "all cases are of patient p1"),
     "3 positives": (_few(3), "3 patients with label 1, of whom . would be in .*, are too few; . are .* and 10 in all"),
     "a row twice": (_column("image", "images/002.png"), "row 5: image is 'images/002.png'; that row is there twice"),
-    "a split of another name": (lambda f: saved(f, pictures(f).assign(split="tets")), "row 2: split is 'tets'; a split"),
+    "a split of another name": (lambda f: saved(f, pictures(f).assign(split="tets")), "row 2: split is 'tets'"),
     "a patient in two splits": (_two_splits, "patient p.. is in 2 splits"),
     "mixed 2D and 3D": (_array(VOLUME), "is on the plane, odd.npy is in space"),
     "colour and grey mixed": (_file(_colour), "is grey, images/003.png is in colour"),

@@ -35,7 +35,7 @@ EARLY = 3  # validations of a training
 
 @dataclass(frozen=True)
 class Design:
-    """sizes: at most.   seeds: of every arm.   steps: updates.   rates: tried for each arm and size with `tuning` seeds."""
+    """sizes: at most.   seeds: of every arm.   steps: updates.   rates: tried with `tuning` seeds an arm and size."""
 
     sizes: int
     seeds: int

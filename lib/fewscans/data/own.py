@@ -1,8 +1,8 @@
 """Your own scans: a folder of pictures and a table, added once by `fewscans data add`, then read as any data set.
 
 What was checked is kept in the project, in data/own/NAME.json and NAME.parquet, which git ignores: what the set is
-called, how its pictures are cut, and of each case its target, its patient and its part of the data. Pictures stay where they
-are. If a file changes, the set must be added again. `own_checks` does the checking.
+called, how its pictures are cut, and of each case its target, its patient and its part of the data. Pictures stay
+where they are. If a file changes, the set must be added again. `own_checks` does the checking.
 """
 
 from __future__ import annotations

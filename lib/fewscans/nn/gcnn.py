@@ -47,8 +47,8 @@ class NoduleNet(nn.Module):
     voxels are 1.25 mm apart in z and 0.5 mm in y and x. A pool that treats z apart ends the equivariance under O and
     Oh, and one that meets an odd size ends it under every group that mirrors or turns that axis.
     in_channels: of the images, 3 in colour.
-    in (B, in_channels, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one the
-    pools reduce to nothing, for an unknown head, and for pools that do not fit.
+    in (B, in_channels, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one
+    the pools reduce to nothing, for an unknown head, and for pools that do not fit.
     """
 
     def __init__(

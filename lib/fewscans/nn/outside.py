@@ -97,8 +97,8 @@ class Outside(nn.Module):
     name: "module:function"; "" for `plain`, a function without arguments that returns a network of the library.
     in_channels, patch: of the images; (1, H, W) is shown to it as (H, W).   seed: of the run.   augmented_by:
     "module:function", or "".
-    in (B, in_channels, *patch), out (B,).   Raises ParamsError, naming it, if it cannot be built, or breaks the contract
-    on a batch of zeros.
+    in (B, in_channels, *patch), out (B,).   Raises ParamsError, naming it, if it cannot be built, or breaks the
+    contract on a batch of zeros.
     """
 
     def __init__(
