@@ -138,7 +138,7 @@ def grid(
     }  # fmt: skip
     if experiment == "hydranet":
         window = own.patch if len(own.patch) == 3 else (1, *own.patch)
-        return kind.Grid(**common, window=window, images=16, warm_up=max(1, design.steps // 12))
+        return kind.Grid(**common, window=window, images=16, warm_up=design.steps // 12)
     return kind.Grid(
         **common, patch=own.patch, width=8, rate_by_order=True, cosine=True, colours=3 if own.colour else 1
     )

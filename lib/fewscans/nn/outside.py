@@ -96,7 +96,7 @@ class Outside(nn.Module):
 
     name: "module:function"; "" for `plain`, a function without arguments that returns a network of the library.
     in_channels, patch: of the images; (1, H, W) is shown to it as (H, W).   seed: of the run.   augmented_by:
-    "module:function", or "".
+    "module:function", or "". It sees (B, 1, H, W) for a patch (1, H, W).
     in (B, in_channels, *patch), out (B,).   Raises ParamsError, naming it, if it cannot be built, or breaks the
     contract on a batch of zeros.
     """
@@ -106,7 +106,8 @@ class Outside(nn.Module):
         plain: Callable[[], nn.Module] | None = None,
     ):  # fmt: skip
         super().__init__()
-        self.flat = len(patch) == 3 and patch[0] == 1 and bool(name)
+        thin = len(patch) == 3 and patch[0] == 1
+        self.flat, self.thin = thin and bool(name), thin and not name
         self.name, self.seed, self.in_channels = name or augmented_by, seed, in_channels
         self.patch = tuple(patch[1:] if self.flat else patch)
         self.augment = load(augmented_by) if augmented_by else None
@@ -133,10 +134,12 @@ class Outside(nn.Module):
         with _seeded(self.seed, 1 + int(self.passes), x.device) as generator:
             self.passes += 1
             if self.augment is not None:
-                shape = x.shape
-                x = self.augment(x, generator)
-                if x.shape != shape:
-                    raise ParamsError(f"{self.name} made {tuple(x.shape)} of images {tuple(shape)}; shapes must stay")
+                seen = x.squeeze(2) if self.thin else x
+                made = self.augment(seen, generator)
+                if made.shape != seen.shape:
+                    shapes = f"{tuple(made.shape)} of images {tuple(seen.shape)}"
+                    raise ParamsError(f"{self.name} made {shapes}; shapes must stay")
+                x = made.unsqueeze(2) if self.thin else made
             return self._one_an_image(self.net(x), len(x))
 
     def to(self, *arguments, **options) -> Outside:
