@@ -11,7 +11,7 @@ from fewscans import cli, experiments, results
 from fewscans.compare import ideas, page, plan
 from fewscans.data import own
 from fewscans.errors import DataError, ParamsError
-from fewscans.experiments import outside
+from fewscans.experiments import own_arms
 from fewscans.sweep import engine
 
 from .experiments.test_outside import NET
@@ -38,8 +38,8 @@ def project(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(results, "N_BOOTSTRAP", 100)
     yield folder
     monkeypatch.undo()
-    for name in outside.TAKEN_BY:
-        outside.extend(experiments.get(name), {})
+    for name in own_arms.TAKEN_BY:
+        own_arms.extend(experiments.get(name), {})
 
 
 @pytest.fixture

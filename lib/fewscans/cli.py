@@ -263,12 +263,12 @@ def _setting(run: str, profile: str | None, device: str, threads: int, networks:
     """What a sweep of that run needs, with its data found: the twin that was written, or the user's verified copy."""
     from fewscans import experiments, params, paths
     from fewscans.data import registry
-    from fewscans.experiments import outside
+    from fewscans.experiments import own_arms
     from fewscans.sweep.onerun import Setting
 
     p = params.load()
     spec = p.run(run)
-    grid = outside.added(p.grid(run, profile), experiments.get(spec.experiment), networks)
+    grid = own_arms.added(p.grid(run, profile), experiments.get(spec.experiment), networks)
     if spec.twin:
         folder = paths.root() / spec.data
         if not folder.exists():

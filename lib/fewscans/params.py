@@ -48,7 +48,7 @@ class NotebookSpec:
 class Params:
     """The whole of params.yaml.
 
-    grids: run → profile → the experiment's own Grid.   networks: a user's own, see `experiments.outside`.
+    grids: run → profile → the experiment's own Grid.   networks: a user's own, see `experiments.own_arms`.
     twins: name → profile → the generator's settings.
     """
 
@@ -67,7 +67,7 @@ class Params:
         """
         if name in self.runs:
             return self.runs[name]
-        if name in self.grids:
+        if name in self.grids or name.partition("-")[2] in registry.own.names():
             return _spec_from_name(name)
         run, on, dataset = name.rpartition("-on-")
         if on and dataset in registry.names() + registry.own.names():

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from scipy import special
 
 from fewscans import experiments, files, params, paths
-from fewscans.data import registry
+from fewscans.data import own, registry
 from fewscans.data.base import Cases
 from fewscans.errors import DataError, RunError
 from fewscans.experiments.base import Grid
@@ -118,6 +118,8 @@ def publish(
         files.write(folder / "split.csv", split_table(split, folds).to_csv(index=False, lineterminator="\n").encode())
     lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records)
     files.write(folder / "records.json", f"[\n{lines}\n]\n".encode())
+    if (mine := own.as_published(spec.dataset)) is not None:
+        files.write_json(folder / own.RECORD, mine)
     files.write(folder / "README.md", _readme(about, predictions, records).encode())
     for path in folder.glob("*.parquet"):
         if path.stem not in (*about["arms"], *beside):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fewscans import paths
-from fewscans.data import own, own_checks, patient_draws, registry
+from fewscans import files, paths
+from fewscans.data import manifest, own, own_checks, patient_draws, registry
 from fewscans.data.base import Cut
 from fewscans.data.formats import pictures
 from fewscans.data.group_splits import parts
@@ -170,3 +170,28 @@ def test_an_unknown_set_and_another_dimension_are_refused(project, tmp_path):
         registry.dataset("mime")
     with pytest.raises(ParamsError, match="have 2 axes"):
         read("mine", Cut((8, 8, 8)))
+
+
+def test_verify_says_whether_it_is_as_it_was_added(project, tmp_path):
+    FOLDERS.pictures(tmp_path / "mine")
+    own_checks.add("mine", tmp_path / "mine")
+    told = manifest.verify("mine", paths.data_root(), tmp_path / "manifests")
+    assert told.cases == {"cases": 60, "patients": 30}
+    (tmp_path / "mine" / "cases.csv").touch()
+    with pytest.raises(DataError, match="a file changed since the set was added"):
+        manifest.verify("mine", paths.data_root(), tmp_path / "manifests")
+
+
+def test_what_is_kept_beside_published_results_names_no_folder_and_is_enough_to_show_them(project, tmp_path):
+    FOLDERS.pictures(tmp_path / "mine")
+    (tmp_path / "mine" / "dataset.yaml").write_text("title: Mine\n")
+    own_checks.add("mine", tmp_path / "mine")
+    beside = own.as_published("mine")
+    assert beside["folder"] == "" and str(tmp_path) not in str(beside) and own.as_published("luna16") is None
+    (project / "reports/published/gcnn/mine").mkdir(parents=True)
+    files.write_json(project / "reports/published/gcnn/mine" / own.RECORD, beside)
+    for file in own.home().glob("mine.*"):
+        file.unlink()
+    assert own.names() == ("mine",) and registry.dataset("mine").title == "Mine"
+    with pytest.raises(DataError, match="no such file; `fewscans data add mine FOLDER`"):
+        registry.find("mine", paths.data_root())

@@ -10,11 +10,11 @@ import torch
 from fewscans import experiments, paths
 from fewscans.data.base import Cases
 from fewscans.errors import ParamsError
-from fewscans.experiments import outside
+from fewscans.experiments import outside, own_arms
 from fewscans.experiments.base import Run
 from fewscans.experiments.gcnn import Grid
 from fewscans.experiments.hydranet import Grid as NumberGrid
-from fewscans.nn.outside import Outside
+from fewscans.nn.outside import Outside, load
 
 NET = '''
 """Twenty lines."""
@@ -60,8 +60,8 @@ def project(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("FEWSCANS_ROOT", str(tmp_path))
     yield tmp_path
     monkeypatch.undo()
-    for name in outside.TAKEN_BY:
-        outside.extend(experiments.get(name), {})
+    for name in own_arms.TAKEN_BY:
+        own_arms.extend(experiments.get(name), {})
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_number_is_learned_by_an_own_network_too(project, cases, one_thread):
 
 
 def test_a_network_that_a_command_names_is_kept_for_the_project(project):
-    assert outside.remember("my_net:SmallNet") == "SmallNet"
+    assert own_arms.remember("my_net:SmallNet") == "SmallNet"
     assert experiments.get("gcnn").ARMS["SmallNet"].made_by == "my_net:SmallNet"
     (project / "my_net.py").rename(project / "other.py")
     (project / "params.yaml").write_text("")
@@ -163,12 +163,12 @@ def test_a_patch_that_the_network_does_not_want_is_refused(project):
 )
 def test_a_faulty_entry_is_one_clear_error(project, said, message):
     with pytest.raises(ParamsError, match=message):
-        outside.extend(experiments.get("gcnn"), {"odd": said})
+        own_arms.extend(experiments.get("gcnn"), {"odd": said})
 
 
 def test_the_name_of_a_library_s_arm_is_taken(project):
     with pytest.raises(ParamsError, match="networks.Z2: the experiment gcnn has an arm of that name"):
-        outside.extend(experiments.get("gcnn"), {"Z2": {"from": "my_net:SmallNet"}})
+        own_arms.extend(experiments.get("gcnn"), {"Z2": {"from": "my_net:SmallNet"}})
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,8 @@ def test_a_network_that_breaks_the_contract_is_named(project, name, message):
     (project / "broken.py").write_text("def x(:\n")
     (project / "raises.py").write_text("x = 1 / 0\n")
     with pytest.raises(ParamsError, match=message):
-        Outside(name, 1, (16, 16), 0)
+        own_arms.source_of(name)
+        Outside(load(name, own_arms.file_of(name)[0]), name, 1, (16, 16), 0)
 
 
 def test_the_project_is_the_one_that_the_file_lies_in(project):

@@ -10,7 +10,7 @@ from fewscans.compare import ideas as known
 from fewscans.compare import page, plan
 from fewscans.data import own, registry
 from fewscans.errors import DataError, ParamsError
-from fewscans.experiments import get, outside
+from fewscans.experiments import get, own_arms
 from fewscans.results import read_run
 from fewscans.sweep.engine import Engine, LocalEngine, default_slots
 from fewscans.sweep.onerun import Setting
@@ -33,7 +33,9 @@ def compare(
         raise ParamsError(f"--hours must be above 0, got {hours:g}")
     mine, folder, place = own.load(name), paths.runs() / name, registry.find(name, paths.data_root())
     wanted, without = known.chosen(ideas, mine)
-    extra = [arm if arm in outside.specs() else outside.remember(arm) for arm in networks]  # arms of `get` from now on
+    extra = [
+        arm if arm in own_arms.specs() else own_arms.remember(arm) for arm in networks
+    ]  # arms of `get` from now on
     arms = plan.arms_of(wanted, extra, mine)
     places = default_slots(device, 1)
 

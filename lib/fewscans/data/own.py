@@ -21,11 +21,12 @@ import pandas as pd
 
 from fewscans import paths
 from fewscans.data import group_splits
-from fewscans.data.base import Cases, Cut, Dataset, kept
+from fewscans.data.base import Cases, Cut, Dataset, kept, report
 from fewscans.data.formats import nifti, pictures
-from fewscans.errors import DataError, ParamsError
+from fewscans.errors import DataError, FewscansError, ParamsError
 
 TABLE, SETTINGS = "cases.csv", "dataset.yaml"
+RECORD = "dataset.json"  # beside published results of an own set: what it is, without where it lies
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Own:
             read=functools.partial(_read, self), cases=functools.partial(_cases, self), licence=self.licence,
             cite=self.cite, source=f"the folder that `fewscans data add {self.name}` was given", unit=self.unit,
             attribution=f"{self.title}; {whose}. {self.cite}".strip() + "\n", people=f"those of {self.name}",
-            score="auc" if self.target == "label" else "icc",
+            score="auc" if self.target == "label" else "icc", check=functools.partial(_check, self),
         )  # fmt: skip
 
 
@@ -72,16 +73,19 @@ def home() -> Path:
 
 
 def names() -> tuple[str, ...]:
-    """Own sets of this project, in alphabetical order."""
+    """Own sets of this project, in alphabetical order, and those of which results were published on purpose."""
     try:
-        return tuple(sorted(file.stem for file in home().glob("*.json") if file.stem != "networks"))
-    except Exception:  # no project here
+        added = {file.stem for file in home().glob("*.json") if file.stem != "networks"}
+        return tuple(sorted(added | {file.parent.name for file in paths.published().glob(f"*/*/{RECORD}")}))
+    except FewscansError:  # no project here
         return ()
 
 
 def load(name: str) -> Own:
     """What is known of a set. Raises DataError if its file is damaged."""
     file = home() / f"{name}.json"
+    if not file.is_file():
+        file = next(paths.published().glob(f"*/{name}/{RECORD}"), file)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         for key in ("patch", "spacing_mm", "window"):
@@ -128,6 +132,18 @@ def state_of(folder: Path, images: Sequence[str]) -> str:
 def _read(own: Own, path: Path) -> Cases:
     """The set at the size that was chosen when it was added."""
     return _cases(own, path, Cut(own.patch, spacing_mm=own.spacing_mm), None)
+
+
+def _check(own: Own, path: Path) -> dict[str, Any]:
+    """Whether a copy is as it was when it was added, see `base.report`."""
+    table = table_of(own)
+    try:
+        lacks = (
+            [] if state_of(path, table["image"].tolist()) == own.files else ["a file changed since the set was added"]
+        )
+    except DataError as error:
+        lacks = [str(error)]
+    return report(lacks, {"cases": len(table), "patients": table["patient"].nunique()}, own.content)
 
 
 def _cases(own: Own, path: Path, cut: Cut, cache: Path | None) -> Cases:
@@ -183,3 +199,8 @@ def part_of(own: Own, table: pd.DataFrame, seed: int = 0) -> np.ndarray:
 
 def as_json(own: Own) -> dict[str, Any]:
     return dataclasses.asdict(own)
+
+
+def as_published(name: str) -> dict[str, Any] | None:
+    """What is kept beside published results of an own set; None for the library's sets."""
+    return as_json(dataclasses.replace(load(name), folder="", files="")) if name in names() else None

@@ -1,7 +1,7 @@
 """The replicated results, found by name: "gcnn" is the experiment of `fewscans.experiments.gcnn`.
 
 A new result is a new module or folder that ends in `EXPERIMENT`; nothing here changes. A user's own networks are arms
-of those that take them (`outside`).
+of those that take them (`own_arms`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewscans.errors import ParamsError
-from fewscans.experiments import outside
+from fewscans.experiments import own_arms
 
 if TYPE_CHECKING:
     from fewscans.experiments.base import Experiment
@@ -29,5 +29,5 @@ def get(name: str) -> Experiment:
     if name not in names():
         raise ParamsError(f"unknown experiment {name!r}; known: {', '.join(names())}")
     experiment = importlib.import_module(f"{__name__}.{name}").EXPERIMENT
-    outside.extend(experiment)
+    own_arms.extend(experiment)
     return experiment

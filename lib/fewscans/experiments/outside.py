@@ -1,4 +1,4 @@
-"""Arms of a user's own: `networks` in params.yaml, or --network, as arms of the experiments that take them.
+"""Arms of a user's own, as experiments see them: which network and augmentation they have. `own_arms` makes them.
 
 An own arm is an arm as any other, so it meets the same budget, trials of learning rates and statistics, and is drawn in
 every figure. The hash of its file is among what decides its runs, and decides no other arm's.
@@ -6,39 +6,32 @@ every figure. The hash of its file is among what decides its runs, and decides n
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import yaml
 from torch import nn
 
-from fewscans import files, paths, strictyaml
-from fewscans.errors import FewscansError, ParamsError
-from fewscans.nn.outside import Outside, source_of, split
-
-if TYPE_CHECKING:
-    from fewscans.experiments.base import Experiment, Grid
-
-TAKEN_BY = {"gcnn": None, "hydranet": "base-compute"}  # experiment → the arm whose number of images it has
-COLOURS = ("#882255", "#44AA99", "#999933", "#332288", "#AA4499", "#661100")
-KEYS = ("from", "augment", "patch", "label", "colour")
+from fewscans.errors import ParamsError
+from fewscans.nn.outside import Outside, load
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
     """made_by: "module:function" of the network; "" for the experiment's plain one.   augmented_by: of an augmentation,
-    or "".   source: hashes of their files.   wants: the patch that it is made for; () for any.
+    or "".   source: hashes of their code.   files: where they lie, "" for what is installed; decides no run.   wants:
+    the patch that it is made for; () for any.
     """
 
     made_by: str = ""
     augmented_by: str = ""
     source: tuple[str, ...] = ()
+    files: tuple[str, str] = ("", "")
     wants: tuple[int, ...] = ()
+
+    def training(self) -> dict[str, Any]:
+        """What decides its runs: all but where its files lie."""
+        return {name: value for name, value in super().training().items() if name != "files"}
 
 
 def is_own(spec: object) -> bool:
@@ -53,102 +46,8 @@ def check_patch(arm: str, spec: Made, patch: tuple[int, ...]) -> None:
 
 def network(spec: Made, in_channels: int, patch: tuple[int, ...], seed: int, plain: Callable[[], nn.Module]) -> Outside:
     """The untrained network of an own arm."""
-    return Outside(spec.made_by, in_channels, patch, seed, spec.augmented_by, plain)
-
-
-def remember(name: str) -> str:
-    """Keeps a network that a command named ("my_net:SmallNet") for this project; returns its arm's name."""
-    arm = split(name)[1]
-    source_of(name)
-    file = _remembered()
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    files.write_json(file, known | {arm: {"from": name}})
-    return arm
-
-
-def added(grid: Grid, experiment: Experiment, networks: Sequence[str]) -> Grid:
-    """The grid with own networks as arms at the sizes of its first arm, each "module:function" or a name of `specs`.
-
-    Raises:  ParamsError for an experiment that takes none.
-    """
-    if networks and experiment.name not in TAKEN_BY:
-        raise ParamsError(f"--network: {experiment.name} takes no network of yours; {', '.join(TAKEN_BY)} do")
-    names = [name if name in specs() else remember(name) for name in networks]
-    if not names:
-        return grid
-    extend(experiment)
-    sizes = next(iter(grid.arms.values()))
-    return dataclasses.replace(grid, arms=grid.arms | {name: grid.arms.get(name, sizes) for name in names})
-
-
-def specs() -> dict[str, Mapping]:
-    """The networks of this project: those that commands named, then those of params.yaml. No checks; {} without one."""
-    try:
-        file = paths.root() / "params.yaml"
-        raw = _parsed(file, file.stat().st_mtime_ns)
-        named = json.loads(_remembered().read_text(encoding="utf-8")) if _remembered().is_file() else {}
-        named = {arm: said for arm, said in named.items() if _is_there(said["from"])}
-    except (FewscansError, OSError, ValueError, yaml.YAMLError):  # whoever reads the whole of params.yaml says so
-        return {}
-    own = raw.get("networks") if isinstance(raw, Mapping) else None
-    return named | (dict(own) if isinstance(own, Mapping) else {})
-
-
-def extend(experiment: Experiment, networks: Mapping[str, Any] | None = None) -> None:
-    """Gives an experiment the arms of the networks, in place of those that it was given before.
-
-    Raises:  ParamsError for a network that is no mapping of the known keys, or has the name of another arm.
-    """
-    if experiment.name not in TAKEN_BY:
-        return
-    networks = specs() if networks is None else networks
-    for name in [name for name, arm in experiment.ARMS.items() if is_own(arm)]:
-        del experiment.ARMS[name]
-    if not networks:
-        return
-    kind = _kind(type(next(iter(experiment.ARMS.values()))))
-    for number, (name, said) in enumerate(networks.items()):
-        experiment.ARMS[name] = _arm(kind, experiment, name, said, COLOURS[number % len(COLOURS)])
-
-
-@cache
-def _parsed(file: Path, _changed: int) -> object:
-    text = file.read_text(encoding="utf-8")
-    return strictyaml.load(text) if "\nnetworks:" in text else {}
-
-
-def _arm(kind: type, experiment: Experiment, name: str, said: Any, colour: str):
-    known = f"its keys are {', '.join(KEYS)}"
-    if not isinstance(said, Mapping) or set(said) - set(KEYS) or not {"from", "augment"} & set(said):
-        raise ParamsError(f"networks.{name} is {said!r}; {known}, and it has from, or augment, or both")
-    if name in experiment.ARMS:
-        raise ParamsError(f"networks.{name}: the experiment {experiment.name} has an arm of that name; choose another")
-    patch = said.get("patch", ())
-    if not isinstance(patch, list | tuple) or not all(type(side) is int and side > 0 for side in patch):
-        raise ParamsError(f"networks.{name}.patch must be whole numbers, got {patch!r}")
-    modules = [said[key] for key in ("from", "augment") if key in said]
-    if not all(isinstance(module, str) for module in modules):
-        raise ParamsError(f"networks.{name}: {known}; from and augment are module:function")
-    like = TAKEN_BY[experiment.name]
-    return kind(
-        label=str(said.get("label", name)), colour=str(said.get("colour", colour)), marker="*", line="-",
-        derived_from=like, made_by=said.get("from", ""), augmented_by=said.get("augment", ""),
-        source=tuple(source_of(module) for module in modules), wants=tuple(patch),
-    )  # fmt: skip
-
-
-@cache
-def _kind(arm: type) -> type:
-    """Arms of an experiment that are a user's own."""
-    return dataclasses.make_dataclass(f"Own{arm.__name__}", [], bases=(Made, arm), frozen=True, kw_only=True)
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return bool(source_of(name))
-    except ParamsError:
-        return False
-
-
-def _remembered() -> Path:
-    return paths.root() / "data" / "own" / "networks.json"
+    made, augment = (
+        load(name, file) if name else None
+        for name, file in zip((spec.made_by, spec.augmented_by), spec.files, strict=True)
+    )
+    return Outside(made, spec.made_by or spec.augmented_by, in_channels, patch, seed, augment, plain)

@@ -8,9 +8,7 @@ Initial weights, dropout and whatever else draws from torch's generator are deci
 
 from __future__ import annotations
 
-import ast
 import copy
-import hashlib
 import importlib
 import importlib.util
 import math
@@ -23,98 +21,54 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewscans import paths
-from fewscans.errors import FewscansError, ParamsError
+from fewscans.errors import ParamsError
 
 CONTRACT = "a function of (in_channels, patch) that returns a module with one output an image, (B,)"
 
 
-def split(name: str) -> tuple[str, str]:
-    """ "my_net:SmallNet" → module and attribute. Raises ParamsError for another form."""
-    module, colon, attribute = name.partition(":")
-    if not (colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-        raise ParamsError(f"{name!r}: it must be module:name, such as my_net:SmallNet for SmallNet in my_net.py")
-    return module, attribute
+def load(name: str, file: str | Path = "") -> Callable[..., Any]:
+    """The function or class called "module:attribute", from a file, or without one from an installed package.
 
-
-def file_of(name: str) -> Path:
-    """The Python file that holds it: in the project's folder, in the working directory, or of an installed package.
-
-    Raises:  ParamsError if there is none.
+    Raises:  ParamsError if it cannot be imported or is not there.
     """
-    module, _ = split(name)
-    places = [Path.cwd()]
+    module, _, attribute = name.partition(":")
     try:
-        places.insert(0, paths.root())
-    except FewscansError:  # no project here
-        pass
-    inner = Path(*module.split(".")).with_suffix(".py")
-    for place in places:
-        if (place / inner).is_file():
-            return place / inner
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-        raise ParamsError(f"{name}: there is no {inner} in {places[0]}, and no installed package {module}")
-    return Path(spec.origin)
-
-
-def source_of(name: str) -> str:
-    """A hash of that file's code, without comments: another one when it is edited. Raises ParamsError."""
-    path = file_of(name)
-    try:
-        code = ast.unparse(ast.parse(path.read_text(encoding="utf-8")))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ParamsError(f"{path}: cannot be read as Python ({error})") from error
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
-
-
-def load(name: str) -> Callable[..., Any]:
-    """The function or class of that name. Raises ParamsError if it cannot be imported or is not there."""
-    module, attribute = split(name)
-    path = file_of(name)
-    try:
-        if importlib.util.find_spec(module.split(".")[0]) is None or path.is_relative_to(paths.root()):
-            spec = importlib.util.spec_from_file_location(f"outside_{source_of(name)}", path)
+        if file:
+            spec = importlib.util.spec_from_file_location(f"outside_{module.replace('.', '_')}", file)
             loaded = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(loaded)
         else:
             loaded = importlib.import_module(module)
-    except FewscansError:
-        raise
     except Exception as error:  # whatever that file raises
-        raise ParamsError(f"{path}: cannot be imported ({type(error).__name__}: {error})") from error
+        raise ParamsError(f"{file or module}: cannot be imported ({_said(error)})") from error
     if not callable(getattr(loaded, attribute, None)):
-        raise ParamsError(f"{path}: holds no function or class {attribute!r}; it must be {CONTRACT}")
+        raise ParamsError(f"{file or module}: holds no function or class {attribute!r}; it must be {CONTRACT}")
     return getattr(loaded, attribute)
 
 
 class Outside(nn.Module):
     """A network from outside behind the interface of `NoduleNet` and `BaseRegressor`.
 
-    name: "module:function"; "" for `plain`, a function without arguments that returns a network of the library.
-    in_channels, patch: of the images; (1, H, W) is shown to it as (H, W).   seed: of the run.   augmented_by:
-    "module:function", or "". It sees (B, 1, H, W) for a patch (1, H, W).
+    maker: see the contract; None for `plain`, a function without arguments that returns a network of the library.
+    name: what errors call it.
+    in_channels, patch: of the images; (1, H, W) is shown to it as (H, W).   seed: of the run.   augment: see the
+    contract, or None; it sees (B, 1, H, W) for a patch (1, H, W).
     in (B, in_channels, *patch), out (B,).   Raises ParamsError, naming it, if it cannot be built, or breaks the
     contract on a batch of zeros.
     """
 
     def __init__(
-        self, name: str, in_channels: int, patch: Sequence[int], seed: int, augmented_by: str = "",
-        plain: Callable[[], nn.Module] | None = None,
+        self, maker: Callable | None, name: str, in_channels: int, patch: Sequence[int], seed: int,
+        augment: Callable | None = None, plain: Callable[[], nn.Module] | None = None,
     ):  # fmt: skip
         super().__init__()
         thin = len(patch) == 3 and patch[0] == 1
-        self.flat, self.thin = thin and bool(name), thin and not name
-        self.name, self.seed, self.in_channels = name or augmented_by, seed, in_channels
+        self.flat, self.thin = thin and maker is not None, thin and maker is None
+        self.name, self.seed, self.in_channels, self.augment = name, seed, in_channels, augment
         self.patch = tuple(patch[1:] if self.flat else patch)
-        self.augment = load(augmented_by) if augmented_by else None
         self.group = SimpleNamespace(order=1, dim=len(self.patch), name="none")
         self.channels: tuple[int, ...] = ()
         self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
-        maker = load(name) if name else None
         with _seeded(seed, 0, torch.device("cpu")):
             try:
                 self.net = plain() if maker is None else maker(in_channels, self.patch)

@@ -26,7 +26,10 @@ EXPONENTS = (0.02, 2.0)
 LEAST = 1e-3  # of what is missing to the best score, or its logarithm means nothing
 FARTHEST = 30.0  # times the largest size that was trained: beyond, nothing is said
 WIDENING = 1.0
-MEASURED = ""
+MEASURED = (
+    "Fitted up to N / 4, such curves covered the score at N in 9 of 9 cases (networks on LUNA16 patches and "
+    "AdrenalMNIST3D; few, and not independent)."
+)
 DRAWS = 2000
 
 
