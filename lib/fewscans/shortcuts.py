@@ -16,7 +16,7 @@ import pandas as pd
 
 from fewscans import experiments, params, paths
 from fewscans.data import audit, own, registry
-from fewscans.data.base import Cases
+from fewscans.data.base import Cases, Cut
 from fewscans.data.group_splits import fold_of_group
 from fewscans.errors import DataError
 from fewscans.experiments import baselines
@@ -147,7 +147,7 @@ def at_hand(name: str) -> tuple[Cases, dict[str, tuple[str, ...]]]:
     """A set's cases as an experiment sees them, and the columns to try. Raises DataError without a copy or a grid."""
     if name in own.names():
         mine = own.load(name)
-        cases = mine.record().read(own.find(name))
+        cases = mine.record().cases(own.find(name), Cut(mine.patch, spacing_mm=mine.spacing_mm), paths.build())
         new = {c: (c,) for c in cases.about if c not in NOT_ASKED | {n for names in KNOWN.values() for n in names}}
         return cases, KNOWN | new
     place, p = registry.find(name, paths.data_root()), params.load()

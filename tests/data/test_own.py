@@ -8,11 +8,12 @@ from PIL import Image
 from fewscans import files, paths
 from fewscans.data import manifest, own, own_checks, patient_draws, registry
 from fewscans.data.base import Cut
-from fewscans.data.formats import pictures
+from fewscans.data.formats import mhd, pictures
 from fewscans.data.group_splits import parts
 from fewscans.errors import DataError, ParamsError
 
 from .conftest import load_builders
+from .test_xray_dicom import write
 
 FOLDERS = load_builders("own")
 
@@ -140,6 +141,14 @@ def test_pictures_of_many_kinds_hold_what_was_written(tmp_path):
     assert np.array_equal(pictures.read(tmp_path / "a.npy").values, values)
     flat = pictures.read(tmp_path / "a.nii.gz")
     assert np.array_equal(flat.values, values) and flat.spacing_mm == (3.0, 2.0)
+    scan = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    mhd.write(tmp_path / "a.mhd", scan, np.array([0.5, 1.0, 2.0]), np.zeros(3))
+    space = pictures.read(tmp_path / "a.mhd")
+    assert np.array_equal(space.values, scan) and space.spacing_mm == (2.0, 1.0, 0.5)
+    write(tmp_path / "a.dcm", np.arange(100, dtype=np.uint16).reshape(10, 10), Manufacturer="Acme")
+    frame = pictures.read(tmp_path / "a.dcm")
+    assert frame.values.shape == (10, 10) and (np.diff(frame.values.ravel().astype(int)) >= 0).all()
+    assert frame.scanner == "Acme"
 
 
 @pytest.mark.parametrize("name", ["Clinic", "a_b", "x-twin", "a-on-b", "luna16-patches", "networks", "-a", ""])
