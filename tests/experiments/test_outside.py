@@ -144,6 +144,22 @@ def test_a_network_that_a_command_names_is_kept_for_the_project(project):
     assert "SmallNet" not in experiments.get("gcnn").ARMS
 
 
+def test_a_grid_gets_own_networks_at_the_sizes_of_its_first_arm(project):
+    gcnn = experiments.get("gcnn")
+    grid = Grid(arms={"Z2": (10, 20), "p4m": (10,)}, **SETTINGS)
+    more = own_arms.added(grid, gcnn, ["my_net:SmallNet", "mine"])
+    assert more.arms == {"Z2": (10, 20), "p4m": (10,), "SmallNet": (10, 20), "mine": (10, 20)}
+    assert own_arms.added(grid, gcnn, []) is grid
+    with pytest.raises(ParamsError, match="curriculum takes no network of yours; gcnn, hydranet do"):
+        own_arms.added(grid, experiments.get("curriculum"), ["my_net:SmallNet"])
+
+
+def test_where_the_file_lies_decides_nothing(project):
+    gcnn, grid = experiments.get("gcnn"), Grid(arms={"mine": (10,)}, **SETTINGS)
+    assert str(project) in str(gcnn.ARMS["mine"].files)
+    assert str(project) not in str(gcnn.decides(Run(0, 10, "mine", 3e-3), grid))
+
+
 def test_a_patch_that_the_network_does_not_want_is_refused(project):
     experiments.get("gcnn")
     with pytest.raises(ParamsError, match=r"networks.mine wants a patch of \[16, 16\], but the grid's is \[24, 24\]"):

@@ -9,7 +9,7 @@ from fewscans import params, paths
 from fewscans.compare import ideas as known
 from fewscans.compare import page, plan
 from fewscans.data import own, registry
-from fewscans.errors import DataError, ParamsError
+from fewscans.errors import DataError, ParamsError, RunError
 from fewscans.experiments import get, own_arms
 from fewscans.results import read_run
 from fewscans.sweep.engine import Engine, LocalEngine, default_slots
@@ -67,7 +67,10 @@ def compare(
         results[experiment] = read_run(run)
     told = "".join(f" --{key} {value}" for key, value in (("ideas", ideas), ("profile", profile)) if value)
     told += "".join(f" --network {one}" for one in networks) + ("" if profile else f" --hours {hours:g}")
-    return page.write(folder, mine, results, wanted, without, f"fewscans compare {name}{told}")
+    try:
+        return page.write(folder, mine, results, wanted, without, f"fewscans compare {name}{told}")
+    except ValueError as error:  # too few patients or seeds for an interval
+        raise RunError(f"{name}: all is trained, but there is no page: {error}") from error
 
 
 def _smallest(experiment: str, mine: own.Own):
