@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewscans.errors import ParamsError
-from fewscans.experiments import own_arms
 
 if TYPE_CHECKING:
     from fewscans.experiments.base import Experiment
@@ -28,6 +27,8 @@ def get(name: str) -> Experiment:
     """The experiment of that name; ParamsError for an unknown one."""
     if name not in names():
         raise ParamsError(f"unknown experiment {name!r}; known: {', '.join(names())}")
+    from fewscans.experiments import own_arms  # imports torch, which whoever asks for names alone does not need
+
     experiment = importlib.import_module(f"{__name__}.{name}").EXPERIMENT
     own_arms.extend(experiment)
     return experiment

@@ -15,9 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from fewscans import files, paths, strictyaml
+from fewscans import files, paths
 from fewscans.errors import FewscansError, ParamsError
 from fewscans.experiments.outside import Made, is_own
 
@@ -97,12 +95,14 @@ def added(grid: Grid, experiment: Experiment, networks: Sequence[str]) -> Grid:
 
 def specs() -> dict[str, Mapping]:
     """The networks of this project: those that commands named, then those of params.yaml. No checks; {} without one."""
+    from yaml import YAMLError
+
     try:
         file = paths.root() / "params.yaml"
         raw = _parsed(file, file.stat().st_mtime_ns)
         named = json.loads(_remembered().read_text(encoding="utf-8")) if _remembered().is_file() else {}
         named = {arm: said for arm, said in named.items() if _is_there(said["from"])}
-    except (FewscansError, OSError, ValueError, yaml.YAMLError):  # whoever reads the whole of params.yaml says so
+    except (FewscansError, OSError, ValueError, YAMLError):  # whoever reads the whole of params.yaml says so
         return {}
     own = raw.get("networks") if isinstance(raw, Mapping) else None
     return named | (dict(own) if isinstance(own, Mapping) else {})
@@ -127,6 +127,8 @@ def extend(experiment: Experiment, networks: Mapping[str, Any] | None = None) ->
 
 @cache
 def _parsed(file: Path, _changed: int) -> object:
+    from fewscans import strictyaml
+
     text = file.read_text(encoding="utf-8")
     return strictyaml.load(text) if "\nnetworks:" in text else {}
 
