@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fewscans.data.base import first_line, quantised
-from fewscans.data.formats import mhd, nifti, xray_dicom
+from fewscans.data.formats import mhd, nifti
 from fewscans.errors import DataError
 
 PLAIN, TIFF, ARRAY = (".png", ".jpg", ".jpeg", ".bmp"), (".tif", ".tiff"), (".npy",)
@@ -64,6 +64,8 @@ def read(path: Path | str) -> Picture:
         scan = mhd.read(path)
         found = Picture(np.asarray(scan.array, np.float32), tuple(float(mm) for mm in scan.header.spacing_mm[::-1]))
     elif name.endswith(DICOM):
+        from fewscans.data.formats import xray_dicom  # imports torch, which whoever looks up a name does not need
+
         frame = xray_dicom.read(path)
         found = Picture(quantised(frame.pixels), scanner=frame.manufacturer)
     else:
