@@ -27,6 +27,7 @@ GOALS = {"auc": (0.8, 0.9, 0.95), "icc": (0.6, 0.8, 0.9)}
 VERDICTS = {
     "saves": "saves labels here", "costs": "wants more labels here", "open": "no difference that these data can show",
     "flat": "no factor: the plain network does not gain from more cases here",
+    "crossed": "no factor: learning curves cross",
     "trivial": "not to be judged: networks are not better than a trivial baseline",
     "failed": "not to be judged: most trainings stayed at guessing",
 }  # fmt: skip
@@ -71,8 +72,9 @@ def _finding(results: Results, name: str, title: str, arm: str, baseline: str, l
         verdict = "trivial"
     elif any(failed > trained / 2 for failed, trained in (results.failed(a, n) for a in (arm, baseline))):
         verdict = "failed"
-    elif undefined(table, baseline, arm, n):
-        verdict = "saves" if gain.low > 0 else "costs" if gain.high < 0 else "flat"
+    elif why := undefined(table, baseline, arm, n):
+        none = "flat" if why.startswith("no factor") else "crossed"
+        verdict = "saves" if gain.low > 0 else "costs" if gain.high < 0 else none
     else:
         factor = rounded(data_efficiency(table, baseline, arm, n_train=n, level=level), 2)
         verdict = "saves" if factor.low > 1 else "costs" if factor.high < 1 else "open"

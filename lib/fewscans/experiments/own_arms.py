@@ -68,10 +68,16 @@ def source_of(name: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
-def remember(name: str) -> str:
-    """Keeps a network that a command named ("my_net:SmallNet") for this project; returns its arm's name."""
+def remember(name: str, *experiments: Experiment) -> str:
+    """Keeps a network that a command named ("my_net:SmallNet") for this project; returns its arm's name.
+
+    Raises:  ParamsError for a file that is not there, and for the name of an arm of one of the experiments.
+    """
     arm = split(name)[1]
     source_of(name)
+    taken = [e.name for e in experiments if arm in e.ARMS and not is_own(e.ARMS[arm])]
+    if taken:
+        raise ParamsError(f"--network {name}: {taken[0]} has an arm {arm!r}; give the function another name")
     file = _remembered()
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     files.write_json(file, known | {arm: {"from": name}})
@@ -85,7 +91,7 @@ def added(grid: Grid, experiment: Experiment, networks: Sequence[str]) -> Grid:
     """
     if networks and experiment.name not in TAKEN_BY:
         raise ParamsError(f"--network: {experiment.name} takes no network of yours; {', '.join(TAKEN_BY)} do")
-    names = [name if name in specs() else remember(name) for name in networks]
+    names = [name if name in specs() else remember(name, experiment) for name in networks]
     if not names:
         return grid
     extend(experiment)
