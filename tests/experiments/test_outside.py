@@ -138,6 +138,9 @@ def test_a_number_is_learned_by_an_own_network_too(project, cases, one_thread):
 
 def test_a_network_that_a_command_names_is_kept_for_the_project(project):
     assert own_arms.remember("my_net:SmallNet") == "SmallNet"
+    (project / "other_net.py").write_text("Z2 = print\n")
+    with pytest.raises(ParamsError, match="gcnn has an arm 'Z2'; give the function another name"):
+        own_arms.remember("other_net:Z2", experiments.get("gcnn"))
     assert experiments.get("gcnn").ARMS["SmallNet"].made_by == "my_net:SmallNet"
     (project / "my_net.py").rename(project / "other.py")
     (project / "params.yaml").write_text("")

@@ -33,9 +33,8 @@ def compare(
         raise ParamsError(f"--hours must be above 0, got {hours:g}")
     mine, folder, place = own.load(name), paths.runs() / name, registry.find(name, paths.data_root())
     wanted, without = known.chosen(ideas, mine)
-    extra = [
-        arm if arm in own_arms.specs() else own_arms.remember(arm) for arm in networks
-    ]  # arms of `get` from now on
+    taking = [get(experiment) for experiment in own_arms.TAKEN_BY]
+    extra = [arm if arm in own_arms.specs() else own_arms.remember(arm, *taking) for arm in networks]
     arms = plan.arms_of(wanted, extra, mine)
     places = default_slots(device, 1)
 
