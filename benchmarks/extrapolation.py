@@ -2,8 +2,8 @@
 
     python benchmarks/extrapolation.py [RUN ...]
 
-The rule for the interval (`stats.learning_curve.WIDENING`) was fixed on PneumoniaMNIST; LUNA16 patches and
-AdrenalMNIST3D are then counted. RUN: runs of this machine besides, such as gcnn-my-pneumoniamnist
+Of LUNA16 patches and AdrenalMNIST3D. `stats.learning_curve.WIDENING`, a factor of the interval, is to be fixed on
+PneumoniaMNIST beforehand and is 1 until that is run. RUN: runs of this machine besides, such as gcnn-my-pneumoniamnist
 after `docs/own_data_examples.py`.
 """
 
