@@ -7,8 +7,9 @@ lowest value seen and an exponent b from 0.02 to 2. So do many learning curves (
 The interval. Mean scores are drawn anew from their covariance over seeds and patients, and for each draw every plateau
 is fitted by least squares and one is taken with the probability exp(-chi² / 2): with two or three sizes nothing tells
 plateaus apart, and all of them count. The middle 95 % of the draws, widened about their median by `WIDENING`, are the
-interval. Nothing is widened so far: PneumoniaMNIST, on which the factor is to be fixed, was not run. How often curves fitted up to N / 4 then cover the score at N on other
-data is measured by `checked`, and stands beside every extrapolation (`MEASURED`).
+interval. Nothing is widened so far: PneumoniaMNIST, on which the factor is to be fixed, was not run. How often curves
+fitted up to N / 4 cover the score at N on other data is measured by `checked`, and stands beside every extrapolation
+(`MEASURED`).
 """
 
 from __future__ import annotations
