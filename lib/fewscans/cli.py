@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewscans import ending, guard
+from fewscans import cli_own, ending, guard
 from fewscans.errors import ParamsError, RunError, Stopped
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Your copies of public data sets, and sets of your own.")
 app.add_typer(data_app, name="data")
+cli_own.register(app, data_app)
 
 
 @app.callback()
@@ -57,6 +59,9 @@ def train(
     engine: Annotated[str, typer.Option(help="local, or ray for the nodes of a Ray cluster")] = "local",
     address: Annotated[str | None, typer.Option(help="of a Ray cluster, such as auto; else one is started")] = None,
     gpus: Annotated[float | None, typer.Option(help="GPUs that Ray gives a run, such as 0.5; else 1 with cuda")] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="a network of yours as one more arm, my_net:SmallNet; may be repeated")
+    ] = None,
 ) -> None:
     """Train what the run store lacks and write the run's prediction table. May be killed and started again at any time.
 
@@ -81,7 +86,7 @@ def train(
             from fewscans.sweep.sweep import sweep
 
             where = "cuda" if gpus else find_device(device)  # with Ray, GPUs are those of nodes
-            setting = _setting(run, profile, where, threads)
+            setting = _setting(run, profile, where, threads, network or ())
             if engine == "ray":
                 from fewscans.sweep.ray_engine import RayEngine
 
@@ -343,15 +348,16 @@ def profile() -> None:
     typer.echo(params.load().profile)
 
 
-def _setting(run: str, profile: str | None, device: str, threads: int):
+def _setting(run: str, profile: str | None, device: str, threads: int, networks: Sequence[str] = ()):
     """What a sweep of that run needs, with its data found: the twin that was written, or the user's verified copy."""
-    from fewscans import params, paths
+    from fewscans import experiments, params, paths
     from fewscans.data import registry
+    from fewscans.experiments import own_arms
     from fewscans.sweep.onerun import Setting
 
     p = params.load()
     spec = p.run(run)
-    grid = p.grid(run, profile)
+    grid = own_arms.added(p.grid(run, profile), experiments.get(spec.experiment), networks)
     if spec.twin:
         folder = paths.root() / spec.data
         if not folder.exists():

@@ -46,7 +46,8 @@ class NotebookSpec:
 class Params:
     """The whole of params.yaml.
 
-    grids: run → profile → the experiment's own Grid.   twins: name → profile → the generator's settings.
+    grids: run → profile → the experiment's own Grid.   networks: a user's own, see `experiments.own_arms`.
+    twins: name → profile → the generator's settings.
     """
 
     profile: str
@@ -55,6 +56,7 @@ class Params:
     runs: dict[str, RunSpec]
     grids: dict[str, dict[str, typing.Any]]
     notebooks: dict[str, NotebookSpec]
+    networks: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
 
     def run(self, name: str) -> RunSpec:
         """The run of that name, from `runs`, or from the name alone where it is not part of the pipeline.
@@ -63,10 +65,10 @@ class Params:
         """
         if name in self.runs:
             return self.runs[name]
-        if name in self.grids:
+        if name in self.grids or name.partition("-")[2] in registry.own.names():
             return _spec_from_name(name)
         run, on, dataset = name.rpartition("-on-")
-        if on and dataset in registry.names():
+        if on and dataset in registry.names() + registry.own.names():
             experiment = self.run(run).experiment
             return RunSpec(experiment, name.removeprefix(f"{experiment}-"), False, f"data/manifests/{dataset}.json")
         raise ParamsError(f"unknown run {name!r}; params.yaml has grids for {_list(self.grids)}")
@@ -89,7 +91,8 @@ def load(path: Path | str | None = None) -> Params:
 
 def _params(raw: object) -> Params:
     names = [f.name for f in dataclasses.fields(Params)]
-    _keys(raw, names, names, "the file")
+    _keys(raw, names, [name for name in names if name != "networks"], "the file")
+    networks = dict(_mapping(raw.get("networks") or {}, "networks"))
     profile = raw["profile"]
     if profile not in PROFILES:
         raise ParamsError(f"profile is {profile!r}; it must be one of {', '.join(PROFILES)}")
@@ -109,7 +112,7 @@ def _params(raw: object) -> Params:
         for alias, run in spec.runs.items():
             if run not in runs:
                 raise ParamsError(f"notebooks.{name}.runs.{alias} is {run!r}, not one of runs: {_list(runs)}")
-    return Params(profile, typed(raw["data_root"], str, "data_root"), twins, runs, grids, notebooks)
+    return Params(profile, typed(raw["data_root"], str, "data_root"), twins, runs, grids, notebooks, networks)
 
 
 def _run_spec(name: str, value: object) -> RunSpec:

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from scipy import special
 
 from fewscans import experiments, files, integrity, params, paths, store, weights
-from fewscans.data import registry
+from fewscans.data import own, registry
 from fewscans.data.base import Cases
 from fewscans.errors import DataError, RunError
 from fewscans.experiments.base import Grid
@@ -120,6 +120,8 @@ def publish(
         contents["split.csv"] = split_table(split, folds).to_csv(index=False, lineterminator="\n").encode()
     lines = ",\n".join(json.dumps(record, sort_keys=True) for record in records)
     contents["records.json"] = f"[\n{lines}\n]\n".encode()
+    if (mine := own.as_published(spec.dataset)) is not None:
+        contents[own.RECORD] = (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()
     contents["README.md"] = _readme(about, predictions, records).encode()
     integrity.write_all(folder, contents | {files.SUMS: integrity.sums(contents)})
     for path in [*folder.glob("*.parquet"), folder / "split.csv"]:  # of arms, or of data, that are no longer there

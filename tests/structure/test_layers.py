@@ -16,9 +16,9 @@ ROOMS = [
     {"stats"},
     {
         "results", "claims", "claims_history", "verdicts", "scorecard", "cards", "publish", "figures", "page",
-        "notebook", "stages",
+        "notebook", "stages", "shortcuts", "compare",
     },
-    {"doctor", "ending", "cli", "__main__"},
+    {"doctor", "ending", "cli", "cli_own", "__main__"},
 ]  # fmt: skip
 TRAINING = {"torch", "numpy", "pandas", "pyarrow", "filelock"}  # torch itself brings filelock
 # Packages named otherwise than what one imports, or that come with the named one.

@@ -1,7 +1,8 @@
 """Every data set, found by its name: "luna16-patches" is the record of `fewscans.data.luna16_patches`.
 
 A new reader is a new module that ends in `DATASET`; nothing here changes. A twin (fewscans.twins) is written in its
-layout and goes through the same reader.
+layout and goes through the same reader. A user's own sets, which `fewscans data add` adds to the project, are found
+by their names as well (`own`); no name of theirs is one of the library's.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from functools import cache
 from pathlib import Path
 
 import fewscans.data
+from fewscans.data import own
 from fewscans.data.base import Dataset
 from fewscans.errors import DataError
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """All data sets, controls included, in alphabetical order."""
+    """All data sets of the library, controls included, in alphabetical order."""
     modules = [info.name for info in pkgutil.iter_modules(fewscans.data.__path__) if not info.ispkg]
     files = {name: Path(fewscans.data.__path__[0]) / f"{name}.py" for name in modules}
     return tuple(
@@ -34,13 +36,17 @@ def public() -> list[Dataset]:
 def module_of(name: str) -> str:
     """The module that reads a data set. Raises DataError listing the known ones."""
     if name not in names():
-        raise DataError(f"unknown data set '{name}'; known: {', '.join(names())}")
+        if name in own.names():
+            return own.__name__
+        known = ", ".join((*names(), *own.names()))
+        raise DataError(f"unknown data set '{name}'; known: {known}; `fewscans data add` adds one of yours")
     return f"fewscans.data.{name.replace('-', '_')}"
 
 
 def dataset(name: str) -> Dataset:
     """The record of a data set. Raises DataError listing the known ones."""
-    return importlib.import_module(module_of(name)).DATASET
+    module = module_of(name)
+    return own.load(name).record() if module == own.__name__ else importlib.import_module(module).DATASET
 
 
 def home(name: str, root: Path | str) -> Path:
@@ -57,6 +63,8 @@ def find(name: str, root: Path | str) -> Path:
     Raises:  DataError if there is none, with what to download and where to put it.
     """
     entry, root = dataset(name), Path(root)
+    if name not in names():
+        return own.find(name)
     if entry.control:
         raise DataError(f"'{name}' is no public data set; `fewscans twin {name}` writes it")
     marks = entry.marks or ((entry.file,),)

@@ -1,6 +1,7 @@
 """The replicated results, found by name: "gcnn" is the experiment of `fewscans.experiments.gcnn`.
 
-A new result is a new module or folder that ends in `EXPERIMENT`; nothing here changes.
+A new result is a new module or folder that ends in `EXPERIMENT`; nothing here changes. A user's own networks are arms
+of those that take them (`own_arms`).
 """
 
 from __future__ import annotations
@@ -26,4 +27,8 @@ def get(name: str) -> Experiment:
     """The experiment of that name; ParamsError for an unknown one."""
     if name not in names():
         raise ParamsError(f"unknown experiment {name!r}; known: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}").EXPERIMENT
+    from fewscans.experiments import own_arms  # imports torch, which whoever asks for names alone does not need
+
+    experiment = importlib.import_module(f"{__name__}.{name}").EXPERIMENT
+    own_arms.extend(experiment)
+    return experiment

@@ -46,13 +46,15 @@ class NoduleNet(nn.Module):
     of the three max-pools, 1 along an axis that is kept; by default the paper's, 2 but for z in the first, as its
     voxels are 1.25 mm apart in z and 0.5 mm in y and x. A pool that treats z apart ends the equivariance under O and
     Oh, and one that meets an odd size ends it under every group that mirrors or turns that axis.
-    in (B, 1, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one the pools
-    reduce to nothing, for an unknown head, and for pools that do not fit.
+    in_channels: of the images, 3 in colour.
+    in (B, in_channels, *patch), out (B,) logits.   Raises ValueError for a patch with the wrong number of axes or one
+    the pools reduce to nothing, for an unknown head, and for pools that do not fit.
     """
 
     def __init__(
-        self, group, patch=(12, 72, 72), width=16, head="paper", budget="parameters", channels=None, pools=None
-    ):
+        self, group, patch=(12, 72, 72), width=16, head="paper", budget="parameters", channels=None, pools=None,
+        in_channels=1,
+    ):  # fmt: skip
         super().__init__()
         self.group = group = group if isinstance(group, Group) else Group.named(group)
         self.patch = tuple(int(size) for size in patch)
@@ -70,7 +72,8 @@ class NoduleNet(nn.Module):
             raise ValueError(f"pools must be three windows of {group.dim} sizes of at least 1, got {pools}")
         self.pools = [None] * 6
         self.pools[::2] = [None if set(window) == {1} else tuple(window) for window in pools]
-        convolutions = [LiftingConv(group, 1, self.channels[0], 3, bias=False)]
+        self.in_channels = in_channels
+        convolutions = [LiftingConv(group, in_channels, self.channels[0], 3, bias=False)]
         convolutions += [
             GroupConv(group, a, b, 3, bias=False) for a, b in zip(self.channels, self.channels[1:], strict=False)
         ]
@@ -105,9 +108,11 @@ class NoduleNet(nn.Module):
             self.classifier.bias.zero_()
 
     def features(self, x: Tensor) -> Tensor:
-        """The last feature map, equivariant as far as the pools allow: (B, 1, *patch) → (B, C, G, *S)."""
-        if x.ndim != 2 + self.group.dim or tuple(x.shape[1:]) != (1, *self.patch):
-            raise ValueError(f"NoduleNet wants (B, 1, {', '.join(map(str, self.patch))}), got {tuple(x.shape)}")
+        """The last feature map, equivariant as far as the pools allow: (B, in_channels, *patch) → (B, C, G, *S)."""
+        if x.ndim != 2 + self.group.dim or tuple(x.shape[1:]) != (self.in_channels, *self.patch):
+            raise ValueError(
+                f"NoduleNet wants (B, {self.in_channels}, {', '.join(map(str, self.patch))}), got {tuple(x.shape)}"
+            )
         max_pool = F.max_pool2d if self.group.dim == 2 else F.max_pool3d
         for convolution, norm, pool in zip(self.convolutions, self.norms, self.pools, strict=True):
             x = norm(convolution(x))  # (B, C, G, *S)
@@ -129,7 +134,7 @@ class NoduleNet(nn.Module):
 
     def macs(self) -> int:
         """Multiply-adds of the convolutions for one patch, forward."""
-        total, incoming = 0, 1
+        total, incoming = 0, self.in_channels
         for channels, size in zip(self.channels, self.feature_sizes(), strict=False):
             outgoing = channels * self.group.order
             total += incoming * outgoing * 3**self.group.dim * math.prod(size)

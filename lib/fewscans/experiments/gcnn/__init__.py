@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewscans import train
-from fewscans.data import group_splits, splits
+from fewscans.data import group_splits, patient_draws, splits
 from fewscans.data.base import Cases, Cut
 from fewscans.errors import DataError, ParamsError
-from fewscans.experiments import base, baselines
+from fewscans.experiments import base, baselines, outside
 from fewscans.experiments.base import Entry, OnStep, Run, auc_of, costs, require_best, rows, still_guessing
 from fewscans.experiments.gcnn import augment
 from fewscans.experiments.gcnn.arms import ARMS
@@ -49,7 +49,7 @@ class Grid(base.Grid):
     group's output more.   cosine: the rate falls to 0 as half a cosine.   half: see `train.fit`.   turned_test: cubes
     are predicted turned as well.   folds: of the data set; a run with seed s tests fold s, validates on s + 1 and
     trains on the rest, modulo folds; 0: the data set's split.   pilot: validation cases are predicted in place of test
-    cases.
+    cases.   colours: channels of the images, 1 or 3.
     """
 
     ARMS = ARMS
@@ -71,6 +71,7 @@ class Grid(base.Grid):
     turned_test: bool = False
     folds: int = 0
     pilot: bool = False
+    colours: int = 1
 
     def __post_init__(self):
         super().__post_init__()
@@ -110,6 +111,8 @@ class Grid(base.Grid):
         if not sizes or any(n < 2 or n % 2 for n in sizes):
             raise ParamsError(f"arms.{arm}: sizes must be even and at least 2, in balanced subsets; got {list(sizes)}")
         spec = self.ARMS[arm]
+        if outside.is_own(spec):
+            return outside.check_patch(arm, spec, self.patch)
         dim = Group.named(spec.group).dim
         if spec.trivial is None and dim != len(self.patch):
             acts_on = "the plane" if dim == 2 else "space"
@@ -134,6 +137,8 @@ class Gcnn(base.Experiment):
         return Cut(grid.patch, grid.downsample, grid.spacing_mm, around, grid.negatives_per_scan, grid.train_negatives)
 
     def check(self, grid: Grid, cases: Cases) -> None:
+        if grid.colours != (3 if in_colour(cases) else 1):
+            raise ParamsError(f"colours is {grid.colours}, but images of {cases.path} have another number; set it")
         have, wanted, about = cases.images.shape[1 : -1 if in_colour(cases) else None], grid.patch, cases.about
         if len(have) != len(wanted) or any(h < w for h, w in zip(have, wanted, strict=True)):
             sizes = [" x ".join(map(str, shape)) for shape in (have, wanted)]
@@ -145,7 +150,7 @@ class Gcnn(base.Experiment):
             for seed in range(max(1, grid.folds)):
                 index = self._indices(grid, cases, seed)
                 for n in sizes:
-                    splits.nested_balanced(cases.target, index["train"], n, 0)
+                    self.subset(cases, index["train"], n, 0)
                 for name in ("val", "test"):
                     if len(np.unique(cases.target[index[name]])) < 2:
                         one = f"the {name} cases of seed {seed} are all of one class"
@@ -158,11 +163,23 @@ class Gcnn(base.Experiment):
             chosen |= {"steps": grid.steps_of(run.n_train), "eval_every": grid.every_of(run.n_train)}
             chosen |= {"learning_rate": run.learning_rate}
             names += ["batch_size", "width", "augment", "pools", "rate_by_order", "cosine", "half", "turned_test"]
+        names += ["colours"] if grid.colours != 1 else []
         return chosen | {name: getattr(grid, name) for name in names}
+
+    def subset(self, cases: Cases, candidates: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """The training cases of a run, (n,): half of each class, and of a user's own set patient after patient."""
+        drawn = patient_draws.nested_patients if patient_draws.by_patient(cases) else _single_cases
+        return drawn(cases, candidates, n, seed)
 
     def network(self, run: Run, grid: Grid) -> NoduleNet:
         """The untrained network of a run, drawn from its seed."""
-        return model(run.arm, grid.width, run.seed, grid.patch, grid.pools)
+        def plain(name: str = "Z2" if len(grid.patch) == 2 else "Z3") -> NoduleNet:
+            return model(name, grid.width, run.seed, grid.patch, grid.pools, grid.colours)
+
+        spec = self.ARMS[run.arm]
+        if outside.is_own(spec):
+            return outside.network(spec, grid.colours, grid.patch, run.seed, plain)
+        return plain(run.arm)
 
     def compute(self, net: NoduleNet, steps: int) -> float:
         """What so many updates cost, in a unit of which claims read ratios alone; here updates."""
@@ -195,7 +212,7 @@ class Gcnn(base.Experiment):
     def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         spec = self.ARMS[run.arm]
         index = self._indices(grid, cases, run.seed)
-        test, subset = index["test"], splits.nested_balanced(cases.target, index["train"], run.n_train, run.seed)
+        test, subset = index["test"], self.subset(cases, index["train"], run.n_train, run.seed)
         if spec.trivial in baselines.KNOWN:
             x = np.log(cases.about[list(baselines.KNOWN[spec.trivial])].to_numpy(float))
             predicted = baselines.likelihood(x[subset], cases.target[subset], x[test])
@@ -213,7 +230,7 @@ class Gcnn(base.Experiment):
     ) -> tuple[Entry, dict[str, Tensor]]:
         spec = self.ARMS[run.arm]
         index = self._indices(grid, cases, run.seed)
-        subset = splits.nested_balanced(cases.target, index["train"], run.n_train, run.seed)
+        subset = self.subset(cases, index["train"], run.n_train, run.seed)
         net = self.network(run, grid).to(device)
         (x_train, y_train), (x_val, y_val) = (
             (_images(cases, some).to(device), _labels(cases, some, spec.shuffled, run.seed).to(device))
@@ -302,7 +319,7 @@ def margin(patch: tuple[int, ...]) -> tuple[int, ...]:
     return (*shift[:-2], *(s + turn for s in shift[-2:]))
 
 
-def model(arm: str, width: int, seed: int, patch: tuple[int, ...] = (SIZE, SIZE), pools=None) -> NoduleNet:
+def model(arm: str, width: int, seed: int, patch: tuple[int, ...] = (SIZE, SIZE), pools=None, colours: int = 1):
     """The untrained network of an arm; a sham group is drawn from the seed, as everything else of a run is."""
     spec = ARMS[arm]
     group = Group.named(spec.group)
@@ -311,9 +328,13 @@ def model(arm: str, width: int, seed: int, patch: tuple[int, ...] = (SIZE, SIZE)
         other = NoduleNet(spec.like, patch, width, pools=pools)
         channels = [c * other.group.order for c in other.channels]
     group = group.sham(seed) if spec.sham else group
-    net = NoduleNet(group, patch, width, spec.head, spec.budget, channels, pools)
+    net = NoduleNet(group, patch, width, spec.head, spec.budget, channels, pools, colours)
     net.reset_parameters(train.generator(seed, "initialisation"))
     return net
+
+
+def _single_cases(cases: Cases, candidates: np.ndarray, n: int, seed: int) -> np.ndarray:
+    return splits.nested_balanced(cases.target, candidates, n, seed)
 
 
 def in_colour(cases: Cases) -> bool:

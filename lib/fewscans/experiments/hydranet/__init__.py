@@ -33,7 +33,7 @@ from fewscans import train
 from fewscans.data import group_splits
 from fewscans.data.base import Cases, Cut
 from fewscans.errors import DataError, ParamsError, RunError
-from fewscans.experiments import base, baselines
+from fewscans.experiments import base, baselines, outside
 from fewscans.experiments.base import Entry, OnStep, Run, check_numbers, costs, require_best, rows, still_guessing
 from fewscans.experiments.hydranet import noise
 from fewscans.experiments.hydranet.arms import ARMS, Arm
@@ -99,6 +99,8 @@ class Grid(base.Grid):
     def check_sizes(self, arm: str, sizes: tuple[int, ...]) -> None:
         super().check_sizes(arm, sizes)
         spec = ARMS[arm]
+        if outside.is_own(spec):
+            outside.check_patch(arm, spec, self.window[1:] if self.window[0] == 1 else self.window)
         if min(sizes) < spec.size and not spec.replacement:
             few = f"a set of {spec.size} scans cannot be drawn from {min(sizes)}"
             raise ParamsError(f"arms.{arm}: {few}; train on at least {spec.size}, or draw with replacement")
@@ -216,7 +218,7 @@ class Hydranet(base.Experiment):
         scale = LabelScale.of(known - offset)
         y_train, y_val = (scale.to_network(y - offset).float().to(device) for y in (known, held))
         x_val, loss = torch.from_numpy(cases.images[val]).to(device), LOSSES[spec.loss]
-        net = _network(spec).train()
+        net = _network(spec, cases.images.shape[1:], seed).train()
         net.reset_parameters(train.generator(seed, "initialisation"))
         net = net.to(device).to(memory_format=torch.channels_last_3d)
         images, updates = grid.images_of(spec), self.updates(run, grid)
@@ -271,7 +273,7 @@ class Hydranet(base.Experiment):
     ) -> pd.DataFrame:
         """Rows of some scans, in the label's unit."""
         spec = ARMS[run.arm]
-        net = _network(spec)
+        net = _network(spec, cases.images.shape[1:], run.seed)
         net.load_state_dict({name: value for name, value in weights.items() if name not in LABEL})
         net = net.to(device).to(memory_format=torch.channels_last_3d).eval()
         output = _outputs(net, torch.from_numpy(cases.images[index]).to(device), spec.seen_as).double().cpu()
@@ -279,7 +281,9 @@ class Hydranet(base.Experiment):
         return rows(run, run.arm, split, cases, index, scale.from_network(output).numpy() + offset)
 
 
-def _network(spec: Arm) -> BaseRegressor:
+def _network(spec: Arm, sides: tuple[int, ...], seed: int) -> BaseRegressor:
+    if outside.is_own(spec):
+        return outside.network(spec, 1, sides, seed, lambda: BaseRegressor(norm=True))
     return BaseRegressor(spec.dropout, norm=not spec.published)
 
 

@@ -1,0 +1,162 @@
+"""The page that a comparison ends in: learning curves, trivial baselines, what each idea saves, how many scans.
+
+Intervals of factors and gains hold for all ideas at once (Bonferroni). Factors are read at the middle size,
+which the plan fixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fewscans import experiments, files
+from fewscans.compare.ideas import IDEAS
+from fewscans.data.own import Own
+from fewscans.experiments import outside
+from fewscans.figures import curves, tables
+from fewscans.results import Results, rounded
+from fewscans.stats import Estimate, learning_curve
+from fewscans.stats.efficiency import data_efficiency, undefined
+from fewscans.stats.intervals import combination
+
+GOALS = {"auc": (0.8, 0.9, 0.95), "icc": (0.6, 0.8, 0.9)}
+VERDICTS = {
+    "saves": "saves labels here", "costs": "wants more labels here", "open": "no difference that these data can show",
+    "flat": "no factor: the plain network does not gain from more cases here",
+    "crossed": "no factor: learning curves cross",
+    "trivial": "not to be judged: networks are not better than a trivial baseline",
+    "failed": "not to be judged: most trainings stayed at guessing",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one idea, or one network of the user's own, against the plain network.
+
+    factor: how many times more cases the plain network needs; None where it has no meaning.   gain: at the same size.
+    detectable: the smallest gain that the interval could have told from none.
+    """
+
+    name: str
+    title: str
+    arm: str
+    baseline: str
+    n_train: int
+    factor: Estimate | None
+    gain: Estimate
+    detectable: float
+    verdict: str
+
+
+def findings(results: Mapping[str, Results], ideas: Sequence[str], own: Own) -> list[Finding]:
+    """One for each idea and each own network, with simultaneous 95 % intervals."""
+    axes, pairs = len(own.patch), []
+    for name in ideas:
+        idea = IDEAS[name]
+        table, arms = results[idea.experiment], experiments.get(idea.experiment).ARMS
+        mine = [(arm, arms[arm].label, arm) for arm in table.arms if outside.is_own(arms.get(arm))]
+        pairs += [(table, *one, idea.baseline[axes]) for one in [(name, idea.title, idea.arm[axes]), *mine]]
+    return [_finding(*pair, 1 - 0.05 / len(pairs)) for pair in pairs]
+
+
+def _finding(results: Results, name: str, title: str, arm: str, baseline: str, level: float) -> Finding:
+    table, sizes = results.resampled(), results.sizes(arm, baseline)
+    n = sizes[(len(sizes) - 1) // 2]
+    spread = table.spread(combination(((arm, n), 1.0), ((baseline, n), -1.0)))
+    gain, factor = rounded(spread.estimate(level)), None
+    if not _beaten(results, baseline, sizes[-1]) and not _beaten(results, arm, sizes[-1]):
+        verdict = "trivial"
+    elif any(failed > trained / 2 for failed, trained in (results.failed(a, n) for a in (arm, baseline))):
+        verdict = "failed"
+    elif why := undefined(table, baseline, arm, n):
+        none = "flat" if why.startswith("no factor") else "crossed"
+        verdict = "saves" if gain.low > 0 else "costs" if gain.high < 0 else none
+    else:
+        factor = rounded(data_efficiency(table, baseline, arm, n_train=n, level=level), 2)
+        verdict = "saves" if factor.low > 1 else "costs" if factor.high < 1 else "open"
+    return Finding(name, title, arm, baseline, n, factor, gain, round(spread.half_width(level), 4), VERDICTS[verdict])
+
+
+def _beaten(results: Results, arm: str, n: int) -> bool:
+    """Whether the interval of the arm's lead over every trivial baseline lies above 0."""
+    trivial = [other for other in results.arms if results.arm(other).trivial]
+    return all(results.gain(arm, other, n).low > 0 for other in trivial if results.has(other, n))
+
+
+def needed(results: Results, baseline: str) -> pd.DataFrame:
+    """How many cases the plain network would need for some scores: a row a score, extrapolation marked."""
+    table, name = results.resampled(), tables.score_label(results.score_name)
+    largest = max(results.sizes(baseline))
+    curve, rows = learning_curve.fit(table, baseline), []
+    for goal in GOALS[results.score_name]:
+        size = curve.size(goal)
+        high = f"{size.high:,.0f}" if np.isfinite(size.high) else "more than can be said"
+        sign = {"high": "more than ", "low": "fewer than ", None: ""}[size.censored]
+        where = "extrapolated" if size.high > largest else "within the sizes trained"
+        rows.append((f"{name} {goal:g}", f"{sign}{size.value:,.0f}", f"{size.low:,.0f} to {high}", where))
+    return pd.DataFrame(rows, columns=["to reach", "training cases", "95 % interval", "how it is known"])
+
+
+def table_of(found: Sequence[Finding], unit: str) -> pd.DataFrame:
+    """The verdict as a short table."""
+    rows = []
+    for one in found:
+        factor = "not defined" if one.factor is None else tables.text(one.factor, 1)
+        gain, least = tables.text(one.gain), f"{one.detectable:.3f}"
+        rows.append((one.title, f"N = {one.n_train:,}", factor, gain, least, one.verdict))
+    columns = ["idea", "at", "times fewer cases than the plain network", f"gain in {unit}", "smallest gain to be seen",
+               "verdict"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def write(
+    folder: Path,
+    own: Own,
+    results: Mapping[str, Results],
+    ideas: Sequence[str],
+    without: Mapping[str, str],
+    command: str,
+) -> Path:
+    """Writes README.md and its figures into a folder and returns the page."""
+    found, first = findings(results, ideas, own), next(iter(results.values()))
+    score = tables.score_label(first.score_name, own.unit)
+    grid, test = first.about["grid"], first.test_set
+    positive = f", {test['positive']:,} of them positive" if "positive" in test else ""
+    lines = [
+        f"# {own.title}: what saves labels here?", "",
+        f"Written by `{command}`. Licence of the data: {own.licence or 'none is named'}. {own.cite}".strip(), "",
+        f"- Tested on {test['cases']:,} {first.dataset.plural} of {test['groups']:,} patients{positive}.",
+        f"- {grid['seeds']} seeds or more, each with its own training subset"
+        + (f"; they rotate {own.folds} parts of the patients." if own.folds else "."),
+        f"- {grid['steps']} updates for every network; learning rate of each arm and size from "
+        f"{', '.join(f'{rate:g}' for rate in grid['learning_rates'])}, by validation cases.",
+        "", "## Verdict", "", _markdown(table_of(found, score)), "",
+        f"Intervals hold for all {len(found)} rows together (95 %, Bonferroni). A factor says how many times more "
+        "training cases the plain network needs for the same score.", "",
+    ]  # fmt: skip
+    if without:
+        lines += ["Not tried:", "", *(f"- {name}: {why}." for name, why in without.items()), ""]
+    for experiment, one in results.items():
+        picture = curves.over_n([curves.scores(one, one.arms, title="")], f"{score} over training cases, {own.title}")
+        picture.save(folder / f"learning-{experiment}.png")
+        baseline = next(IDEAS[name].baseline[len(own.patch)] for name in ideas if IDEAS[name].experiment == experiment)
+        lines += [
+            f"## Learning curves, {experiment}", "", f"![learning curves](learning-{experiment}.png)", "",
+            _markdown(tables.scores(one, one.arms), index=True), "",
+            "## How many cases would the plain network need?" if len(results) == 1 else
+            f"## How many cases would the plain network of {experiment} need?", "",
+            _markdown(needed(one, baseline)), "",
+        ]  # fmt: skip
+    lines += [
+        f"Extrapolated rows rest on a fitted curve that nobody promises goes on so. {learning_curve.MEASURED}",
+        "",
+    ]
+    return files.write(folder / "README.md", "\n".join(lines))
+
+
+def _markdown(table: pd.DataFrame, index: bool = False) -> str:
+    return table.to_markdown(index=index)

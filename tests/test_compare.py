@@ -1,0 +1,178 @@
+"""From a folder of pictures to the page in two commands, under the set's own name; plans fit the hours and are kept."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from fewscans import cli, experiments, results
+from fewscans.compare import ideas, page, plan
+from fewscans.data import own
+from fewscans.errors import DataError, ParamsError
+from fewscans.experiments import own_arms
+from fewscans.stats import learning_curve
+from fewscans.sweep import engine
+
+from .experiments.test_outside import NET
+from .malformed import own as folders
+from .toy import Inline
+
+PARAMS = "profile: quick\ndata_root: data\ntwins: {}\nruns: {}\ngrids: {}\nnotebooks: {}\n"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project whose workers are this process, and whose comparisons are as small as can be."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "params.yaml").write_text(PARAMS)
+    (folder / "my_net.py").write_text(NET)
+    for name in ("FEWSCANS_STORE", "FEWSCANS_DATA_ROOT", "DVC_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FEWSCANS_ROOT", str(folder))
+    monkeypatch.setattr("fewscans.compare.run.LocalEngine", lambda slots: Inline())
+    monkeypatch.setattr(engine, "LocalEngine", lambda slots: Inline())
+    monkeypatch.setattr(plan, "DESIGNS", (plan.Design(2, 2, 3, (3e-3,), 1),))
+    monkeypatch.setattr(plan, "TIMED", (1, 2))
+    monkeypatch.setattr(results, "N_BOOTSTRAP", 100)
+    yield folder
+    monkeypatch.undo()
+    for name in own_arms.TAKEN_BY:
+        own_arms.extend(experiments.get(name), {})
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    def called(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fewscans", *arguments])
+        with pytest.raises(SystemExit) as left, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cli.main()
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return called
+
+
+def test_from_200_patches_to_the_page_in_two_commands_with_an_own_network(project, call, tmp_path, one_thread):
+    folders.pictures(tmp_path / "clinic", n=200, patients=60, side=16)
+    (tmp_path / "clinic" / "dataset.yaml").write_text("title: Patches of our clinic\ncase: patch\n")
+    code, out, err = call("data", "add", "clinic", str(tmp_path / "clinic"))
+    assert code == 0 and "clinic: 200 cases of 60 patients" in out, err
+    code, out, err = call("compare", "clinic", "--hours", "0.1", "--network", "my_net:SmallNet")
+    assert code == 0, err
+    text = (project / "runs" / "clinic" / "README.md").read_text()
+    said = text.replace(learning_curve.MEASURED, "") + out  # which names the data that curves were checked on
+    assert text.startswith("# Patches of our clinic: what saves labels here?") and "LUNA" not in said
+    for words in ("group convolutions", "SmallNet", "plain CNN", "histogram of values", "smallest gain to be seen",
+                  "AUC 0.9", "sums: it wants a number for each case", "pretrained: "):  # fmt: skip
+        assert words in text, words
+    assert (project / "runs" / "clinic" / "learning-gcnn.png").stat().st_size > 10_000
+    assert not (project / "reports").exists()
+    runs = results.read_run("gcnn-clinic")
+    assert runs.dataset.title == "Patches of our clinic" and "SmallNet" in runs.arms
+
+    # the same command finds all done; editing the network's file trains its arm alone
+    _, _, again = call("compare", "clinic", "--hours", "0.1", "--network", "my_net:SmallNet")
+    assert "a pilot" not in again and (project / "runs" / "clinic" / "README.md").read_text() == text
+    keys = {(r["arm"], r["n_train"], r["seed"]): r["key"] for r in runs.records}
+    (project / "my_net.py").write_text(NET.replace("Dropout(0.5)", "Dropout(0.4)"))
+    assert call("compare", "clinic", "--hours", "0.1", "--network", "my_net:SmallNet")[0] == 0
+    edited = {(r["arm"], r["n_train"], r["seed"]): r["key"] for r in results.read_run("gcnn-clinic").records}
+    assert {run[0] for run in keys if keys[run] != edited[run]} == {"SmallNet"}
+
+    code, out, _ = call("show", "gcnn-clinic", "--figure")
+    assert code == 0 and out.startswith("AUC, real Patches of our clinic") and "SmallNet" in out
+    assert (project / "runs" / "gcnn-clinic.png").exists()
+
+
+def test_80_volumes_of_different_spacing_with_a_number_each_end_in_a_page(project, call, tmp_path, one_thread):
+    folders.volumes(tmp_path / "balls", n=80)
+    (tmp_path / "balls" / "dataset.yaml").write_text("title: Balls\nunit: ml\ncase: scan\n")
+    assert call("data", "add", "balls", str(tmp_path / "balls"))[0] == 0
+    code, out, err = call("compare", "balls", "--hours", "0.2")
+    assert code == 0, err
+    text = (project / "runs" / "balls" / "README.md").read_text()
+    for words in ("sums over sets of scans", "ICC(A,1)", "gcnn: it wants a label", "mean of the training labels"):
+        assert words in text, words
+    sizes = results.read_run("hydranet-balls").sizes("hydra-4", "base-compute")
+    assert len(sizes) == 2
+
+
+def test_too_few_hours_say_how_many_would_do_and_nothing_is_trained(project, call, tmp_path, one_thread):
+    folders.pictures(tmp_path / "clinic", n=120, patients=60, side=16)
+    call("data", "add", "clinic", str(tmp_path / "clinic"))
+    code, _, err = call("compare", "clinic", "--ideas", "gcnn", "--hours", "0.0000001")
+    assert code == 1 and "the smallest comparison takes about" in err and not (project / "runs").exists()
+    code, _, err = call("compare", "clinic", "--ideas", "sums")
+    assert code == 1 and "none can be tried on clinic: sums: it wants a number for each case" in err
+    code, _, err = call("compare", "clinic", "--ideas", "magic")
+    assert code == 1 and "ideas are gcnn, sums, dynamic, pretrained, curriculum" in err
+    code, _, err = call("compare", "absent")
+    assert code == 1 and "'absent' is no set of yours" in err
+
+
+# Plans
+
+
+def mine(**changes) -> own.Own:
+    known = {
+        "name": "x", "folder": "f", "target": "label", "title": "X", "case": "case", "licence": "", "cite": "",
+        "unit": "", "patch": (16, 16), "spacing_mm": None, "window": None, "colour": False, "folds": 0, "files": "",
+        "content": "c",
+    }  # fmt: skip
+    return own.Own(**known | changes)
+
+
+def test_more_hours_never_buy_less_and_the_price_is_within_them(monkeypatch):
+    monkeypatch.setattr(plan, "sizes", lambda own, cases, most, seeds: [8, 16, 32, 64, 128, 256][-most:])
+    costs = {"gcnn": {"Z2": plan.Cost(0.01, 0.2), "p4m": plan.Cost(0.03, 0.4), "centre": plan.Cost(0.0, 0.1)}}
+    ranks = []
+    for hours in (0.1, 0.3, 1.0, 3.0, 30.0):
+        design, n, more = plan.fitted(mine(), {"gcnn": None}, costs, hours, 2)
+        took = plan.seconds(design, n, costs["gcnn"], more)
+        assert took <= hours * 3600 * 2
+        ranks.append(plan.DESIGNS.index(design))
+    assert ranks == sorted(ranks, reverse=True) and ranks[-1] == 0
+    with pytest.raises(ParamsError, match="the smallest comparison takes about"):
+        plan.fitted(mine(), {"gcnn": None}, costs, 1e-6, 2)
+
+
+def test_a_kept_plan_is_taken_for_the_same_question_and_made_anew_for_another(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"gcnn": plan.grid("gcnn", mine(), ["Z2", "p4m"], [8, 16], plan.DESIGNS[0], {"8": 20})}
+
+    asked = {"hours": 1.0, "arms": {"gcnn": ["Z2"]}}
+    first = plan.kept(tmp_path / "plan.json", asked, make)
+    assert plan.kept(tmp_path / "plan.json", asked, make) == first and len(made) == 1
+    assert first["gcnn"].seeds_at == {"8": 20} and first["gcnn"].arms["p4m"] == (8, 16)
+    plan.kept(tmp_path / "plan.json", asked | {"hours": 2.0}, make)
+    assert len(made) == 2 and json.loads((tmp_path / "plan.json").read_text())["asked"]["hours"] == 2.0
+
+
+def test_every_idea_says_why_it_cannot_be_tried():
+    assert ideas.why_not("gcnn", mine()) == "" and "wants a number" in ideas.why_not("sums", mine())
+    assert "3" in ideas.why_not("dynamic", mine(patch=(8, 8, 8))) and ideas.why_not("pretrained", mine())
+    assert ideas.why_not("sums", mine(target="number")) == ""
+    with pytest.raises(ParamsError):
+        ideas.chosen("", mine())
+    run, without = ideas.chosen(None, mine())
+    assert "gcnn" in run and set(run) | set(without) == set(ideas.NAMES)
+
+
+def test_a_set_too_small_for_a_curve_is_refused(monkeypatch):
+    monkeypatch.setattr(plan, "_largest", lambda own, cases, seed: 12)
+    with pytest.raises(DataError, match="at most 12 cases; a curve needs 16 or more"):
+        plan.sizes(mine(), None, 4, 10)
+    monkeypatch.setattr(plan, "_largest", lambda own, cases, seed: 128)
+    n = plan.sizes(mine(), None, 4, 10)
+    assert n[-1] == 128 and all(b >= 2 * a for a, b in zip(n, n[1:], strict=False)) and all(k % 2 == 0 for k in n)
+
+
+def test_verdicts_are_words_for_every_outcome():
+    assert len(set(page.VERDICTS.values())) == len(page.VERDICTS)
