@@ -46,7 +46,10 @@ def test_no_number_is_read_otherwise_than_by_dvc_without_an_error(text):
         ours = strictyaml.load(f"key: {text}")
     except yaml.YAMLError:
         return
-    theirs = dvc(f"key: {text}")
+    try:
+        theirs = dvc(f"key: {text}")
+    except ValueError:  # such as ._, which DVC's reader takes for a number and cannot read
+        return
     assert (ours, repr(ours)) == (theirs, repr(theirs))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewscans import experiments, paths, strictyaml, twins
-from fewscans.data import registry
+from fewscans.data import own, registry
 from fewscans.errors import DataError, ParamsError
 
 PROFILES = ("smoke", "quick", "long", "paper", "pilot")  # pilot: scored on validation cases, see `Grid.pilot`
@@ -65,10 +65,10 @@ class Params:
         """
         if name in self.runs:
             return self.runs[name]
-        if name in self.grids or name.partition("-")[2] in registry.own.names():
+        if name in self.grids or name.partition("-")[2] in own.names():
             return _spec_from_name(name)
         run, on, dataset = name.rpartition("-on-")
-        if on and dataset in registry.names() + registry.own.names():
+        if on and dataset in registry.names() + own.names():
             experiment = self.run(run).experiment
             return RunSpec(experiment, name.removeprefix(f"{experiment}-"), False, f"data/manifests/{dataset}.json")
         raise ParamsError(f"unknown run {name!r}; params.yaml has grids for {_list(self.grids)}")

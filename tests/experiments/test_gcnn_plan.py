@@ -109,7 +109,7 @@ ELSEWHERE = {
 
 
 def test_each_parameter_either_decides_a_run_or_chooses_among_runs():
-    below = {"downsample", "pilot", "folds", "turned_test"}  # tested there, and in space
+    below = {"downsample", "pilot", "folds", "turned_test", "colours"}  # tested there, and in space
     assert set(CHANGED) | set(ELSEWHERE) | below == {field.name for field in fields(Grid)}
 
 

@@ -43,7 +43,7 @@ def test_the_error_sees_a_layer_that_does_not_follow(monkeypatch):
         return attend(layer, x * torch.linspace(0, 3, x.shape[-1]))
 
     monkeypatch.setattr(DynamicGroupConv, "attend", by_place)
-    assert dynamic.errors(dynamic.stripes()).to_numpy().min() > 1e-3
+    assert dynamic.errors(dynamic.stripes()).to_numpy().min() > 1e-4, "ten times what a layer is allowed"
 
 
 def test_invariant_weights_stay_and_equivariant_ones_move_when_the_image_turns():

@@ -1,6 +1,7 @@
 """A twin is written whole or not at all, and never over something that is not a twin."""
 
 import dataclasses
+import errno
 import importlib
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def test_a_failure_leaves_the_older_twin_as_it_was(tmp_path, monkeypatch):
 
     def fail(folder, spec):
         (folder / "half").write_text("")
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(orientation, "TWIN", orientation.TWIN._replace(write=fail))
     with pytest.raises(OSError, match="disk full"):

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 import fewscans.data
-from fewscans.data import own
 from fewscans.data.base import Dataset
 from fewscans.errors import DataError
 
@@ -36,6 +35,8 @@ def public() -> list[Dataset]:
 def module_of(name: str) -> str:
     """The module that reads a data set. Raises DataError listing the known ones."""
     if name not in names():
+        from fewscans.data import own  # only for a name that is not one of the library's
+
         if name in own.names():
             return own.__name__
         known = ", ".join((*names(), *own.names()))
@@ -45,8 +46,8 @@ def module_of(name: str) -> str:
 
 def dataset(name: str) -> Dataset:
     """The record of a data set. Raises DataError listing the known ones."""
-    module = module_of(name)
-    return own.load(name).record() if module == own.__name__ else importlib.import_module(module).DATASET
+    module = importlib.import_module(module_of(name))
+    return module.DATASET if name in names() else module.load(name).record()
 
 
 def home(name: str, root: Path | str) -> Path:
@@ -64,7 +65,7 @@ def find(name: str, root: Path | str) -> Path:
     """
     entry, root = dataset(name), Path(root)
     if name not in names():
-        return own.find(name)
+        return importlib.import_module(module_of(name)).find(name)
     if entry.control:
         raise DataError(f"'{name}' is no public data set; `fewscans twin {name}` writes it")
     marks = entry.marks or ((entry.file,),)

@@ -70,7 +70,7 @@ def attention(image: Tensor, title: str, seed: int = 0) -> Picture:
     note = "Below: turned by 90 degrees. Equivariant: a row a kernel, minus its mean over the eight orientations."
     figure, axes = sheet(title, 2, 3, 4.6, note)
     for row, x in zip(axes, (image, act_on_image(P4M, TURN, image)), strict=True):
-        row[0].imshow(x[0, 0])
+        row[0].imshow(x[0, 0].numpy())
         picture_only(row[0])
         invariant, equivariant = (made[kind].attend(lift(x))[0].numpy() for kind in ATTENTIONS)
         row[1].bar(np.arange(1, 5), invariant[:, 0], color="#009E73")
