@@ -120,6 +120,16 @@ def write_scorecard(rows: list[Row], folder: Path, claims: Claims | None = None)
     return [files.write(path, content) for path, content in contents.items()]
 
 
+def load(local: bool = True) -> list[Row]:
+    """The rows written last: with this machine's runs if there are such, else (or not `local`) those that git keeps."""
+    places = [paths.build() / "scorecard.json"] * local + [paths.reports() / "scorecard.json"]
+    path = next(path for path in places if path.is_file() or path is places[-1])
+    try:
+        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise ClaimsError(f"{path.name} cannot be read ({error}); `fewscans scorecard` writes it anew") from error
+
+
 def markdown(rows: list[Row], claims: Claims | None = None) -> str:
     """The whole scorecard as a page: a line a paper; folded below: headline claims, the rest, what was not tested."""
     claims = claims_files.load() if claims is None else claims
