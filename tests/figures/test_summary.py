@@ -71,7 +71,7 @@ def test_the_figure_is_the_same_bytes_each_time_and_names_its_runs(patches, area
 def test_what_needs_no_network_is_the_best_of_its_kind(patches):
     (row,) = summary.trivial([patches]).to_dict("records")
     n = int(row["N"].replace(",", ""))
-    best = max((patches.score(arm, n).value for arm in patches.arms if patches.arm(arm).trivial))
+    best = max(patches.score(arm, n).value for arm in patches.arms if patches.arm(arm).trivial)
     assert row["its score "].startswith(f"{best:.3f}") and row["network knows"].startswith("more")
 
 
