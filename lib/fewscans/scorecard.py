@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from fewscans import claims as claims_files
-from fewscans import files, paths, results
+from fewscans import files, paths, provenance, results
 from fewscans.claims import Claim, Claims, Test
 from fewscans.errors import ClaimsError
 from fewscans.results import Results
@@ -159,7 +159,13 @@ def markdown(rows: list[Row], claims: Claims | None = None) -> str:
             if part:
                 lines += ["", *_folded(f"{entry['short']}: {what} ({_verdicts(part)})", _table(part, columns))]
     lines += ["", *_folded("All tests, counted by data set", markdown_table(counts(rows).reset_index()))]
+    lines += ["", provenance.stamp(runs_of(rows), claims)]
     return "\n".join(lines) + "\n"
+
+
+def runs_of(rows: Sequence[Row]) -> set[tuple[str, bool]]:
+    """The runs that rows were computed from, and whether they are published."""
+    return {(f"{row.experiment}-{row.dataset}", row.source.startswith("published")) for row in rows if row.source}
 
 
 def _folded(title: str, text: str) -> list[str]:

@@ -20,7 +20,8 @@ main > h1:first-child { margin-top: 1rem; }
 .table { overflow-x: auto; margin: .8rem 0; } .table table { margin: 0; }
 table tr, table th, table td { text-align: left !important; overflow-wrap: normal; }
 table, table td, table th { border-width: 0 0 1px; border-color: #d8dde3; border-style: solid; }
-td.wide { min-width: 18rem; } td.some { min-width: 13rem; }
+td.wide { min-width: 16rem; } td.some { min-width: 11rem; }
+table th, table td { padding: .3rem .5rem; }
 th[aria-sort] { cursor: pointer; } th[aria-sort]::after { content: " \\2195"; color: #8a949e; }
 th[aria-sort="ascending"]::after { content: " \\2191"; } th[aria-sort="descending"]::after { content: " \\2193"; }
 .verdict { white-space: nowrap; font-weight: 600; }
