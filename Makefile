@@ -57,7 +57,7 @@ report: repro
 	@echo "open reports/index.html"
 
 figures: $(STAMP)
-	. .venv/bin/activate && python -m fewscans.figures.kept && python -m fewscans.cards && python -m fewscans.site
+	. .venv/bin/activate && python -m fewscans.figures.kept && python -m fewscans.site --cards
 
 bench: $(STAMP)
 	. .venv/bin/activate && for file in benchmarks/*.py; do python "$$file" || exit 1; done

@@ -14,11 +14,15 @@ PICTURES = "[...document.images].map(i => [i.src.slice(-60), i.naturalWidth, i.a
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
+def installed() -> str | None:
+    """The browser's command."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 @contextmanager
 def chromium() -> Iterator:
     """A browser; the test is skipped where there is none, and fails on a machine of CI, which must have one."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
+    if (found := installed()) is None:
         why = "no Chromium on this machine (apt-get install chromium)"
         pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
     playwright = pytest.importorskip("playwright.sync_api").sync_playwright

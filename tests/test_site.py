@@ -40,6 +40,7 @@ def reports(tmp_path_factory):
 
 
 def _shown() -> list:
+    link = nbformat.v4.new_output("display_data", data={"text/markdown": "[next](01_gcnn_data_efficiency.ipynb)"})
     stream = io.BytesIO()
     Image.fromarray(np.zeros((500, 1600), np.uint8)).save(stream, "png")
     heads = "".join(f"<th>a column {i}</th>" for i in range(14))
@@ -48,6 +49,7 @@ def _shown() -> list:
     picture = {"image/png": base64.b64encode(stream.getvalue()).decode()}
     about = {"image/png": {"alt": "a black picture"}}
     return [
+        link,
         nbformat.v4.new_output("display_data", data={"text/html": table}),
         nbformat.v4.new_output("display_data", data=picture, metadata=about),
     ]
@@ -150,6 +152,8 @@ def test_it_is_the_same_bytes_each_time_and_what_was_not_run_is_said(reports, mo
     index = (reports / "index.html").read_text(encoding="utf-8")
     assert "01_gcnn_data_efficiency</a>: not run here" in index
     assert not (reports / "pages/01_gcnn_data_efficiency.html").exists()
+    first = reports / "pages/00_start_here.html"
+    assert 'href="../../notebooks/01_gcnn_data_efficiency.ipynb"' in first.read_text(encoding="utf-8")
     run.write_bytes(kept)
     site.build()
     assert [path.read_bytes() for path in built] == before

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from fewscans import claims as claims_files
-from fewscans import files, guard, paths, provenance, results, scorecard
+from fewscans import files, paths, provenance, results, scorecard
 from fewscans.claims import Claims
 from fewscans.data import registry
 from fewscans.scorecard import SYMBOL, Row, markdown_table
@@ -118,8 +118,3 @@ def _checklist(rows: Sequence[Row], runs: Sequence[dict]) -> str:
 
 def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"* {line}" for line in lines)
-
-
-if __name__ == "__main__":
-    with guard.guarded():
-        write(scorecard.load(local=False))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import html
 import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fewscans import cards, files, guard, notebook, page, paths, scorecard
 from fewscans import claims as claims_files
-from fewscans import files, guard, notebook, page, paths, scorecard
 from fewscans.claims import Claims
 from fewscans.scorecard import OWN, VERDICTS, Row
 from fewscans.site_assets import SCRIPT, STYLE
@@ -86,7 +87,7 @@ def build() -> list[Path]:
     leaves = [
         *(_of_markdown(path, path.stem, "Results", ran, claims) for path in results.values()),
         _of_markdown(_scorecard(), "scorecard", "Results", ran, claims),
-        *(_of_notebook(reports / "notebooks" / f"{stem}.ipynb", claims, rows) for stem in ran),
+        *(_of_notebook(reports / "notebooks" / f"{stem}.ipynb", claims, rows, ran) for stem in ran),
     ]
     index = Leaf("index", "fewscans: learning from few scans, replicated", "", _index(claims, rows, leaves, stems))
     shutil.rmtree(reports / "pages", ignore_errors=True)
@@ -141,9 +142,13 @@ def _short(leaf: Leaf) -> str:
     return "Overview" if leaf.name == "index" else leaf.title
 
 
-def _of_notebook(path: Path, claims: Claims, rows: Sequence[Row]) -> Leaf:
+def _of_notebook(path: Path, claims: Claims, rows: Sequence[Row], ran: Sequence[str]) -> Leaf:
     executed = notebook.read(path)
-    body = page.body(executed)
+    body = re.sub(
+        r'href="(\d\d_\w+)\.html',  # what was not run has no page, but its source
+        lambda found: found[0] if found[1] in ran else f'href="../../notebooks/{found[1]}.ipynb',
+        page.body(executed),
+    )
     papers = {paper: entry for paper, entry in claims.papers.items() if entry.get("notebook") == path.stem}
     said = "".join(_in_short(entry, [row for row in rows if row.paper == paper]) for paper, entry in papers.items())
     first = re.search(r"<p>.*?</p>", body, re.DOTALL)
@@ -295,4 +300,6 @@ def _class(verdict: str) -> str:
 
 if __name__ == "__main__":
     with guard.guarded():
+        if "--cards" in sys.argv:  # from git alone; in the pipeline, `fewscans scorecard` has written them
+            cards.write(scorecard.load(local=False))
         build()

@@ -186,7 +186,7 @@ def headline(rows: Sequence[Row]) -> dict[str, dict]:
     numbers = ("value", "low", "high")
     return {
         f"{row.id}.{row.dataset}": {"verdict": row.verdict}
-        | {key: round(x, 3) for key in numbers if (x := getattr(row, key)) is not None}
+        | {key: round(x, 3) + 0.0 for key in numbers if (x := getattr(row, key)) is not None}
         | {"line": row.line, "source": row.source}
         for row in tested
     }
