@@ -52,8 +52,8 @@ PAGE = """<!DOCTYPE html>
 
 
 def render(notebook: nbformat.NotebookNode) -> str:
-    """The page of an executed notebook: its first heading is the title; the appendix is folded; the profile is at the
-    foot.
+    """The page of an executed notebook: its first heading is the title; setup and appendix are folded; the profile is
+    at the foot.
     """
     style = f"{STYLE}{colours()}"
     profile = profile_of(notebook)
@@ -67,8 +67,10 @@ def body(notebook: nbformat.NotebookNode) -> str:
     log = logging.getLogger("fewscans.page")
     log.setLevel(logging.ERROR)  # a missing alternative text is not worth a line per figure
     exporter = HTMLExporter(template_name="basic", log=log)
-    parts = [exporter.from_notebook_node(part)[0].strip() for part in _parts(notebook)]
-    whole = parts[0] + "".join(f"\n<details><summary>Appendix</summary>\n{part}\n</details>" for part in parts[1:])
+    whole = ""
+    for name, cells in _parts(notebook):
+        part = exporter.from_notebook_node(nbformat.from_dict(dict(notebook) | {"cells": cells}))[0].strip()
+        whole += f"\n<details><summary>{name}</summary>\n{part}\n</details>\n" if name else part
     return re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', whole)  # one page leads to the next
 
 
@@ -83,12 +85,14 @@ def profile_of(notebook: nbformat.NotebookNode) -> str:
     return html.escape(str(notebook.metadata.get("fewscans", {}).get("profile") or "unknown"))
 
 
-def _parts(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """The notebook up to its heading "Appendix", and what follows, if there is one."""
-    starts = [i for i, cell in enumerate(notebook.cells) if cell.source.startswith("## Appendix")][:1]
-    cuts = [0, *starts, len(notebook.cells)]
-    return [nbformat.from_dict(dict(notebook) | {"cells": notebook.cells[a:b]})
-            for a, b in zip(cuts, cuts[1:], strict=False)]  # fmt: skip
+def _parts(notebook: nbformat.NotebookNode) -> list[tuple[str, list]]:
+    """Cells, and under which name they are folded: the first code, as long as it shows nothing, and the appendix."""
+    cells = list(notebook.cells)
+    end = next((i for i, cell in enumerate(cells) if cell.source.startswith("## Appendix")), len(cells))
+    first = next((i for i, cell in enumerate(cells[:end]) if cell.cell_type == "code"), end)
+    after = next((i for i in range(first, end) if cells[i].cell_type != "code" or cells[i].outputs), end)
+    parts = [("", cells[:first]), ("Setup", cells[first:after]), ("", cells[after:end]), ("Appendix", cells[end:])]
+    return [(name, some) for name, some in parts if some]
 
 
 def title(notebook: nbformat.NotebookNode) -> str:

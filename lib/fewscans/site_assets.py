@@ -42,8 +42,9 @@ main img { cursor: zoom-in; max-width: min(100%, 46rem); }
 .turn a { padding: .8rem 0; text-decoration: none; } .foot { font-size: .8rem; color: #5f6872; }
 dialog { border: 0; padding: 0; max-width: 100vw; max-height: 100vh; width: 100vw; height: 100vh; background: #fff; }
 dialog::backdrop { background: #fff; } dialog img { cursor: zoom-out; max-width: none; display: block; margin: auto; }
-dialog img { width: min(100vw, 100rem); } dialog button { position: fixed; top: .6rem; right: .6rem; font-size: 1rem; }
-summary { font-size: 1.05rem; }
+dialog img { width: min(max(100vw, 55rem), 100rem); }
+dialog button { position: fixed; top: .6rem; right: .6rem; font-size: 1rem; }
+summary { font-size: 1.05rem; } main details { margin: .8rem 0; }
 @media (max-width: 62rem) {
   .whole { display: block; } .side { position: static; max-height: none; padding: .6rem 1.2rem; }
   .side { border-bottom: 1px solid #d8dde3; }
