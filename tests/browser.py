@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,12 +23,15 @@ def installed() -> str | None:
 @contextmanager
 def chromium() -> Iterator:
     """A browser; the test is skipped where there is none, and fails on a machine of CI, which must have one."""
-    if (found := installed()) is None:
-        why = "no Chromium on this machine (apt-get install chromium)"
+    lacking = [name for name, found in {"Chromium (apt-get install chromium)": installed(),
+               "Playwright (pip install playwright)": find_spec("playwright")}.items() if not found]  # fmt: skip
+    if lacking:
+        why = f"no {' and no '.join(lacking)} on this machine"
         pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
-    playwright = pytest.importorskip("playwright.sync_api").sync_playwright
-    with playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=installed(), args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 

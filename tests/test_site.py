@@ -65,6 +65,14 @@ def test_in_a_browser_nothing_is_missing_too_wide_or_fetched_from_elsewhere(brow
     assert faults(browser, reports / "index.html") == []
 
 
+def test_without_a_browser_tests_are_skipped_but_on_ci_they_fail(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    for ci, outcome in (("", pytest.skip.Exception), ("true", pytest.fail.Exception)):
+        monkeypatch.setenv("CI", ci)
+        with pytest.raises(outcome, match="no Chromium"), chromium():
+            pass
+
+
 def test_a_browser_notices_what_is_wrong(browser, tmp_path):
     (tmp_path / "index.html").write_text(
         '<meta charset="utf-8"><img src="no.png"><a href="no.html">a</a><a href="#no">b</a>'
