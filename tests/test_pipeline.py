@@ -154,6 +154,7 @@ def strip_injected(path: Path) -> None:
     nbformat.write(made, path)
 
 
+@pytest.mark.slow
 def test_what_one_machine_trained_another_pulls_and_does_not_train(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("not a git clone")
