@@ -1,7 +1,8 @@
 # Two commands do everything, from a fresh clone with Python >= 3.11, git and make:
 #   make repro   environment, then the pipeline: twins, training, notebooks, scorecard
 #   make test    environment, then every check, the smoke pipeline in a temporary clone among them
-# And: make lab (JupyterLab) · make report (pages to read) · make bench (speed) · make clean · make constraints (new pins)
+# And: make lab (JupyterLab) · make report (pages to read) · make figures (figures and pages from what git keeps, a minute)
+# · make bench (speed) · make clean · make constraints (new pins)
 # · make test-ray (training on a Ray cluster: installs the extra `cluster`, then its tests)
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter of .venv (default: the first of python3, python3.13 ... that is new enough).
@@ -15,7 +16,7 @@ STAMP := .venv/installed-by-make
 # pip compiles each module on one core, most of them never imported: leaving it to the first import is half a minute faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env repro test test-ray check lab report bench clean constraints
+.PHONY: help env repro test test-ray check lab report figures bench clean constraints
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
@@ -55,12 +56,16 @@ lab: $(STAMP)
 report: repro
 	@echo "open reports/index.html"
 
+figures: $(STAMP)
+	. .venv/bin/activate && python -m fewscans.figures.kept && python -m fewscans.site --cards
+
 bench: $(STAMP)
 	. .venv/bin/activate && for file in benchmarks/*.py; do python "$$file" || exit 1; done
 
 # Keeps what costs hours or cannot be made again: build/store (finished runs), runs, data, .venv and all that is in git.
 clean:
-	rm -rf build/source build/failed build/patches build/twins build/ipython reports/notebooks reports/metrics reports/index.html
+	rm -rf build/source build/failed build/patches build/twins build/ipython reports/notebooks reports/metrics reports/headline
+	rm -rf reports/index.html reports/pages
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 
 # The exact versions that the tests passed with, for every platform: no build tags, nor this project itself.

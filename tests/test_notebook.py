@@ -1,7 +1,6 @@
 """The strict notebook runner, on small notebooks made on the fly."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from fewscans import notebook, page, paths
+from fewscans import notebook, page
 from fewscans.errors import NotebookError
 
 from .pages import assert_needs_no_network
@@ -237,15 +236,3 @@ def test_a_stream_cut_into_other_messages_is_the_same_result():
 
 def test_a_page_needs_no_network_even_for_an_empty_notebook():
     assert_needs_no_network(page.render(new_notebook(cells=[new_markdown_cell("no heading")])))
-
-
-def test_the_index_leads_to_every_notebook_and_needs_no_network(tmp_path, monkeypatch):
-    actual = paths.root()
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(actual / name, tmp_path)
-    (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "scorecard.md").write_text("# Scorecard\n\n| claim | verdict |\n| --- | --- |\n| a | b |\n")
-    monkeypatch.setenv("FEWSCANS_ROOT", str(tmp_path))
-    text = page.index().read_text()
-    assert "<td>b</td>" in text and "notebooks/00_start_here.html" in text
-    assert_needs_no_network(text)

@@ -76,7 +76,7 @@ def written(project: Path) -> dict[str, str]:
 def test_every_stage_has_a_file_that_names_its_modules_and_their_hash(project):
     found = written(project)
     twins = {"twin-luna16-patches", "twin-wmh2017"}
-    assert set(found) == twins | TRAIN | {"notebook-00", "notebook-01", "notebook-04", "scorecard"}
+    assert set(found) == twins | TRAIN | {"notebook-00", "notebook-01", "notebook-04", "scorecard", "site"}
     for stage, text in found.items():
         content = json.loads(text)
         assert content["stage"] == stage and content["modules"] == sorted(content["modules"])

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from fewscans import claims as claims_files
-from fewscans import files, paths, results
+from fewscans import files, paths, provenance, results, scorecard
 from fewscans.claims import Claims
 from fewscans.data import registry
 from fewscans.scorecard import SYMBOL, Row, markdown_table
@@ -25,7 +25,7 @@ def write(rows: Sequence[Row], claims: Claims | None = None, folder: Path | None
     folder = folder or paths.reports() / "results"
     carded = {paper: entry for paper, entry in claims.papers.items() if entry.get("card")}
     written = [
-        files.write(folder / f"{entry['notebook'].replace('_', '-')}.md", page(paper, entry, rows))
+        files.write(folder / f"{entry['notebook'].replace('_', '-')}.md", page(paper, entry, rows, claims))
         for paper, entry in sorted(carded.items(), key=lambda item: item[1]["notebook"])
     ]
     for path in set(folder.glob("*.md")) - set(written):
@@ -33,7 +33,7 @@ def write(rows: Sequence[Row], claims: Claims | None = None, folder: Path | None
     return written
 
 
-def page(paper: str, entry: dict, rows: Sequence[Row]) -> str:
+def page(paper: str, entry: dict, rows: Sequence[Row], claims: Claims) -> str:
     """The page of one paper.   entry: the top of its claims' file.   rows: of the scorecard."""
     card, mine = entry["card"], [row for row in rows if row.paper == paper]
     runs = published(sorted({row.experiment for row in mine}))
@@ -50,7 +50,7 @@ def page(paper: str, entry: dict, rows: Sequence[Row]) -> str:
     }  # fmt: skip
     body = [f"## {title}\n\n" + "\n\n".join(texts) if title else "\n\n".join(texts) for title, texts in parts.items()]
     head = f"# {entry['short']}\n\n*Written by `fewscans scorecard`; do not edit.*"
-    return "\n\n".join([head, *body]) + "\n"
+    return "\n\n".join([head, *body, provenance.stamp(scorecard.runs_of(mine), claims, paper)]) + "\n"
 
 
 def published(experiments: Sequence[str]) -> list[dict]:

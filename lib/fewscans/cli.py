@@ -267,6 +267,14 @@ def scorecard() -> None:
 
 
 @app.command()
+def explain(file: Annotated[Path, typer.Argument(help="a figure, table, page or executed notebook")]) -> None:
+    """Say what made a file, from which runs, code and profile, and whether it is current."""
+    from fewscans import provenance
+
+    typer.echo(provenance.explain(file))
+
+
+@app.command()
 def record(why: Annotated[str, typer.Argument(help="why claims were added or changed")]) -> None:
     """Enter into claims/history.yaml what the claims name now and did not before."""
     from fewscans import claims_history

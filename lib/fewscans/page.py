@@ -1,7 +1,7 @@
-"""Pages to read: an executed notebook as one HTML file that needs no network, and the index of all of them.
+"""A page to read and to send: an executed notebook as one HTML file that needs no network, nor any other file.
 
 nbconvert's own full pages fetch MathJax, RequireJS and Mermaid from a CDN; its body alone, in a page of ours, fetches
-nothing, for it has no scripts at all. Formulas stay TeX.
+nothing, for it has no scripts at all. The site (`fewscans.site`) has the same bodies, with links between them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 import html
 import logging
 import re
-from pathlib import Path
 
 import nbformat
-
-from fewscans import files, guard, paths
 
 STYLE = """
 :root { color-scheme: light; }
@@ -55,69 +52,53 @@ PAGE = """<!DOCTYPE html>
 
 
 def render(notebook: nbformat.NotebookNode) -> str:
-    """The page of an executed notebook: its first heading is the title; the appendix is folded; the profile is at the
-    foot.
+    """The page of an executed notebook: its first heading is the title; setup and appendix are folded; the profile is
+    at the foot.
     """
+    style = f"{STYLE}{colours()}"
+    profile = profile_of(notebook)
+    return PAGE.format(title=html.escape(title(notebook)), profile=profile, style=style, body=body(notebook))
+
+
+def body(notebook: nbformat.NotebookNode) -> str:
+    """What the cells say and showed, as HTML; links to other notebooks lead to their pages."""
     from nbconvert.exporters import HTMLExporter
-    from pygments.formatters import HtmlFormatter
 
     log = logging.getLogger("fewscans.page")
     log.setLevel(logging.ERROR)  # a missing alternative text is not worth a line per figure
     exporter = HTMLExporter(template_name="basic", log=log)
-    parts = [exporter.from_notebook_node(part)[0].strip() for part in _parts(notebook)]
-    body = parts[0] + "".join(f"\n<details><summary>Appendix</summary>\n{part}\n</details>" for part in parts[1:])
-    body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body)  # one page leads to the next
-    colours = HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    return _page(
-        _title(notebook),
-        body,
-        str(notebook.metadata.get("fewscans", {}).get("profile") or "unknown"),
-        f"{colours}\n.highlight {{ background: none; }}",
-    )
+    whole = ""
+    for name, cells in _parts(notebook):
+        part = exporter.from_notebook_node(nbformat.from_dict(dict(notebook) | {"cells": cells}))[0].strip()
+        whole += f"\n<details><summary>{name}</summary>\n{part}\n</details>\n" if name else part
+    return re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', whole)  # one page leads to the next
 
 
-def _parts(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """The notebook up to its heading "Appendix", and what follows, if there is one."""
-    starts = [i for i, cell in enumerate(notebook.cells) if cell.source.startswith("## Appendix")][:1]
-    cuts = [0, *starts, len(notebook.cells)]
-    return [nbformat.from_dict(dict(notebook) | {"cells": notebook.cells[a:b]})
-            for a, b in zip(cuts, cuts[1:], strict=False)]  # fmt: skip
+def colours() -> str:
+    """Style of code."""
+    from pygments.formatters import HtmlFormatter
+
+    return f"{HtmlFormatter(style='friendly').get_style_defs('.highlight')}\n.highlight {{ background: none; }}"
 
 
-def index() -> Path:
-    """Write reports/index.html: the scorecard, the figures of published results, and a link to each notebook's page."""
-    from nbconvert.filters import markdown2html
-
-    params = paths.raw_params()
-    reports = paths.reports()
-    with_this_machine, in_git = paths.build() / "scorecard.md", reports / "scorecard.md"
-    scorecard = with_this_machine if with_this_machine.is_file() else in_git
-    body = markdown2html(scorecard.read_text(encoding="utf-8")) if scorecard.is_file() else "<h1>fewscans</h1>"
-    links = "".join(
-        f'<li><a href="notebooks/{entry["file"]}.html">{html.escape(entry["file"].replace("_", " "))}</a></li>\n'
-        for entry in params["notebooks"].values()
-    )
-    figures = "".join(
-        f'<p><img src="figures/{name}" alt="{name}"></p>\n'
-        for name in sorted(path.name for path in (reports / "figures").glob("*.png"))
-    )
-    body = f"<h2>Notebooks</h2>\n<ul>\n{links}</ul>\n{body}\n{figures}"
-    text = _page("fewscans: learning from few scans, replicated", body, params["profile"])
-    return files.write(reports / "index.html", text)
+def profile_of(notebook: nbformat.NotebookNode) -> str:
+    return html.escape(str(notebook.metadata.get("fewscans", {}).get("profile") or "unknown"))
 
 
-def _page(title: str, body: str, profile: str, style: str = "") -> str:
-    return PAGE.format(title=html.escape(title), profile=html.escape(profile), style=STYLE + style, body=body)
+def _parts(notebook: nbformat.NotebookNode) -> list[tuple[str, list]]:
+    """Cells, and under which name they are folded: the first code, as long as it shows nothing, and the appendix."""
+    cells = list(notebook.cells)
+    end = next((i for i, cell in enumerate(cells) if cell.source.startswith("## Appendix")), len(cells))
+    first = next((i for i, cell in enumerate(cells[:end]) if cell.cell_type == "code"), end)
+    after = next((i for i in range(first, end) if cells[i].cell_type != "code" or cells[i].outputs), end)
+    parts = [("", cells[:first]), ("Setup", cells[first:after]), ("", cells[after:end]), ("Appendix", cells[end:])]
+    return [(name, some) for name, some in parts if some]
 
 
-def _title(notebook: nbformat.NotebookNode) -> str:
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The first heading."""
     for cell in notebook.cells:
         heading = re.search(r"^#\s+(.+)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
         if heading:
             return heading[1].strip()
     return "fewscans"
-
-
-if __name__ == "__main__":
-    with guard.guarded():
-        index()

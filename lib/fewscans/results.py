@@ -184,7 +184,9 @@ class Results:
     def provenance(self) -> dict:
         """For a figure's file: what was trained on what, by which code; no time, no place."""
         keys = ("run", "real", "profile", "incomplete", "code", "data", "seeds", "device", "torch")
-        return {key: self.about[key] for key in keys if key in self.about} | {"n_bootstrap": self.n_bootstrap}
+        command = f"fewscans train {self.run}" + f" --profile {self.profile}" * bool(self.profile)
+        told = {key: self.about[key] for key in keys if key in self.about}
+        return told | {"command": command, "n_bootstrap": self.n_bootstrap}
 
 
 def rounded(e: Estimate, digits: int = 4) -> Estimate:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from fewscans import claims as claims_files
-from fewscans import files, paths, results
+from fewscans import files, paths, provenance, results
 from fewscans.claims import Claim, Claims, Test
 from fewscans.errors import ClaimsError
 from fewscans.results import Results
@@ -120,6 +120,16 @@ def write_scorecard(rows: list[Row], folder: Path, claims: Claims | None = None)
     return [files.write(path, content) for path, content in contents.items()]
 
 
+def load(local: bool = True) -> list[Row]:
+    """The rows written last: with this machine's runs if there are such, else (or not `local`) those that git keeps."""
+    places = [paths.build() / "scorecard.json"] * local + [paths.reports() / "scorecard.json"]
+    path = next(path for path in places if path.is_file() or path is places[-1])
+    try:
+        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise ClaimsError(f"{path.name} cannot be read ({error}); `fewscans scorecard` writes it anew") from error
+
+
 def markdown(rows: list[Row], claims: Claims | None = None) -> str:
     """The whole scorecard as a page: a line a paper; folded below: headline claims, the rest, what was not tested."""
     claims = claims_files.load() if claims is None else claims
@@ -149,7 +159,13 @@ def markdown(rows: list[Row], claims: Claims | None = None) -> str:
             if part:
                 lines += ["", *_folded(f"{entry['short']}: {what} ({_verdicts(part)})", _table(part, columns))]
     lines += ["", *_folded("All tests, counted by data set", markdown_table(counts(rows).reset_index()))]
+    lines += ["", provenance.stamp(runs_of(rows), claims)]
     return "\n".join(lines) + "\n"
+
+
+def runs_of(rows: Sequence[Row]) -> set[tuple[str, bool]]:
+    """The runs that rows were computed from, and whether they are published."""
+    return {(f"{row.experiment}-{row.dataset}", row.source.startswith("published")) for row in rows if row.source}
 
 
 def _folded(title: str, text: str) -> list[str]:

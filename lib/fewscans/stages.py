@@ -18,7 +18,8 @@ from fewscans.data import registry
 RUNNERS = {
     "train": ["fewscans.sweep.sweep"],
     "notebook": ["fewscans.notebook"],
-    "scorecard": ["fewscans.scorecard", "fewscans.page"],
+    "scorecard": ["fewscans.scorecard", "fewscans.cards"],
+    "site": ["fewscans.site"],
 }
 
 
@@ -47,6 +48,7 @@ def _roots(params: dict) -> dict[str, set[str]]:
         mine |= {m for folder, modules in published.items() if folder.parent.name in tested for m in modules}
         found[f"notebook-{number}"] = {*RUNNERS["notebook"], *mine, *_of_cells(entry["file"])}
     found["scorecard"] = {*RUNNERS["scorecard"], *set().union(*every.values(), *published.values())}
+    found["site"] = set(RUNNERS["site"])
     return found
 
 

@@ -16,7 +16,7 @@ ROOMS = [
     {"stats"},
     {
         "results", "claims", "claims_history", "verdicts", "scorecard", "cards", "publish", "figures", "page",
-        "notebook", "stages", "shortcuts", "compare",
+        "notebook", "provenance", "site", "site_assets", "stages", "shortcuts", "compare",
     },
     {"doctor", "ending", "cli", "cli_own", "__main__"},
 ]  # fmt: skip

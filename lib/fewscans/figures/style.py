@@ -49,6 +49,7 @@ STYLE = {
     "legend.handlelength": 1.8,
     "image.cmap": "gray",
     "image.interpolation": "nearest",
+    "svg.hashsalt": "fewscans",  # its ids are random otherwise
 }
 
 
@@ -74,17 +75,27 @@ class Picture:
     @cached_property
     def png(self) -> bytes:
         """The file's bytes; title and provenance (as JSON, key "fewscans") are among its text entries."""
-        about = json.dumps(dict(self.provenance), sort_keys=True, ensure_ascii=True)
-        text = {"Title": self.title, "fewscans": about, "Software": None}
+        return self._drawn("png", {"Title": self.title, "fewscans": self._about, "Software": None})
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The same to scale freely; title and provenance (as JSON, the description) are in its metadata."""
+        return self._drawn("svg", {"Title": self.title, "Description": self._about, "Creator": None, "Date": None})
+
+    @property
+    def _about(self) -> str:
+        return json.dumps(dict(self.provenance), sort_keys=True, ensure_ascii=True)
+
+    def _drawn(self, kind: str, metadata: Mapping) -> bytes:
         buffer = io.BytesIO()
         with style():
             FigureCanvasAgg(self.figure)
-            self.figure.savefig(buffer, format="png", dpi="figure", metadata=text)
+            self.figure.savefig(buffer, format=kind, dpi="figure", metadata=metadata)
         return buffer.getvalue()
 
     def save(self, path: Path) -> Path:
-        """Writes the PNG, replaced at once, and only if its bytes changed."""
-        return files.write(path, self.png)
+        """Writes the PNG, or the SVG if the name ends so, replaced at once, and only if its bytes changed."""
+        return files.write(path, self.svg if path.suffix == ".svg" else self.png)
 
     def _repr_png_(self) -> tuple[bytes, dict]:
         width, height = (round(inches * SHOWN_PIXELS_PER_INCH) for inches in self.figure.get_size_inches())

@@ -39,6 +39,8 @@ def score_label(score: str, unit: str = "") -> str:
     if family in MEASURED and measure:
         name, _, part = measure.partition("-")
         return f"{MEASURED[family]}{MEASURES.get(name, name)}{part and f', {part}'}"
+    if family == "auc" and measure:
+        return f"AUC, {measure}"
     if score in ("mse", "mae") and unit:
         return f"{SCORES[score]} ({unit}{'²' if score == 'mse' else ''})"
     if kind == "sensitivity":
