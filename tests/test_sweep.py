@@ -119,6 +119,14 @@ def test_trials_are_trained_before_the_runs_that_wait_for_them(tmp_path):
     assert {run.seed for run in rest} == {1, 2} and {run.learning_rate for run in rest} == {0.2}
 
 
+def test_one_arm_of_a_grid_with_rates_of_several_is_trained_at_its_own(tmp_path):
+    setting = toy.setting(tmp_path)
+    rates = {"a": {"4": 0.3}, "b": {"2": 0.2}}
+    engine = Inline()
+    swept(tmp_path, engine, replace(setting, grid=replace(setting.grid, rates=rates)), arms=("b",))
+    assert {run.learning_rate for run in engine.trained} == {0.2} and {run.arm for run in engine.trained} == {"b"}
+
+
 def test_a_failed_run_is_reported_at_the_end_and_tried_again_by_the_next_call(tmp_path):
     bad = Run(1, 2, "b", 0.2)
     engine = Inline(fail=[bad])

@@ -1,6 +1,7 @@
 """Which candidates become samples, that each has its own image, and that kept patches survive whatever befalls them."""
 
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -354,3 +355,13 @@ def test_a_cache_refuses_images_that_are_not_those_of_its_cases(tmp_path):
         with pytest.raises(ValueError, match=words):
             patch_cache.opened(tmp_path / "x", meta, (4,), lambda blocks=blocks: blocks)
         assert not (tmp_path / "x").exists()
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half(tmp_path):
+    def blocks():
+        yield np.zeros((2, 4), np.uint8)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DataError, match="No space left on device.*make room"):
+        patch_cache.opened(tmp_path / "kept" / "x", pd.DataFrame({"case": ["a", "b", "c"]}), (4,), blocks)
+    assert not list((tmp_path / "kept").glob("x*.part")) and not (tmp_path / "kept" / "x").exists()

@@ -8,6 +8,7 @@ import pytest
 
 from fewscans import paths
 from fewscans.data import adrenalmnist3d, nodulemnist3d, registry
+from fewscans.data.base import Cut
 from fewscans.data.formats import medmnist3d
 from fewscans.errors import DataError, FewscansError
 
@@ -98,6 +99,11 @@ def test_a_file_of_28_under_the_name_of_64_is_refused(tmp_path):
     path = BUILD.write(tmp_path / "nodulemnist3d_64.npz")
     with pytest.raises(DataError, match=r"\(7, 28, 28, 28\); in a file of this name it must be .* \(n, 64, 64, 64\)"):
         nodulemnist3d.read(path)
+
+
+def test_networks_on_the_plane_are_told_that_it_holds_volumes(good):
+    with pytest.raises(DataError, match=r"npz: holds volumes, and these networks see patches of \(48, 48\)"):
+        adrenalmnist3d.DATASET.cases(good, Cut((48, 48)), None)
 
 
 def test_what_is_absent_is_named(good, tmp_path):

@@ -92,6 +92,22 @@ def _write(
             shutil.rmtree(left, ignore_errors=True)
     fresh = files.partial(folder)
     fresh.mkdir()
+    try:
+        _fill(fresh, meta, shape, blocks)
+    except BaseException:  # a full disk, or Ctrl-C: what is half is of no use, and takes room
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    if folder.exists() and (alone or _found(folder, meta, shape) is None):
+        shutil.rmtree(folder)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if alone or not folder.exists():
+            raise
+        shutil.rmtree(fresh)  # another holder of the lease was first
+
+
+def _fill(fresh: Path, meta: pd.DataFrame, shape: Sequence[int], blocks: Iterable[np.ndarray]) -> None:
     checksums: list[int] = []
     with (fresh / IMAGES).open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(meta), *shape)}
@@ -105,11 +121,3 @@ def _write(
     if len(checksums) != len(meta):
         raise ValueError(f"{len(checksums)} images for {len(meta)} cases")
     meta.assign(crc32=np.array(checksums, np.int64)).to_parquet(fresh / META, index=False, write_page_checksum=True)
-    if folder.exists() and (alone or _found(folder, meta, shape) is None):
-        shutil.rmtree(folder)
-    try:
-        fresh.rename(folder)
-    except OSError:
-        if alone or not folder.exists():
-            raise
-        shutil.rmtree(fresh)  # another holder of the lease was first

@@ -69,6 +69,8 @@ def read(path: Path | str, name: str, size: int | None = None, binary: bool = Fa
 
 def fitted(cases: Cases, cut: Cut) -> Cases:
     """Dark borders where images are smaller than the cut, 28 voxels to 32, say; then means over blocks."""
+    if len(cut.size) != 3:
+        raise DataError(f"{cases.path}: holds volumes, and these networks see patches of {cut.size}; ask one in space")
     widths, blocks = [(0, 0)], [len(cases)]
     for part, whole in zip(cut.size, cases.images.shape[1:], strict=True):
         side = max(part * cut.downsample, whole + -whole % cut.downsample)
