@@ -121,6 +121,7 @@ WRONG = {
     "another order": (lambda f: packed(f, names=np.array(NAMES[::-1])), [NPZ, "not the images of labels.csv"]),
     "blank": (lambda f: packed(f, images=blank()), [NPZ, NAMES[2], "every pixel has the same value"]),
     "no table": (lambda f: (f / TABLE).unlink(), [TABLE, "no such file"]),
+    "no rows": (lambda f: table(f, TABLE, HEADER), [TABLE, "has no rows", "copy the folder again"]),
     "odd label": (
         lambda f: table(f, TABLE, HEADER, ROWS[0].replace("Eff", "Ef")),
         [TABLE, "Efusion", A_FILE, "copy the folder again"],
