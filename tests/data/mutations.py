@@ -199,7 +199,11 @@ def outcome(form: Format, file: Path, good: Any) -> tuple[str, str]:
             value = form.read(file)
     except FewscansError as error:
         said = str(error)
-        return ("error", said) if said and "\n" not in said else ("traceback", f"not one sentence: {said!r}")
+        try:
+            sentence = "\n" not in said and said.encode().decode()  # a damaged array may hold text that is none
+        except UnicodeError:
+            sentence = ""
+        return ("error", said) if sentence else ("traceback", f"not one sentence: {said!a}")
     except Hang:
         return "hang", f"{time.monotonic() - started:.0f} s"
     except Exception as error:
@@ -507,6 +511,10 @@ def _read_set(read: Callable[[Path], Any], *names: str):
     return lambda file: [getattr(read(file.parent), name) for name in names or ("target", "about")]
 
 
+def _read_xrays(file: Path) -> list[Any]:
+    return _read_set(nih_chestxray14.read, "images", "boxes")(file)
+
+
 def _read_cases(file: Path) -> list[np.ndarray]:
     cases = adrenalmnist3d.read(file)
     return [cases.images, cases.target]
@@ -574,9 +582,9 @@ FORMATS = {
     "CSV, candidates": Format(_in("luna16", "candidates_V2.csv"), _read_luna, sound),
     "CSV, cubes": Format(_in("lidc-nodules", "cubes.csv"), _read_lidc, sound),
     "CSV, X-rays": Format(
-        _in("nih-chestxray14", "Data_Entry_2017_v2020.csv"), _read_set(nih_chestxray14.read, "images", "boxes"), sound
+        _in("nih-chestxray14", "Data_Entry_2017_v2020.csv"), _read_xrays, sound
     ),
-    "CSV, split list": Format(_in("nih-chestxray14", "test_list.txt"), _read_set(nih_chestxray14.read, "images", "boxes"), sound),
+    "CSV, split list": Format(_in("nih-chestxray14", "test_list.txt"), _read_xrays, sound),
     "CSV, second reading": Format(_in("nih-subset", "rsna_read.csv"), _read_set(nih_subset.read), sound),
     "CSV, patches": Format(_in("camelyon16-patches", "patches.csv"), _read_set(camelyon16_patches.read), sound),
     "CSV, counts": Format(_in("pvs", "counts.csv"), pvs._counts, sound),
