@@ -191,7 +191,7 @@ def test_what_is_no_grey_image_is_refused_by_name(tmp_path, says):
      lambda b: b.replace(b"\x02\x00\x10\x00UI", b"\x00\x00\x10\x00UI")],
     ids=["unknown", "absent"],
 )  # fmt: skip
-@pytest.mark.filterwarnings("default")  # pydicom's, of the damage
+@pytest.mark.filterwarnings("ignore")  # pydicom's, of the damage
 def test_a_transfer_syntax_that_is_damaged_is_one_error(tmp_path, spoil):
     file = write(tmp_path / "bad.dicom")
     good = file.read_bytes()
