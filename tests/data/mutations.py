@@ -17,6 +17,7 @@ import gzip
 import io
 import re
 import signal
+import tempfile
 import time
 import warnings
 import zipfile
@@ -35,15 +36,20 @@ from fewscans.data import (
     adrenalmnist3d,
     camelyon16,
     camelyon16_patches,
+    lidc_nodules,
     lidc_voi,
     luna16_patches,
     msd_hippocampus,
     nih_chestxray14,
+    nih_subset,
+    own_checks,
     pack_luna16_patches,
+    patchcamelyon,
+    pneumoniamnist,
     pvs,
     vindr_cxr,
 )  # fmt: skip
-from fewscans.data.formats import asap, luna16, mhd, nifti, slides, xray_dicom
+from fewscans.data.formats import asap, luna16, mhd, nifti, pictures, slides, xray_dicom
 from fewscans.errors import DataError, FewscansError
 
 from . import copies
@@ -193,7 +199,11 @@ def outcome(form: Format, file: Path, good: Any) -> tuple[str, str]:
             value = form.read(file)
     except FewscansError as error:
         said = str(error)
-        return ("error", said) if said and "\n" not in said else ("traceback", f"not one sentence: {said!r}")
+        try:
+            sentence = "\n" not in said and said.encode().decode()  # a damaged array may hold text that is none
+        except UnicodeError:
+            sentence = ""
+        return ("error", said) if sentence else ("traceback", f"not one sentence: {said!a}")
     except Hang:
         return "hang", f"{time.monotonic() - started:.0f} s"
     except Exception as error:
@@ -415,6 +425,66 @@ def _join(folder: Path) -> Path:
     return folder / luna16_patches.JOIN
 
 
+def _hdf5(name: str, packed: bool = False):
+    """PatchCamelyon's file of test patches or labels."""
+
+    def write(folder: Path) -> Path:
+        build = load_builders("patchcamelyon")
+        small = {"x": build.patches("test")[:2], "y": build.labels("test")}[name]
+        return build.save(folder, "test", name, build.hdf5(**{name: small}), packed)
+
+    return write
+
+
+def _read_hdf5(file: Path) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as room:  # none that holds what was unpacked before
+        name = "x" if "_x." in file.name else "y"
+        if name == "y":
+            return patchcamelyon._labels(file, Path(room))
+        return patchcamelyon._read(file, Path(room), name, np.arange(patchcamelyon._shape(file, Path(room))[0]))
+
+
+def _picture(name: str):
+    """A picture of a folder of one's own, of any kind."""
+
+    def write(folder: Path) -> Path:
+        import tifffile
+        from PIL import Image
+
+        file, pixels = folder / name, np.random.default_rng(0).integers(0, 256, (20, 24), dtype=np.uint8)
+        if name.endswith(".npy"):
+            np.save(file, pixels.astype(np.float32))
+        elif name.endswith(".tiff"):
+            tifffile.imwrite(file, pixels.astype(np.uint16), compression="zlib")
+        else:
+            Image.fromarray(pixels).save(file)
+        return file
+
+    return write
+
+
+def _own_table(folder: Path) -> Path:
+    rows = {"image": [f"{i}.png" for i in range(8)], "label": [0, 1] * 4, "patient": list("aabbccdd")}
+    split = ["train"] * 4 + ["val", "val", "test", "test"]
+    pd.DataFrame(rows | {"split": split, "age": 40.5}).to_csv(folder / "cases.csv", index=False)
+    return folder / "cases.csv"
+
+
+def _own_settings(folder: Path) -> Path:
+    lines = ["title: Ours", "case: lesion", "licence: CC0", "window: [-1000, 400]", "patch: [16, 24]", "unit: ml"]
+    (folder / "dataset.yaml").write_text("\n".join(lines) + "\n")
+    return folder / "dataset.yaml"
+
+
+def _settings(file: Path, value: Any, good: Any) -> None:
+    """Settings are those that DVC's reader sees."""
+    import ruamel.yaml
+
+    theirs = ruamel.yaml.YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")) or {}
+    said = {key: tuple(v) if isinstance(v, list) else v for key, v in theirs.items()}
+    assert said == {key: value[key] for key in said}, f"{value!r} here, {theirs!r} for DVC"
+
+
 def _read_slide(file: Path) -> list[np.ndarray]:
     with slides.open_slide(file) as slide:
         slides.not_blank(slide)
@@ -429,6 +499,20 @@ def _read_luna(file: Path) -> list[Any]:
 
 def _read_yaml(file: Path) -> Any:
     return strictyaml.read(file, DataError)
+
+
+def _read_lidc(file: Path) -> list[Any]:
+    found = lidc_nodules.read(file.parent)
+    return [found.hu, found.is_nodule, found.malignancy_mean, found.diameter_mm]
+
+
+def _read_set(read: Callable[[Path], Any], *names: str):
+    """A set's reader, given the folder: what is known of its cases."""
+    return lambda file: [getattr(read(file.parent), name) for name in names or ("target", "about")]
+
+
+def _read_xrays(file: Path) -> list[Any]:
+    return _read_set(nih_chestxray14.read, "images", "boxes")(file)
 
 
 def _read_cases(file: Path) -> list[np.ndarray]:
@@ -465,6 +549,20 @@ FORMATS = {
     "NIfTI, in the gzip": Format(_nifti("a.nii.gz", "float64"), nifti.read, as_simpleitk, inside_gzip),
     "npz": Format(_npz, _read_cases, same),
     "npz, in the zip": Format(_npz, _read_cases, sound, inside_zip),
+    "npz, pneumonia": Format(
+        _in("pneumoniamnist", "pneumoniamnist.npz"), _read_set(pneumoniamnist.read), sound, inside_zip
+    ),
+    "npz, patches": Format(
+        _in("luna16-patches", "luna16_patches_50x50.npz"), _read_set(luna16_patches.read), sound, inside_zip
+    ),
+    "npz, LIDC": Format(_in("lidc-nodules", "lidc_cubes_48mm.npz"), _read_lidc, sound, inside_zip),
+    "npz, X-rays": Format(
+        _in("nih-subset", "nih_cxr14_1000_224.npz"), _read_set(nih_subset.read), sound, inside_zip
+    ),
+    "HDF5, patches": Format(_hdf5("x"), _read_hdf5, sound),
+    "HDF5, labels": Format(_hdf5("y"), _read_hdf5, sound),
+    "HDF5, gzip": Format(_hdf5("x", packed=True), _read_hdf5, same),
+    "HDF5, in the gzip": Format(_hdf5("y", packed=True), _read_hdf5, sound, inside_gzip),
     "zip of NIfTI": Format(_in("lidc-voi", "images.zip"), _lidc_member, same),
     "DICOM": Format(_dicom, lambda f: xray_dicom.read(f).pixels, sound),
     "PNG, 8 bits": Format(_in("nih-chestxray14", "images/00000001_000.png"), nih_chestxray14._grey, sound),
@@ -472,9 +570,23 @@ FORMATS = {
     "JPEG": Format(_jpeg, pack_luna16_patches._pixels, sound),
     "TIFF slide": Format(_slide, _read_slide, sound),
     "TIFF mask": Format(_mask, lambda f: camelyon16._stored(f, slides.Level(96, 64, 1.0)), sound),
+    "own, npy": Format(_picture("a.npy"), lambda f: pictures.read(f).values, sound),
+    "own, PNG": Format(_picture("a.png"), lambda f: pictures.read(f).values, sound),
+    "own, BMP": Format(_picture("a.bmp"), lambda f: pictures.read(f).values, sound),
+    "own, JPEG": Format(_picture("a.jpg"), lambda f: pictures.read(f).values, sound),
+    "own, TIFF": Format(_picture("a.tiff"), lambda f: pictures.read(f).values, sound),
+    "own, table": Format(_own_table, own_checks.cases_table, sound),
+    "own, settings": Format(_own_settings, own_checks.settings_of, _settings),
     "XML outlines": Format(_xml, lambda f: list(asap.read(f).tumour), sound),
     "CSV, nodules": Format(_in("luna16", "annotations.csv"), _read_luna, sound),
     "CSV, candidates": Format(_in("luna16", "candidates_V2.csv"), _read_luna, sound),
+    "CSV, cubes": Format(_in("lidc-nodules", "cubes.csv"), _read_lidc, sound),
+    "CSV, X-rays": Format(
+        _in("nih-chestxray14", "Data_Entry_2017_v2020.csv"), _read_xrays, sound
+    ),
+    "CSV, split list": Format(_in("nih-chestxray14", "test_list.txt"), _read_xrays, sound),
+    "CSV, second reading": Format(_in("nih-subset", "rsna_read.csv"), _read_set(nih_subset.read), sound),
+    "CSV, patches": Format(_in("camelyon16-patches", "patches.csv"), _read_set(camelyon16_patches.read), sound),
     "CSV, counts": Format(_in("pvs", "counts.csv"), pvs._counts, sound),
     "CSV, labels": Format(_in("nih-subset", "labels.csv"), lambda f: nih_chestxray14.described(f, LABEL), sound),
     "CSV, boxes": Format(

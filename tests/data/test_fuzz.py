@@ -64,6 +64,18 @@ def test_a_spoilt_file_gives_the_right_value_or_one_error(good, name):
         file.write_bytes(content)
 
 
+@pytest.mark.parametrize("name", [name for name in FORMATS if name.startswith("CSV") or name == "own, table"])
+def test_a_table_of_headings_alone_gives_a_value_or_one_error(good, name):
+    file, content, value = good(name)
+    try:
+        for end in (b"", b"\n"):
+            file.write_bytes(content.split(b"\n")[0] + end)
+            how, said = outcome(FORMATS[name], file, value)
+            assert how in ("value", "error"), f"{how}: {said}"
+    finally:
+        file.write_bytes(content)
+
+
 def test_a_mutation_changes_a_file_and_the_same_one_does_the_same():
     content = bytes(range(256)) * 4 + b"\nkey = 12\nother = 3.5\n"
     changed = {spoilt(content, drawn(np.random.default_rng(seed))) for seed in range(200)}

@@ -244,6 +244,21 @@ def test_packed_voxels_of_another_size_are_refused(good, array, content, words):
         mhd.read(packed(good, content(array.astype("<i2").tobytes())))
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_where_packed_voxels_behind_other_bytes_end_must_be_said(sitk, good, array, local):
+    """Without CompressedDataSize, SimpleITK unpacks from the file's first byte on, and its voxels are noise."""
+    content = zlib.compress(array.tobytes())
+    packed(good, b"x" * 17 + content)
+    replaced(good, *(("1.zraw", "LOCAL") if local else ("ElementType", "HeaderSize = 17\nElementType")))
+    text, behind = good.read_bytes(), content if local else b""
+    good.write_bytes(text + behind)
+    with pytest.raises(DataError, match=r"come before its packed voxels, and CompressedDataSize is missing"):
+        mhd.read(good)
+    good.write_bytes(text.replace(b"ElementType", b"CompressedDataSize = %d\nElementType" % len(content)) + behind)
+    assert np.array_equal(mhd.read(good).array, array)
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(good))), array)
+
+
 @pytest.mark.parametrize("size", ["60 700 500", "60000 70000 50000"])
 def test_a_header_that_asks_for_more_than_its_file_can_hold_gets_no_memory(good, array, size):
     packed(good, zlib.compress(array.tobytes()))

@@ -120,7 +120,15 @@ WRONG = {
     "an image less": (lambda f: packed(f, images=images()[1:]), [NPZ, "not the images of labels.csv"]),
     "another order": (lambda f: packed(f, names=np.array(NAMES[::-1])), [NPZ, "not the images of labels.csv"]),
     "blank": (lambda f: packed(f, images=blank()), [NPZ, NAMES[2], "every pixel has the same value"]),
+    "no text": (  # its characters have no number in Unicode, and no terminal can show them
+        lambda f: packed(f, classes=np.full((1, 3), 0x20202020, np.uint32).view("<U3").repeat(2)),
+        [NPZ, "classes holds '\\U20202020", "Atelectasis"],
+    ),
+    "a class less": (lambda f: packed(f, classes=np.array(["Mass"])), [NPZ, "labels (n, k)"]),
+    "a patient less": (lambda f: packed(f, patient=np.arange(3)), [NPZ, "patient must be (n,)"]),
+    "one number": (lambda f: packed(f, images=np.uint8(3)), [NPZ, "not the images of labels.csv"]),
     "no table": (lambda f: (f / TABLE).unlink(), [TABLE, "no such file"]),
+    "no rows": (lambda f: table(f, TABLE, HEADER), [TABLE, "has no rows", "copy the folder again"]),
     "odd label": (
         lambda f: table(f, TABLE, HEADER, ROWS[0].replace("Eff", "Ef")),
         [TABLE, "Efusion", A_FILE, "copy the folder again"],

@@ -185,6 +185,22 @@ def test_what_is_no_grey_image_is_refused_by_name(tmp_path, says):
         xray_dicom.read(file)
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda b: b.replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008.9.2.1"),
+     lambda b: b.replace(b"\x02\x00\x10\x00UI", b"\x00\x00\x10\x00UI")],
+    ids=["unknown", "absent"],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")  # pydicom's, of the damage
+def test_a_transfer_syntax_that_is_damaged_is_one_error(tmp_path, spoil):
+    file = write(tmp_path / "bad.dicom")
+    good = file.read_bytes()
+    file.write_bytes(spoil(good))
+    assert file.read_bytes() != good
+    with pytest.raises(DataError, match=r"bad.dicom: its pixels cannot be decoded .*; copy it again"):
+        xray_dicom.read(file)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"PNG" * 100, b"\0" * 128 + b"DICM" + b"\xff" * 20])
 @pytest.mark.parametrize("function", [xray_dicom.read, xray_dicom.size])
 def test_what_is_no_dicom_is_refused_by_name(tmp_path, content, function):

@@ -88,9 +88,11 @@ def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
 
 
 def nodules(folder: Path) -> pd.DataFrame:
-    """The table of nodules. Raises DataError for a column that is absent, a value out of range, a nodule twice."""
+    """The table of nodules. Raises DataError for an absent column, no rows, a value out of range, a nodule twice."""
     path = folder / TABLE
     table = read_table(path, COLUMNS, AGAIN, dtype={"file": str, "patient_id": str})
+    if table.empty:
+        raise DataError(f"{path}: has no rows; {AGAIN}")
     for column, (low, high) in (RANGES | {"diameter_mm": (0.1, 500), "nodule_id": (0, 9999)}).items():
         number = pd.to_numeric(table[column], errors="coerce")
         wrong = table[~number.between(low, high) | ((number % 1 != 0) & (column != "diameter_mm"))]

@@ -136,10 +136,12 @@ def described(file: Path, columns: Mapping[str, str], again: str = AGAIN) -> pd.
     """A table of images: image, finding_labels ("|" between), followup (int), patient (str), age (years), sex, view.
 
     Args:    columns: the file's name of each → ours.   again: what to do about a faulty file.
-    Raises:  DataError naming the file and value: no such table or column, an image that is listed twice, an unknown
-             label, a follow-up or age that is no number.
+    Raises:  DataError naming the file and value: no such table or column, no rows, an image that is listed twice, an
+             unknown label, a follow-up or age that is no number.
     """
     table = read_table(file, tuple(columns), again, dtype=str, keep_default_na=False)
+    if table.empty:
+        raise DataError(f"{file}: has no rows; {again}")
     table = table[list(columns)].rename(columns=columns)
     age = table["age"].str.extract(r"^(\d+)([YMD]?)$")  # the oldest table writes "058Y", "006M"
     unknown = ~table["finding_labels"].str.split("|").map(set(LABELS).issuperset)

@@ -41,13 +41,21 @@ def read(path: Path | str) -> Cases:
     """
     path = Path(path)
     arrays = npz.load(path / IMAGES, KEYS, IMAGES, AGAIN)
-    npz.check_images(path / IMAGES, "images", arrays["images"], (SIDE, SIDE), arrays["names"])
     table = described(path / TABLE, {name: name for name in COLUMNS.values()}, AGAIN)
-    if len(arrays["images"]) != len(table) or arrays["names"].tolist() != table["image"].tolist():
+    names = table["image"].tolist()
+    if arrays["images"].shape[:1] != (len(names),) or arrays["names"].tolist() != names:
         raise DataError(f"{path / IMAGES}: its names are not the images of {TABLE} in their order; {AGAIN}")
+    npz.check_images(path / IMAGES, "images", arrays["images"], (SIDE, SIDE), names)
+    classes, n = arrays["classes"], len(table)
+    if classes.ndim != 1 or arrays["patient"].shape != (n,) or arrays["labels"].shape != (n, len(classes)):
+        raise DataError(f"{path / IMAGES}: patient must be (n,), classes (k,) and labels (n, k); {AGAIN}")
+    for name in classes.tolist():
+        if name not in nih_chestxray14.LABELS:
+            known = ", ".join(nih_chestxray14.LABELS)
+            raise DataError(f"{path / IMAGES}: classes holds {name!a}; known are {known}; {AGAIN}")
     said = {"patient": table["patient"] == arrays["patient"].astype(str)} | {
         name: table["finding_labels"].str.split("|").map(lambda found, n=name: n in found) == (known == 1)
-        for name, known in zip(arrays["classes"].tolist(), arrays["labels"].T, strict=True)
+        for name, known in zip(classes.tolist(), arrays["labels"].T, strict=True)
     }
     for what, same in said.items():
         if not same.all():

@@ -173,6 +173,9 @@ def read_header(path: Path | str) -> Header:
     )
     if local and skipped not in (0, -1):
         raise DataError(f"{path}: HeaderSize = {skipped}, but its voxels follow the header (ElementDataFile = {LOCAL})")
+    if header.compressed and packed == -1 and header.header_size > 0:  # the format's own library looks from byte 0 on
+        where = f"{header.header_size:,} bytes of {header.data_file.name} come before its packed voxels"
+        raise DataError(f"{path}: {where}, and CompressedDataSize is missing; it must say how many bytes they are")
     if header.compressed and packed != -1:
         found = header.data_file.stat().st_size - header.header_size
         if found != packed:

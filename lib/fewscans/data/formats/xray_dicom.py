@@ -42,6 +42,8 @@ def read(path: Path | str) -> XRay:
     Raises:  DataError naming the file: as `header`, and for one without pixels, or whose pixels cannot be decoded or
              are all the same.
     """
+    from pydicom.uid import UID
+
     dataset = _open(path)
     who = _header(path, dataset)
     if "PixelData" not in dataset:
@@ -49,8 +51,9 @@ def read(path: Path | str) -> XRay:
     try:
         values, low, high = _values(dataset)
     except Exception as error:  # each codec has its own
-        syntax = dataset.file_meta.TransferSyntaxUID
-        codec = f"; {syntax.name} may need `pip install 'pylibjpeg[all]'`" if syntax.is_compressed else ""
+        syntax = dataset.file_meta.get("TransferSyntaxUID")  # absent or no transfer syntax in a damaged file
+        packed = isinstance(syntax, UID) and syntax.is_transfer_syntax and syntax.is_compressed
+        codec = f"; {syntax.name} may need `pip install 'pylibjpeg[all]'`" if packed else ""
         raise DataError(f"{path}: its pixels cannot be decoded ({first_line(error)}){codec}; {AGAIN}") from error
     unit = (not_blank(str(path), values).astype(np.float32) - np.float32(low)) / np.float32(high - low)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
