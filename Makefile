@@ -16,7 +16,7 @@ STAMP := .venv/installed-by-make
 # pip compiles each module on one core, most of them never imported: leaving it to the first import is half a minute faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env repro test test-ray check lab report figures bench clean constraints
+.PHONY: help env filter repro test test-ray check lab report figures bench clean constraints
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
@@ -37,7 +37,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) install -q --no-compile -c constraints.txt -e '.[workbook,dev]'
 	@touch $@
 
-repro: $(STAMP)
+# Git then takes a notebook without its outputs: saving after Run all leaves no difference. Outside a clone, nothing is set.
+filter: $(STAMP)
+	@if git rev-parse --git-dir >/dev/null 2>&1; then \
+	  git config filter.fewscans-notebook.clean '.venv/bin/python -m fewscans.notebook'; fi
+
+repro: filter
 	. .venv/bin/activate && dvc repro
 
 test: check
@@ -50,7 +55,7 @@ test-ray: $(STAMP)
 check: $(STAMP)
 	. .venv/bin/activate && ruff check .
 
-lab: $(STAMP)
+lab: filter
 	. .venv/bin/activate && jupyter lab notebooks/00_start_here.ipynb
 
 report: repro

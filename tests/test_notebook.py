@@ -1,6 +1,8 @@
 """The strict notebook runner, on small notebooks made on the fly."""
 
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from .pages import assert_needs_no_network
 
 PARAMETERS = 'n_seeds = 3  # how many\nrate = 0.1\nname = "a"\nsizes = [1, 2]\nlimit = None\nsave = False'
 TITLE = "# A *title* & more\n\n[next](02_next.ipynb#part), $a<b$"
+ROOT = Path(__file__).parents[1]
 BODY = """
 import os, sys
 from tqdm.auto import tqdm
@@ -236,3 +239,36 @@ def test_a_stream_cut_into_other_messages_is_the_same_result():
 
 def test_a_page_needs_no_network_even_for_an_empty_notebook():
     assert_needs_no_network(page.render(new_notebook(cells=[new_markdown_cell("no heading")])))
+
+
+def test_for_git_a_notebook_saved_after_run_all_has_not_changed(tmp_path):
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    git("config", "filter.fewscans-notebook.clean", f"'{sys.executable}' -m fewscans.notebook")
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    path = tmp_path / "notebooks" / "01_a.ipynb"
+    first = new_code_cell("1 + 1", id="my-name")
+    nbformat.write(new_notebook(cells=[first]), path)
+    git("add", ".")
+    git("commit", "-qm", "first")
+    first.update(execution_count=3, outputs=[nbformat.v4.new_output("stream", text="2")], metadata={"trusted": True})
+    nbformat.write(new_notebook(cells=[first], metadata={"widgets": {}, "language_info": {"name": "python"}}), path)
+    assert git("diff") == ""
+    first.source = "1 + 2"
+    nbformat.write(new_notebook(cells=[first]), path)
+    assert git("diff", "--numstat").split()[:2] == ["1", "1"]
+
+
+def test_a_widget_leaves_its_picture_in_the_result_and_one_without_a_picture_nothing():
+    def outputs(**data):
+        bundle = {"application/vnd.jupyter.widget-view+json": {"model_id": "a1b2"}, "text/plain": "VBox()"} | data
+        shown = nbformat.v4.new_output("display_data", data=bundle)
+        cells = [new_code_cell("", outputs=[shown])]
+        return notebook.normalised(new_notebook(cells=cells), outputs=True).cells[0].outputs
+
+    assert outputs() == []
+    assert outputs(**{"image/png": "AAAA"})[0].data == {"image/png": "AAAA", "text/plain": "VBox()"}

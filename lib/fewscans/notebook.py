@@ -13,6 +13,7 @@ import ast
 import logging
 import os
 import re
+import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from fewscans.errors import NotebookError
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 COLLAPSED = "jp-MarkdownHeadingCollapsed"  # JupyterLab shows what follows such a heading folded
+WIDGET = "application/vnd.jupyter.widget-view+json"
 FAULTS = ("Timeout", "DeadKernelError", "CellExecutionError")
 VOLATILE = (
     (re.compile(r"\bat 0x[0-9a-fA-F]+"), "at 0x…"),
@@ -112,13 +114,26 @@ def normalised(notebook: nbformat.NotebookNode, outputs: bool = False) -> nbform
     return nbformat.from_dict({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
 
 
+def stripped(text: str) -> str:
+    """What git keeps of a notebook's file: what the author wrote, in one form; cells keep their ids.
+
+    Git's clean filter calls it (`python -m fewscans.notebook`, set by `make lab`), so a notebook that JupyterLab saved
+    after *Run all* does not count as changed.
+    """
+    opened = nbformat.reads(text, as_version=4)
+    kept = normalised(opened)
+    for cell, before in zip(kept.cells, opened.cells, strict=True):
+        cell.id = before.id
+    return _text(kept)
+
+
 def _stable(outputs: list) -> list:
-    """Outputs without what differs from run to run: widgets, addresses, how a stream was cut into messages."""
+    """Outputs without what differs from run to run: live widgets, addresses, how a stream was cut into messages."""
     kept: list = []
     for output in outputs:
-        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-            continue  # alive only beside its kernel; its model id is random
         output = nbformat.from_dict(dict(output))
+        if output.get("data", {}).pop(WIDGET, None) and "image/png" not in output.data:
+            continue  # alive only beside its kernel; its model id is random; its picture, if it has one, is kept
         if output.output_type == "stream":
             output.text = _lasting(output.text)
             if not output.text:
@@ -290,3 +305,7 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 def _text(notebook: nbformat.NotebookNode) -> str:
     return nbformat.writes(notebook, version=4) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(stripped(sys.stdin.buffer.read().decode("utf-8")).encode("utf-8"))

@@ -1,5 +1,7 @@
 """One list of dependencies, pinned once; what would let an environment or a clone drift apart is caught here."""
 
+import json
+import os
 import re
 import subprocess
 import tomllib
@@ -86,3 +88,22 @@ def test_nothing_in_git_names_a_folder_of_one_machine():
     where = ["*.yaml", "*.yml", "*.toml", "*.lock", "*.ipynb", "*.md", "lib", "reports"]
     grep = ["git", "grep", "-lIE", personal, "--", *where]
     assert subprocess.run(grep, cwd=ROOT, capture_output=True, text=True).stdout.split() == []
+
+
+def test_the_devcontainer_installs_by_make_into_the_environment_that_it_opens():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    version = re.search(r"python:(3\.\d+)-", container["image"])
+    assert Version(version[1]) in Requirement(f"python{PROJECT['requires-python']}").specifier
+    goal = container["postCreateCommand"].split()[:2]
+    assert goal == ["make", "env"] and "TORCH_INDEX ?=" in (ROOT / "Makefile").read_text()
+    assert container["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"] == ".venv/bin/python"
+
+
+def test_binder_installs_the_pinned_workbook_with_a_python_that_the_project_takes():
+    version = re.fullmatch(r"python-(3\.\d+)\n", (ROOT / "binder" / "runtime.txt").read_text())
+    assert Version(version[1]) in Requirement(f"python{PROJECT['requires-python']}").specifier
+    script = ROOT / "binder" / "postBuild"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    assert "-c constraints.txt -e '.[workbook]'" in script.read_text()
+    assert any(pin.startswith("torch==") for pin in PINS) and "workbook" in PROJECT["optional-dependencies"]

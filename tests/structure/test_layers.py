@@ -17,6 +17,7 @@ ROOMS = [
     {
         "results", "claims", "claims_history", "verdicts", "scorecard", "cards", "publish", "figures", "page",
         "notebook", "provenance", "site", "site_assets", "stages", "shortcuts", "compare",
+        "widgets",
     },
     {"doctor", "ending", "cli", "cli_own", "__main__"},
 ]  # fmt: skip

@@ -43,6 +43,20 @@ def test_an_installed_environment_is_left_alone_until_its_list_changes(make):
     assert make("--question", "env").returncode == 1
 
 
+def test_opening_the_workbook_tells_git_to_leave_outputs_out_and_outside_a_clone_nothing_is_set(make):
+    stamp = make.folder / ".venv" / "installed-by-make"
+    stamp.parent.mkdir()
+    stamp.touch()
+    plans = [make("--dry-run", goal).stdout for goal in ("lab", "repro")]
+    assert all("git config filter.fewscans-notebook.clean" in plan for plan in plans)
+    assert make("filter").returncode == 0
+    subprocess.run(["git", "init", "-q"], cwd=make.folder, check=True)
+    assert make("filter").returncode == 0
+    asked = ["git", "config", "--local", "filter.fewscans-notebook.clean"]
+    told = subprocess.run(asked, cwd=make.folder, capture_output=True, text=True).stdout
+    assert told == ".venv/bin/python -m fewscans.notebook\n"
+
+
 def test_make_alone_explains_itself(make):
     said = make()
     assert said.returncode == 0

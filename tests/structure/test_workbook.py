@@ -51,6 +51,12 @@ def test_a_notebook_is_committed_without_outputs_and_for_the_kernel_everyone_has
 
 
 @every_notebook
+def test_a_notebook_is_kept_in_the_form_that_the_filter_of_git_writes(path):
+    text = path.read_text(encoding="utf-8")
+    assert notebook.stripped(text) == text, f"git add --renormalize {path.relative_to(ROOT)}"
+
+
+@every_notebook
 def test_a_notebook_declares_plain_parameters_and_saves_only_when_told(path):
     assert notebook.parameters(path)["save"] is False
 

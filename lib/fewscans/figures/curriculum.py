@@ -223,29 +223,27 @@ def idea(cases: Cases, finding: str, side: float, title: str, note: str = "") ->
 
 
 def slider(run: Results, cases: Cases, arm: str, n_train: int):
-    """Sliders for image, finding and threshold over an X-ray, its map and boxes, a VBox; alive only beside a kernel.
+    """Sliders for image, finding and threshold over an X-ray, its map and boxes, a widget of `fewscans.widgets`.
 
     Raises ValueError for cases that the table was not computed on, and where it keeps no map of the arm.
     """
-    import ipywidgets as widgets
+    import ipywidgets
+
+    from fewscans.widgets import ByHand, described
 
     _same(run, cases)
     kept = maps(run, arm, n_train)
     if not kept:
         raise ValueError(f"no map of {arm} is kept at N = {n_train}")
-    wide = {"layout": widgets.Layout(width="480px"), "continuous_update": False}
-    image = widgets.SelectionSlider(options=list(dict.fromkeys(i for i, _ in kept)), description="image", **wide)
-    finding = widgets.SelectionSlider(options=findings(run), description="finding", **wide)
-    threshold = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.01, description="threshold", **wide)
-    controls, shown = (image, finding, threshold), widgets.Image(format="png", width=480)
 
-    def redraw(_=None) -> None:
-        shown.value = single(cases, *(at := (image.value, finding.value)), kept[at], threshold.value).png
+    def draw(image: str, finding: str, threshold: float) -> tuple[Picture, str]:
+        picture = single(cases, image, finding, kept[image, finding], threshold)
+        return picture, f"Image {image}: {picture.title}"
 
-    for control in controls:
-        control.observe(redraw, "value")
-    redraw()
-    return widgets.VBox([*controls, shown])
+    image = described(ipywidgets.SelectionSlider, "image", options=list(dict.fromkeys(i for i, _ in kept)))
+    finding = described(ipywidgets.SelectionSlider, "finding", options=findings(run))
+    threshold = described(ipywidgets.FloatSlider, "threshold", value=0.5, min=0.0, max=1.0, step=0.01)
+    return ByHand(draw, image=image, finding=finding, threshold=threshold)
 
 
 @styled

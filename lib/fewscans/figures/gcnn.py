@@ -207,12 +207,12 @@ def errors(nets: Mapping[str, NoduleNet], patch: np.ndarray) -> pd.DataFrame:
     """The error over a patch, (50, 50) uint8, of every network under every move, behind every layer."""
     rows = []
     for arm, net in nets.items():
-        before = _maps(net, _seen(patch, STILL))
+        before = _maps(net, seen(patch, STILL))
         for move in MOVES:
-            after = _maps(net, _seen(patch, move))
+            after = _maps(net, seen(patch, move))
             for layer, y in before.items():
                 got = after[layer].amax(2, keepdim=True) if move.angle else after[layer]
-                error = min(_error(_middle(got), _middle(wanted)) for wanted in _expected(net, y, move))
+                error = min(_error(middle(got), middle(wanted)) for wanted in _expected(net, y, move))
                 rows.append([arm, move.name, layer, error])
     return pd.DataFrame(rows, columns=["arm", "move", "layer", "error"])
 
@@ -226,7 +226,7 @@ def one_look(patch: np.ndarray, plain: NoduleNet, group: NoduleNet, note: str = 
     title = "A nodule moved and turned, and two untrained networks' maps"
     figure, axes = sheet(title, 3, 5, 5.0, note)
     for row, move in enumerate(moves):
-        axes[row, 0].imshow(_middle(_seen(patch, move))[0, 0].numpy(), vmin=-1, vmax=1)
+        axes[row, 0].imshow(middle(seen(patch, move))[0, 0].numpy(), vmin=-1, vmax=1)
         axes[row, 0].set_ylabel(move.name.replace(" by", "\nby"), fontsize=10)
     for column, net in ((1, plain), (3, group)):
         _column(axes[:, column : column + 2], net, patch, moves)
@@ -239,18 +239,18 @@ def one_look(patch: np.ndarray, plain: NoduleNet, group: NoduleNet, note: str = 
 
 def _column(axes: np.ndarray, net: NoduleNet, patch: np.ndarray, moves: Sequence[Move]) -> None:
     """A network's maps, the maximum over orientations, and their errors; one grey scale for all."""
-    before = _maps(net, _seen(patch, STILL))[SHOWN]
-    first = _middle(before.amax(2))[0]
+    before = _maps(net, seen(patch, STILL))[SHOWN]
+    first = middle(before.amax(2))[0]
     channel = int(first.var((-1, -2)).argmax())
     low, high = float(first[channel].min()), float(first[channel].max())
     for row, move in enumerate(moves):
-        after = _maps(net, _seen(patch, move))[SHOWN]
-        axes[row, 0].imshow(_middle(after.amax(2))[0, channel].numpy(), vmin=low, vmax=high)
+        after = _maps(net, seen(patch, move))[SHOWN]
+        axes[row, 0].imshow(middle(after.amax(2))[0, channel].numpy(), vmin=low, vmax=high)
         if move is not STILL:
             wanted = _expected(net, before, move)[0]
-            gap = _middle(after.amax(2) - wanted.amax(2))[0, channel].abs()
+            gap = middle(after.amax(2) - wanted.amax(2))[0, channel].abs()
             axes[row, 1].imshow(gap.numpy(), vmin=0, vmax=high - low, cmap="inferno")
-            axes[row, 1].set_xlabel(f"error {short(_error(_middle(after), _middle(wanted)))}", fontsize=9.5)
+            axes[row, 1].set_xlabel(f"error {short(_error(middle(after), middle(wanted)))}", fontsize=9.5)
 
 
 def short(error: float) -> str:
@@ -258,7 +258,7 @@ def short(error: float) -> str:
     return "0" if error < 10 * EXACT else f"{error:.2f}"
 
 
-def _seen(patch: np.ndarray, move: Move) -> Tensor:
+def seen(patch: np.ndarray, move: Move) -> Tensor:
     """The scene around a patch as the network sees it after the move: (1, 1, 144, 144)."""
     before = (SCENE + 16 - len(patch)) // 2
     wide = as_input(np.pad(patch, ((before, SCENE + 16 - len(patch) - before),) * 2, mode="reflect"))[None, None]
@@ -304,7 +304,7 @@ def _error(after: Tensor, wanted: Tensor) -> float:
     return float((after - wanted).square().mean().sqrt() / spread)
 
 
-def _middle(y: Tensor) -> Tensor:
+def middle(y: Tensor) -> Tensor:
     """The cells that lie over the patch."""
     keep = y.shape[-1] * MIDDLE // SCENE
     start = (y.shape[-1] - keep) // 2

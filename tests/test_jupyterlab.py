@@ -1,0 +1,137 @@
+"""Notebooks in real JupyterLab, in a real browser: Run all ends without an error, widgets answer to their controls."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from fewscans import paths
+
+from .browser import chromium
+
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
+}
+RUN_SECONDS = 240
+PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(p => p.innerText)"
+LOOKED_AT = ".fewscans-by-hand img"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab of this environment on the project's notebooks, with settings of its own."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    for name, content in SETTINGS.items():
+        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    names = {"SETTINGS": "settings", "WORKSPACES": "workspaces"}
+    environment = os.environ | {f"JUPYTERLAB_{name}_DIR": str(folder / end) for name, end in names.items()}
+    environment |= {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    environment |= {"IPYTHONDIR": str(folder / "ipython"), "FEWSCANS_ROOT": str(paths.root()), "PYTHONWARNINGS": ""}
+    options = [f"--port={port}", f"--notebook-dir={paths.root()}", "--IdentityProvider.token=", "--no-browser"]
+    command = [sys.executable, "-m", "jupyterlab", *options, "--allow-root", "--ServerApp.port_retries=0"]
+    with (folder / "log.txt").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        _wait(f"http://127.0.0.1:{port}/api", server, folder / "log.txt")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait(address: str, server: subprocess.Popen, log) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.25)
+    pytest.fail(f"JupyterLab does not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+def ran(browser, lab: str, file: str):
+    """The page of a notebook, all of whose cells have run; nothing is saved."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{lab}/lab/workspaces/{file[:2]}/tree/notebooks/{file}?reset")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
+    page.get_by_text("| Idle").wait_for(timeout=60_000)  # of the status bar: the kernel has answered
+    for _ in range(20):  # a command is lost while the kernel connects
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.wait_for_timeout(1000)
+        if page.evaluate(f"{PROMPTS}.some(text => text != '[ ]:')"):
+            break
+    done = f"{PROMPTS}.every(text => /\\d/.test(text))"
+    page.wait_for_function(done, timeout=1000 * RUN_SECONDS, polling=1000)
+    return page
+
+
+def errors(page) -> list[str]:
+    return page.locator("[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText[data-mime-type*=error]"
+                        ).all_inner_texts()  # fmt: skip
+
+
+def changed_by(page, change) -> tuple[str, str]:
+    """What the widget's picture says before and after; the picture itself must change, too."""
+    picture = page.locator(LOOKED_AT)
+    picture.wait_for(timeout=60_000)
+    before, source = picture.get_attribute("alt"), picture.get_attribute("src")
+    change(page.locator(".fewscans-by-hand"))
+    new = "([css, old]) => document.querySelector(css).src != old"
+    page.wait_for_function(new, arg=[LOOKED_AT, source], timeout=60_000)
+    return before, picture.get_attribute("alt")
+
+
+def step(page, widget) -> None:
+    """Moves the first slider by one step."""
+    widget.locator(".noUi-handle").first.focus()
+    page.keyboard.press("ArrowRight")
+
+
+def numbers(text: str) -> list[float]:
+    return [float(x) for x in re.findall(r"-?\d+\.\d+", text.replace("−", "-"))]
+
+
+def test_learning_curves_follow_the_chosen_size_and_data(browser, lab):
+    page = ran(browser, lab, "00_start_here.ipynb")
+    assert errors(page) == []
+
+    before, after = changed_by(page, lambda widget: step(page, widget))
+    assert "N = 30" in before and "N = 60" in after and numbers(before) != numbers(after)
+    other = changed_by(page, lambda widget: widget.locator("select").first.select_option("real hippocampal volumes"))
+    assert other[1].startswith("ICC") and other[0] == after
+
+
+def test_a_quarter_turn_moves_the_answer_of_the_plain_network_alone(browser, lab):
+    page = ran(browser, lab, "01_gcnn_data_efficiency.ipynb")
+    assert errors(page) == []
+    first, _ = changed_by(page, lambda widget: step(page, widget))
+    plain, group = numbers(first)
+    assert first.startswith("Turned by 90°") and abs(plain) > 0.01 and group == 0
+
+
+def test_a_set_is_composed_anew_and_its_gradient_with_it(browser, lab):
+    page = ran(browser, lab, "04_hydranet_icc.ipynb")
+    assert errors(page) == []
+    before, after = changed_by(page, lambda widget: widget.locator("select").first.select_option("black"))
+    assert before.startswith("Error of the set") and numbers(before) != numbers(after)
