@@ -68,13 +68,12 @@ def _finding(results: Results, name: str, title: str, arm: str, baseline: str, l
     n = sizes[(len(sizes) - 1) // 2]
     spread = table.spread(combination(((arm, n), 1.0), ((baseline, n), -1.0)))
     gain, factor = rounded(spread.estimate(level)), None
-    if not _beaten(results, baseline, sizes[-1]) and not _beaten(results, arm, sizes[-1]):
+    if not _beaten(results, baseline, n) and not _beaten(results, arm, n):
         verdict = "trivial"
     elif any(failed > trained / 2 for failed, trained in (results.failed(a, n) for a in (arm, baseline))):
         verdict = "failed"
-    elif why := undefined(table, baseline, arm, n):
-        none = "flat" if why.startswith("no factor") else "crossed"
-        verdict = "saves" if gain.low > 0 else "costs" if gain.high < 0 else none
+    elif why := undefined(table, baseline, arm, n, level):
+        verdict = "flat" if why.startswith("no factor") else "crossed"
     else:
         factor = rounded(data_efficiency(table, baseline, arm, n_train=n, level=level), 2)
         verdict = "saves" if factor.low > 1 else "costs" if factor.high < 1 else "open"
@@ -90,13 +89,13 @@ def _beaten(results: Results, arm: str, n: int) -> bool:
 def needed(results: Results, baseline: str) -> pd.DataFrame:
     """How many cases the plain network would need for some scores: a row a score, extrapolation marked."""
     table, name = results.resampled(), tables.score_label(results.score_name)
-    largest = max(results.sizes(baseline))
+    smallest, largest = min(results.sizes(baseline)), max(results.sizes(baseline))
     curve, rows = learning_curve.fit(table, baseline), []
     for goal in GOALS[results.score_name]:
         size = curve.size(goal)
         high = f"{size.high:,.0f}" if np.isfinite(size.high) else "more than can be said"
         sign = {"high": "more than ", "low": "fewer than ", None: ""}[size.censored]
-        where = "extrapolated" if size.high > largest else "within the sizes trained"
+        where = "within the sizes trained" if smallest <= size.low and size.high <= largest else "extrapolated"
         rows.append((f"{name} {goal:g}", f"{sign}{size.value:,.0f}", f"{size.low:,.0f} to {high}", where))
     return pd.DataFrame(rows, columns=["to reach", "training cases", "95 % interval", "how it is known"])
 

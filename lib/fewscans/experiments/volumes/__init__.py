@@ -297,7 +297,9 @@ def loaded(weights: Mapping[str, Tensor], grid: Grid, classes: int, device: torc
     for name in dict.fromkeys(key.partition(".")[0] for key in weights):
         nets[name] = networks.build(name, classes, grid.width, 0)
         own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
-        nets[name].load_state_dict(own, strict=False)  # without those of TWICE
+        absent, unknown = nets[name].load_state_dict(own, strict=False)
+        if strange := [*unknown, *(key for key in absent if not key.startswith(TWICE))]:
+            raise RunError(f"{name}: its weights do not fit the network, as {strange[0]} shows; train the run again")
         nets[name] = nets[name].to(device).eval()
     return nets
 
