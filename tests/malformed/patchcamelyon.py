@@ -76,6 +76,12 @@ def _changed_byte(folder, split, key):
     file.write_bytes(bytes(content))
 
 
+def _without_names(key):
+    """HDF5 whose list of names is damaged."""
+    content = hdf5(**{key: {"x": patches, "y": labels}[key]("test")})
+    return content.replace(b"SNOD", b"SNOB")
+
+
 def _labelled(value, kind=np.uint8):
     array = labels("test").astype(kind)
     array[3] = value
@@ -107,6 +113,8 @@ CASES = {
     "patches and labels swapped": (
         lambda f: save(f, "test", "x", hdf5(y=labels("test"))), [f"{X}.h5.gz", "no key 'x'"]
     ),
+    "names damaged": (lambda f: save(f, "test", "y", _without_names("y")), [f"{Y}.h5.gz", "y cannot be read"]),
+    "patches' names damaged": (lambda f: save(f, "test", "x", _without_names("x")), [f"{X}.h5.gz", "x"]),
     "fewer labels": (
         lambda f: save(f, "test", "y", hdf5(y=labels("test")[:-1])), [f"{X}.h5.gz", "holds 8 patches", "7 labels"]
     ),

@@ -116,7 +116,7 @@ def cases_table(path: Path) -> pd.DataFrame:
             raise DataError(f"{path}: patient {several.index[0]} is in {several.iloc[0]} splits; a patient is in one")
     for column in [c for c in table if c not in KNOWN]:  # numbers where all that is said is a number
         number, said = pd.to_numeric(table[column], errors="coerce"), table[column].astype(str).str.strip() != ""
-        table[column] = number if (number.notna() == said).all() else table[column].astype(str)
+        table[column] = number if (np.isfinite(number) == said).all() else table[column].astype(str)
     if table["patient"].nunique() == 1:
         raise DataError(f"{path}: all cases are of patient {table['patient'].iloc[0]}; nothing can be tested on others")
     return table

@@ -30,6 +30,7 @@ from fewscans.errors import DataError
 SPLITS = {"train": "train", "valid": "val", "test": "test"}  # as the files call them, and as we do
 SIDE, KEYS = 96, ("x", "y")
 AGAIN = "download it again"
+UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, MemoryError)  # damaged HDF5
 MOST_BLANK = 0.01  # of a copy's patches; HDF5 reads parts that were never written as black
 
 
@@ -159,7 +160,7 @@ def _opened(file: Path, room: Path):
     unpacked = _unpacked(file, room)
     try:
         return h5py.File(unpacked, "r")
-    except (OSError, RuntimeError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{file}: cannot be read as HDF5 ({first_line(error)}); {AGAIN}") from error
 
 
@@ -167,11 +168,12 @@ def _read(file: Path, room: Path, key: str, rows: np.ndarray | None = None) -> n
     """An array, or some of its rows, ascending."""
     with _opened(file, room) as opened:
         try:
-            return opened[key][:] if rows is None else _rows(opened[key], rows)
-        except KeyError:
-            raise DataError(f"{file}: has no key '{key}', but {', '.join(opened) or 'none'}; {AGAIN}") from None
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            keys = list(opened)  # of a damaged file not even these can be read
+            if key in keys:
+                return opened[key][:] if rows is None else _rows(opened[key], rows)
+        except UNREADABLE as error:
             raise DataError(f"{file}: {key} cannot be read ({first_line(error)}); {AGAIN}") from error
+    raise DataError(f"{file}: has no key '{key}', but {', '.join(keys) or 'none'}; {AGAIN}")
 
 
 def _rows(stored, rows: np.ndarray) -> np.ndarray:
@@ -187,8 +189,11 @@ def _rows(stored, rows: np.ndarray) -> np.ndarray:
 
 def _shape(file: Path, room: Path) -> tuple[int, ...]:
     with _opened(file, room) as opened:
-        found = opened.get("x")
-        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+        try:
+            found = opened.get("x")
+            shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+        except UNREADABLE as error:
+            raise DataError(f"{file}: x cannot be read ({first_line(error)}); {AGAIN}") from error
     if shape is None:
         raise DataError(f"{file}: has no key 'x' with patches; {AGAIN}")
     if len(shape) != 4 or shape[1:] != (SIDE, SIDE, 3) or dtype != np.uint8 or not shape[0]:
