@@ -19,7 +19,7 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
 }
-RUN_SECONDS = 150
+RUN_SECONDS = 240
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(p => p.innerText)"
 LOOKED_AT = ".fewscans-by-hand img"
 
