@@ -17,9 +17,10 @@ from .browser import chromium
 
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "docmanager-extension/plugin": {"autosave": False},  # tests leave the working tree as it is
     "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
 }
-RUN_SECONDS = 150
+RUN_SECONDS = 240
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(p => p.innerText)"
 LOOKED_AT = ".fewscans-by-hand img"
 
