@@ -15,6 +15,8 @@ from fewscans import paths
 
 from .browser import chromium
 
+pytestmark = pytest.mark.slow  # minutes each
+
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},  # tests leave the working tree as it is

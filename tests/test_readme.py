@@ -10,6 +10,7 @@ import pytest
 
 from fewscans import results, scorecard
 from fewscans.data import registry
+from fewscans.figures import tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -180,6 +181,18 @@ def test_its_numbers_of_chest_x_rays_are_the_published_ones(words, dataset, n, m
     run = results.published("curriculum", dataset, n_bootstrap=100)
     assert words in FLAT, "the sentence changed: change what it rests on here too"
     assert {arm: round(run.score(arm, n, metric, split).value, 2) for arm in values} == values
+
+
+def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
+    run = results.published("volumes", "msd-hippocampus")
+    scores = run.scores(["3D", "2D"], "mean:dice").set_index("arm")["value"].round(3)
+    gain, thick = run.gain("3D", "2D", 128, "mean:dice"), run.gain("2D", "3D", 128, "mean:dice", "test-thick")
+    words = f"a Dice of {scores['3D']:.3f}, one on slices {scores['2D']:.3f}; the difference is {tables.text(gain)}."
+    assert words in FLAT and f"slices are ahead by {tables.text(thick)}" in FLAT
+    notebook = (ROOT / "notebooks/06_slices_or_volumes.ipynb").read_text(encoding="utf-8")
+    told = [gain, thick, *(run.gain("3D", "2D", 128, f"mean:dice-{part}") for part in ("anterior", "posterior"))]
+    told += [run.gain(*pair, 128, "bias:consistency-z") for pair in (("3D", "2D"), ("2D-filtered", "2D"))]
+    assert [one for one in map(tables.text, told) if one not in notebook] == []
 
 
 def test_its_table_of_results_is_up_to_date(tmp_path):

@@ -128,6 +128,10 @@ class Volumes(base.Experiment):
     def code(self, dataset: str) -> list[str]:
         return closure.closure({type(self).__module__, READERS[dataset]})
 
+    def fold_of(self, grid: Grid, cases: Cases, seed: int) -> np.ndarray:
+        """Which part each case belongs to for that seed: (n,) "train", "val" or "test"; published beside the tables."""
+        return group_splits.parts(cases, grid.folds, seed)
+
     def check(self, grid: Grid, cases: Cases) -> None:
         check_numbers(cases)
         if cases.images.ndim != 5 or cases.images.shape[1:] != (2, *grid.window):
