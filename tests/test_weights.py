@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from fewscans import files, params, paths, transfer, weights
+from fewscans import files, params, paths, results, transfer, weights
 from fewscans.errors import RunError
 from fewscans.experiments import gcnn
 from fewscans.store import Store
@@ -31,7 +31,8 @@ def room(finished, monkeypatch):  # noqa: F811
 
 
 def keep(room, records=None):
-    return weights.keep("gcnn-own", spec(), ABOUT, records or room[1], Store(paths.store()))
+    about = ABOUT | {"code": room[1][0]["code"]}
+    return weights.keep("gcnn-own", spec(), about, records or room[1], Store(paths.store()))
 
 
 def test_the_best_of_each_arm_is_chosen_by_validation_loss_at_the_largest_size_and_baselines_have_none():
@@ -71,6 +72,8 @@ def test_without_training_the_kept_networks_answer_what_the_trained_ones_did(roo
     assert set(zip(answers["arm"], answers["seed"], strict=True)) == chosen
     mine = [row in chosen for row in zip(trained["arm"], trained["seed"], strict=True)]
     pd.testing.assert_frame_equal(answers, trained[mine].reset_index(drop=True))
+    kept = results.read_run("gcnn-own-on-other")  # raises if the history names a training without a record
+    assert set(kept.history["arm"]) == {record["arm"] for record in kept.records} == {"Z2", "p4m"}
     run, state = transfer.networks("gcnn-own", spec(), None).one("Z2")
     assert (run.arm, run.n_train) == ("Z2", 10) and state
     with pytest.raises(RunError, match=r"gcnn-own has no network D4 .*; it has Z2 \(N = 10\), p4m \(N = 10\)"):

@@ -68,9 +68,13 @@ def read(path: Path | str, name: str, size: int | None = None, binary: bool = Fa
 
 
 def fitted(cases: Cases, cut: Cut) -> Cases:
-    """Dark borders where images are smaller than the cut, 28 voxels to 32, say; then means over blocks."""
-    if len(cut.size) != 3:
-        raise DataError(f"{cases.path}: holds volumes, and these networks see patches of {cut.size}; ask one in space")
+    """Dark borders where images are smaller than the cut, 28 voxels to 32, say; then means over blocks.
+
+    Raises DataError for a cut of a plane where images are volumes, and the other way round.
+    """
+    if len(cut.size) != cases.images.ndim - 1:
+        what, where = ("volumes", "in space") if cases.images.ndim == 4 else ("pictures", "on the plane")
+        raise DataError(f"{cases.path}: holds {what}, and these networks see patches of {cut.size}; ask one {where}")
     widths, blocks = [(0, 0)], [len(cases)]
     for part, whole in zip(cut.size, cases.images.shape[1:], strict=True):
         side = max(part * cut.downsample, whole + -whole % cut.downsample)
