@@ -135,3 +135,14 @@ def test_a_set_is_composed_anew_and_its_gradient_with_it(browser, lab):
     assert errors(page) == []
     before, after = changed_by(page, lambda widget: widget.locator("select").first.select_option("black"))
     assert before.startswith("Error of the set") and numbers(before) != numbers(after)
+
+
+def test_a_higher_threshold_leaves_fewer_detections_on_the_slide(browser, lab):
+    page = ran(browser, lab, "03_camelyon16_froc.ipynb")
+    assert errors(page) == []
+    before, after = changed_by(page, lambda widget: step(page, widget))
+    marks = [sum(map(int, re.findall(r"(\d+) detections in lesions, (\d+)", text)[0])) for text in (before, after)]
+    assert "threshold 0.90" in before and "threshold 0.91" in after and marks[0] > marks[1] > 0
+    slide = page.locator(".fewscans-by-hand select").first
+    slide.select_option("test_001")
+    page.wait_for_function("css => document.querySelector(css).alt.startsWith('test_001')", arg=LOOKED_AT)
