@@ -17,6 +17,7 @@ from .browser import chromium
 
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "docmanager-extension/plugin": {"autosave": False},  # tests leave the working tree as it is
     "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
 }
 RUN_SECONDS = 240
@@ -81,14 +82,18 @@ def ran(browser, lab: str, file: str):
         page.wait_for_timeout(1000)
         if page.evaluate(f"{PROMPTS}.some(text => text != '[ ]:')"):
             break
-    done = f"{PROMPTS}.every(text => /\\d/.test(text))"
-    page.wait_for_function(done, timeout=1000 * RUN_SECONDS, polling=1000)
-    return page
+    done = f"{PROMPTS}.every(text => !text.includes('*')) && /\\d/.test({PROMPTS}[0])"  # an error leaves the rest empty
+    for _ in range(RUN_SECONDS):
+        if page.evaluate(done):
+            return page
+        page.wait_for_timeout(1000)
+    pytest.fail(f"{file} did not end in {RUN_SECONDS} s; its cells: {page.evaluate(PROMPTS)}, {errors(page)}")
 
 
 def errors(page) -> list[str]:
-    return page.locator("[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText[data-mime-type*=error]"
-                        ).all_inner_texts()  # fmt: skip
+    """What cells wrote to the error stream, and the errors that stopped them."""
+    kinds = ("stderr", "error")
+    return page.locator(", ".join(f"[data-mime-type='application/vnd.jupyter.{k}']" for k in kinds)).all_inner_texts()
 
 
 def changed_by(page, change) -> tuple[str, str]:
