@@ -53,7 +53,7 @@ def lab(tmp_path_factory):
 
 
 def _wait(address: str, server: subprocess.Popen, log) -> None:
-    for _ in range(240):
+    for _ in range(720):  # three minutes; seconds on an idle machine
         if server.poll() is not None:
             break
         try:
