@@ -55,7 +55,7 @@ def lab(tmp_path_factory):
 
 
 def _wait(address: str, server: subprocess.Popen, log) -> None:
-    for _ in range(240):
+    for _ in range(720):  # three minutes; seconds on an idle machine
         if server.poll() is not None:
             break
         try:
@@ -142,3 +142,16 @@ def test_a_set_is_composed_anew_and_its_gradient_with_it(browser, lab):
     assert errors(page) == []
     before, after = changed_by(page, lambda widget: widget.locator("select").first.select_option("black"))
     assert before.startswith("Error of the set") and numbers(before) != numbers(after)
+
+
+def test_a_higher_threshold_leaves_fewer_detections_on_the_slide(browser, lab):
+    page = ran(browser, lab, "03_camelyon16_froc.ipynb")
+    assert errors(page) == []
+    before, after = changed_by(page, lambda widget: step(page, widget))
+    assert "threshold 0.90" in before and "threshold 0.91" in after
+    assert numbers(before)[-1] > numbers(after)[-1] > 0, "false positives a slide"
+    _, lowest = changed_by(page, lambda widget: page.keyboard.press("Home"))
+    marks = [sum(map(int, re.findall(r"(\d+) detections in lesions, (\d+)", text)[0])) for text in (lowest, after)]
+    assert "threshold 0.50" in lowest and marks[0] > marks[1] > 0
+    _, other = changed_by(page, lambda widget: widget.locator("select").first.select_option("test_001"))
+    assert other.startswith("test_001, threshold 0.50: 0 detections in lesions"), "a slide without tumour"

@@ -14,6 +14,7 @@ import numpy as np
 from fewscans.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from islide import SlideViewer
     from PIL.Image import Image
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 OVERLAY_PIXELS = 4096  # longer side of the overlay: 2 pixels or more for a cell of the largest slides of CAMELYON16
 FAINT = 0.1  # probabilities up to here are transparent
 OPACITY = 0.7  # of probability 1
+DETECTED = {True: "#009E73", False: "#D55E00"}  # in a lesion, outside
 LOOKS = {"tumour": {"color": "#00e5ff"}, "excluded": {"color": "#000000", "label": "excluded"}}
 
 
@@ -55,7 +57,7 @@ def view(
         # Black, which islide makes transparent by default, is a colour like others here.
         widget.set_overlay(_overlay(heatmap, geometry, *widget.meta["dimensions"]), alpha=OPACITY, transparent=None)
     if annotation is not None:
-        widget.set_annotations(_polygons(annotation))
+        widget.set_annotations(outlines(annotation))
     return widget
 
 
@@ -84,15 +86,24 @@ def _overlay(heatmap: np.ndarray, geometry: Geometry | None, width: int, height:
     return fromarray(np.round(255 * colours).astype(np.uint8)[rows][:, columns])
 
 
-def _polygons(annotation: Annotation) -> dict:
-    """GeoJSON in level-0 pixels."""
+def outlines(
+    annotation: Annotation | None, detections: pd.DataFrame | None = None, geometry: Geometry | None = None
+) -> dict:
+    """GeoJSON in level-0 pixels, as the widget's `set_annotations` takes it: polygons, and a square a detection.
+
+    detections: x, y in level-0 pixels, and hit; green in a lesion, orange outside.   geometry: of the heatmap's cells;
+    a square is as large as the disc in which no second detection is taken, two thirds of it.
+    """
+    shapes = [] if annotation is None else [
+        (polygon.tolist(), look) for kind, look in LOOKS.items() for polygon in getattr(annotation, kind)
+    ]  # fmt: skip
+    if detections is not None:
+        reach = 4 * geometry.stride
+        corners = np.array([[-reach, -reach], [reach, -reach], [reach, reach], [-reach, reach]])
+        for x, y, hit in detections[["x", "y", "hit"]].itertuples(index=False):
+            shapes.append(((corners + [x, y]).tolist(), {"color": DETECTED[bool(hit)]}))
     features = [
-        {
-            "type": "Feature",
-            "geometry": {"type": "Polygon", "coordinates": [polygon.tolist()]},
-            "properties": look,
-        }
-        for kind, look in LOOKS.items()
-        for polygon in getattr(annotation, kind)
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [shape]}, "properties": look}
+        for shape, look in shapes
     ]
     return {"type": "FeatureCollection", "features": features}
