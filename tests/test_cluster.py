@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from fewscans import ending
+from fewscans.errors import Stopped
 from fewscans.sweep import slurm, sweep
 
 from . import kill_sweep, lease_sweep
@@ -35,6 +37,15 @@ def at_work(node: kill_sweep.Sweep) -> None:
     kill_sweep.wait_until(lambda: lease_sweep.leases(node.store) or node.process.poll() is not None)
     due = node.cpu_seconds() + 0.5
     kill_sweep.wait_until(lambda: node.cpu_seconds() >= due or node.process.poll() is not None)
+
+
+@pytest.mark.parametrize("raised", [Stopped("SIGTERM"), KeyboardInterrupt()])
+def test_a_signal_that_a_library_wraps_in_an_error_of_its_own_is_still_that_signal(raised):
+    with pytest.raises(type(raised)) as caught, ending.told_to_stop():
+        raise SystemError("<CoreWorker.wait> returned a result with an exception set") from raised
+    assert caught.value is raised
+    with pytest.raises(SystemError, match="another"), ending.told_to_stop():
+        raise SystemError("another")
 
 
 @linux

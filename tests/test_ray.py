@@ -125,6 +125,7 @@ def test_an_actor_that_finds_other_code_or_data_ends_the_sweep_in_one_sentence(r
 
 def test_two_nodes_share_the_work_and_give_the_same_bytes(reference, engine, tmp_path):
     folder, tables, results = reference
+    import ray
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -139,6 +140,7 @@ def test_two_nodes_share_the_work_and_give_the_same_bytes(reference, engine, tmp
         sweep.sweep(setting_of(folder, tmp_path / "store"), engine=made, out=folder / "runs", show=False)
         assert kill_sweep.tables(folder) == tables and kill_sweep.results(tmp_path / "store") == results
     finally:
+        ray.shutdown()  # a cluster does not end the node that its driver is connected to
         cluster.shutdown()
 
 

@@ -28,6 +28,10 @@ def told_to_stop() -> Iterator[None]:
     before = {one: signal.signal(one, told) for one in STOP_SIGNALS}
     try:
         yield
+    except SystemError as error:  # Ray hears signals inside its own calls, and wraps what is raised there
+        if isinstance(error.__cause__, Stopped | KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
