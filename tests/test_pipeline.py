@@ -119,7 +119,7 @@ def test_a_clone_runs_to_the_end_then_does_nothing_then_only_what_an_edit_asks_f
     assert clone.repro() == set()
 
     # Plain papermill works as well, and a notebook writes only when told.
-    for entry in params["notebooks"].values():
+    for entry in (params["notebooks"][number] for number in ("03", "08")):  # the quickest; all were executed above
         plain = ("papermill", "--no-progress-bar", "--cwd", "notebooks", f"notebooks/{entry['file']}.ipynb")
         clone.do(*plain, str(tmp_path / "plain.ipynb"))
     assert clone.reports() == before

@@ -9,6 +9,7 @@ The hash covers parameters, data and the code that decides (`closure`).
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import warnings
@@ -181,16 +182,9 @@ def write_table(table: pd.DataFrame, path: Path, notes: dict | None = None) -> N
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     if notes is not None:
         arrow = arrow.replace_schema_metadata({"fewscans": json.dumps(notes, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = files.partial(path)
-    try:
-        pq.write_table(arrow, partial, compression="zstd", write_page_checksum=True)
-        os.replace(partial, path)
-    except OSError as error:
-        error.filename, error.filename2 = str(path), None  # a full disk names no file
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+    content = io.BytesIO()
+    pq.write_table(arrow, content, compression="zstd", write_page_checksum=True)
+    files.write(path, content.getvalue())
 
 
 def key(decides: Mapping) -> str:

@@ -64,7 +64,7 @@ def test_what_is_absent_or_called_otherwise_is_named(good, tmp_path):
 
 
 def test_images_are_cut_to_planes_alone(good):
-    with pytest.raises(DataError, match="28 x 28 pixels, and cannot be cut to"):
+    with pytest.raises(DataError, match="holds pictures, and these networks see patches of"):
         pneumoniamnist.cases(good, Cut((28, 28, 28)))
     padded = pneumoniamnist.cases(good, Cut((32, 32))).images
     assert padded.shape[1:] == (32, 32)

@@ -7,10 +7,7 @@ A copy that was put together again from two partial ones (`pneumoniamnist_rebuil
 images, but its training images come in another order; by its name it is known.
 """
 
-import hashlib
 from pathlib import Path
-
-import numpy as np
 
 from fewscans.data import sources
 from fewscans.data.base import Cases, Cut, Dataset, report
@@ -38,20 +35,11 @@ def read(path: Path | str) -> Cases:
         npz.check_images(path, f"{split}_images", images, (SIDE, SIDE))
         npz.check_labels(path, f"{split}_labels", labels)
         npz.check_lengths(path, {f"{split}_images": images, f"{split}_labels": labels})
-    counts = [len(arrays[f"{split}_labels"]) for split in SPLITS]
-    case = np.array([f"{split}{i:04d}" for split, n in zip(SPLITS, counts, strict=True) for i in range(n)])
-    return Cases(
-        images=np.concatenate([arrays[f"{split}_images"] for split in SPLITS]),
-        target=np.concatenate([arrays[f"{split}_labels"] for split in SPLITS])[:, 0].astype(np.int64),
-        case=case, group=case.copy(), split=np.repeat(SPLITS, counts),
-        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(), path=path,
-    )  # fmt: skip
+    return medmnist3d.joined(arrays, path)
 
 
 def cases(path: Path | str, cut: Cut, cache: Path | None = None) -> Cases:
     """The images with dark borders where the cut is larger. Raises DataError for a cut in space."""
-    if len(cut.size) != 2:
-        raise DataError(f"{path}: its images are {SIDE} x {SIDE} pixels, and cannot be cut to {cut.size}")
     return medmnist3d.fitted(read(path), cut)
 
 
