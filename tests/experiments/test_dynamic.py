@@ -50,6 +50,9 @@ def test_the_control_and_both_attentions_differ_in_nothing_but_what_attention_is
     assert all(torch.equal(a, b) for a, b in zip(true.parameters(), noise.parameters(), strict=True)), "one start"
     assert true.macs() == noise.macs() and (true.noise, noise.noise) == (None, 0)
     assert network("dynamic-noise", seed=4).noise == 4
+    blind = network("dynamic-blind")
+    assert all(torch.equal(a, b) for a, b in zip(true.parameters(), blind.parameters(), strict=True)), "one start"
+    assert [layer.blind for layer in (*true.dynamic(), *blind.dynamic())] == [False] * 5 + [True] * 5
     assert network("dynamic-equivariant").channels == true.channels
     assert {layer.attention for layer in network("dynamic-equivariant").dynamic()} == {"equivariant"}
 

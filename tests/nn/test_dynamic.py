@@ -251,6 +251,18 @@ def test_attention_fed_with_noise_sees_nothing_and_is_drawn_again_from_its_seed(
     assert not torch.allclose(first, layer.attend(x))
 
 
+@both
+def test_blind_attention_gives_every_sample_the_same_mixture_and_still_learns(attention):
+    x = features("p4m")
+    layer = DynamicGroupConv("p4m", CHANNELS, 2, 3, attention=attention)
+    layer.blind = True
+    untrained = layer.attend(x)
+    trained(layer, x)
+    weights = layer.attend(x)
+    assert torch.equal(weights, weights[:1].expand_as(weights)), "no sample differs"
+    assert not torch.allclose(weights, untrained)
+
+
 @pytest.mark.parametrize("name", ["p4m", "D4"])
 def test_a_channel_gate_obeys_the_law_scales_by_less_than_one_and_sees_the_image(name):
     x = features(name)

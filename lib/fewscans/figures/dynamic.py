@@ -18,7 +18,7 @@ from fewscans.nn.gconv import LiftingConv, act_on_features, act_on_image
 from fewscans.results import Results
 
 NETS = ("Z2", "p4m", "dynamic", "dynamic-equivariant", "dynamic-compute")
-RIVALS = ("dynamic-Z2", "p4m-gated", "dynamic-noise")
+RIVALS = ("dynamic-Z2", "p4m-gated", "dynamic-noise", "dynamic-blind")
 BARS = "Bars: 95 % intervals over seeds and test scans."
 LAYERS = ("block 1", "transition 1", "block 2", "transition 2", "block 3")
 P4M = Group.named("p4m")

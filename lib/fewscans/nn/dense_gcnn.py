@@ -29,14 +29,15 @@ class DenseGcnn(nn.Module):
     group: a plane group or its name.   width: channels of the lifting layer and of each block's convolution, per
     orientation.   kernels, attention: see `DynamicGroupConv`; 1 is the static network.   gate: a `ChannelGate` behind
     each block's convolution.   noise: attention is fed with normal noise, from generators made of this seed and the
-    number of updates.   anneal: updates over which the temperature falls evenly from 30 to 1; it stays there.
+    number of updates.   blind: it is fed with ones.   anneal: updates over which the temperature falls evenly from 30
+    to 1; it stays there.
     in (B, in_channels, *patch), out (B,) logits.   Raises ValueError for a group of space and for sides that the pools
     do not halve evenly, where the symmetry would end.
     """
 
     def __init__(
         self, group, patch=(48, 48), width=8, in_channels=1, kernels=1, attention="invariant", gate=False,
-        noise: int | None = None, anneal: int = 1,
+        noise: int | None = None, anneal: int = 1, blind: bool = False,
     ):  # fmt: skip
         super().__init__()
         self.group = group = group if isinstance(group, Group) else Group.named(group)
@@ -62,6 +63,8 @@ class DenseGcnn(nn.Module):
                 channels //= 2
         self.classifier = nn.Linear(channels, 1)
         self.channels = tuple(layer.out_channels for layer in self.convolutions())
+        for layer in self.dynamic():
+            layer.blind = blind
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     def convolutions(self) -> list[nn.Module]:

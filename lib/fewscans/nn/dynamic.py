@@ -29,7 +29,8 @@ class DynamicGroupConv(GroupConv):
 
     group, channels, kernel_size, padding, bias: as for `GroupConv`, whose parameters it has if kernels is 1.
     attention: "invariant" or "equivariant".   temperature: of the softmax; high ones mix evenly.   noise: a seed; the
-    attention is fed with normal noise drawn from it in place of features, a control.
+    attention is fed with normal noise drawn from it in place of features.   blind: it is fed with ones, so that every
+    sample has the same mixture. Both are controls.
     in (B, C, G, *S), out (B, C', G, *S').   Raises ValueError for less than one kernel, a temperature of 0 or less, an
     unknown attention, an even kernel size, and a wrong input shape.
     """
@@ -46,6 +47,7 @@ class DynamicGroupConv(GroupConv):
         super().__init__(group, in_channels, out_channels, kernel_size, padding, bias)
         self.kernels, self.attention, self.temperature = kernels, attention, temperature
         self.noise: int | None = None
+        self.blind = False
         self.weight = nn.Parameter(torch.empty(kernels * out_channels, *self.weight.shape[1:]))  # kernel by kernel
         self.bias = nn.Parameter(torch.empty(kernels * out_channels)) if bias else None
         if kernels > 1:  # on maps without extent, a group of one element makes of a group convolution a linear layer
@@ -69,6 +71,8 @@ class DynamicGroupConv(GroupConv):
             pooled = pooled.mean(2, keepdim=True)
         if self.noise is not None:
             pooled = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(self.noise)).to(pooled)
+        if self.blind:
+            pooled = torch.ones_like(pooled)
         point = (1,) * self.squeeze.group.dim
         scores = self.weigh(F.relu(self.squeeze(pooled.unflatten(2, (-1, *point)))))  # (B, K, G or 1, *point)
         return F.softmax(scores.flatten(2) / self.temperature, dim=1)

@@ -61,7 +61,8 @@ class Dynamic(gcnn.Gcnn):
         width, noise = max(1, round(spec.channels * grid.width / 8)), run.seed if spec.noise else None
         anneal = max(1, round(ANNEALED * self.updates(run, grid)))
         net = DenseGcnn(
-            spec.group, grid.patch, width, grid.colours, spec.kernels, spec.attention, spec.gate, noise, anneal
+            spec.group, grid.patch, width, grid.colours, spec.kernels, spec.attention, spec.gate, noise, anneal,
+            spec.blind,
         )  # fmt: skip
         net.reset_parameters(train.generator(run.seed, "initialisation"))
         return net

@@ -14,7 +14,7 @@ from fewscans.experiments.gcnn.arms import BLUE, GREEN, GREY, PINK, TRIVIAL_ARMS
 @dataclass(frozen=True, kw_only=True)
 class Arm(gcnn.Arm):
     """channels: of each convolution, per orientation, in grids of width 8; other widths scale it.   kernels, attention,
-    gate: see `DenseGcnn`.   noise: attention is fed with noise.
+    gate: see `DenseGcnn`.   noise: attention is fed with noise.   blind: with ones.
     """
 
     channels: int = 8
@@ -22,6 +22,7 @@ class Arm(gcnn.Arm):
     attention: str = "invariant"
     gate: bool = False
     noise: bool = False
+    blind: bool = False
 
 
 ARMS: dict[str, Arm] = {
@@ -44,6 +45,8 @@ ARMS: dict[str, Arm] = {
                      gate=True, derived_from="p4m"),
     "dynamic-noise": Arm(group="p4m", label="dynamic p4m, attention sees noise", colour="#D55E00", marker="x", line=":",
                          channels=4, kernels=4, noise=True, derived_from="dynamic"),
+    "dynamic-blind": Arm(group="p4m", label="dynamic p4m, one mixture for all", colour="#E69F00", marker="+", line=":",
+                         channels=4, kernels=4, blind=True, derived_from="dynamic"),
     # the mean over eight turned and mirrored copies of each test patch: nothing changes where the answer is invariant
     "dynamic-turned": Arm(group="p4m", label="dynamic, mean over 8 copies", colour=GREEN, marker="1", line="-.",
                           averaged="p4m", computed_with="dynamic", derived_from="dynamic"),
