@@ -7,7 +7,6 @@ Ray's object store. Ray is an extra: pip install 'fewscans[cluster]'. docs/clust
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from fewscans.sweep.onerun import Setting
 
 POLL_SECONDS = 0.5
 PLACE_SECONDS = 600.0  # for the cluster to find a place for the first actor
+JOIN_SECONDS, START_SECONDS = 120.0, 300.0  # for a cluster to answer, or to be started here
 STORE_BYTES = 80 * 2**20  # Ray's least
 
 
@@ -46,24 +46,47 @@ class RayEngine:
         variables = {k: v for k, v in os.environ.items() if k.startswith("FEWSCANS_")} | ALLOCATOR
         variables |= {"FEWSCANS_ROOT": str(paths.root()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         variables |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": str(max(1, int(cpus)))}
-        handler = signal.getsignal(signal.SIGTERM)  # which Ray replaces by an end without a word
+        settings = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        settings |= {"runtime_env": {"env_vars": variables}} | (started if self.own else {})
+        self.ended = threading.Event()
+        self._begin(address, settings)
         try:
-            ray.init(
-                address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=True,
-                runtime_env={"env_vars": variables}, **(started if self.own else {}),
-            )  # fmt: skip
-        except Exception as error:  # ConnectionError, RuntimeError, ValueError: whatever keeps it from a cluster
-            line = str(error).strip().partition("\n")[0]
-            where = address or "this machine"
-            raise RunError(f"--engine ray: no cluster at {where} ({line}); see docs/cluster.md") from error
-        finally:
-            if handler is not None:
-                signal.signal(signal.SIGTERM, handler)
-        self.slots = slots or self._room()
+            self.slots = slots or self._room()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, address: str | None, settings: dict) -> None:
+        """Joins a cluster or starts one, in a thread of its own: in the main one Ray takes over SIGTERM, and loses
+        what a signal raises inside its calls. The thread stays, as what it started ends with it.
+        """
+        begun, faults = threading.Event(), []
+
+        def begin() -> None:
+            try:
+                self.ray.init(address or "local", **settings)
+            except Exception as error:  # ConnectionError, RuntimeError, ValueError: whatever keeps it from a cluster
+                faults.append(_first_line(error))
+            begun.set()
+            self.ended.wait()
+
+        threading.Thread(target=begin, daemon=True).start()
+        where, bound = ("this machine", START_SECONDS) if self.own else (address, JOIN_SECONDS)
+        try:
+            if not begun.wait(bound):
+                faults.append(f"none answered within {bound:.0f} s")
+        except BaseException:  # told to stop: a cluster that is half started cannot be ended
+            if begun.wait(STOP_SECONDS):
+                self.close()
+            raise
+        if faults:
+            self.ended.set()
+            raise RunError(f"--engine ray: no cluster at {where} ({faults[0]}); see docs/cluster.md")
 
     def close(self) -> None:
         """Leaves the cluster; ends it, if it was started here."""
         self.ray.shutdown()
+        self.ended.set()
 
     def _room(self) -> int:
         """How many actors fit now, node by node."""
