@@ -75,7 +75,7 @@ def trains(node) -> bool:
 
 def starts(node) -> bool:
     """Ray's first process is there, before a driver can join it."""
-    return any(b"gcs_server" in kill_sweep._read(pid, "cmdline") for pid in node.children())
+    return any(b"gcs_server" in kill_sweep._read(pid, "cmdline") for pid in node.processes())
 
 
 @pytest.mark.parametrize("blow, moment", [("SIGKILL", trains), ("SIGTERM", trains), ("SIGTERM", starts)])

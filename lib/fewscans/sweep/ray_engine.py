@@ -7,6 +7,7 @@ Ray's object store. Ray is an extra: pip install 'fewscans[cluster]'. docs/clust
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from fewscans.errors import FewscansError, RunError, Stopped
 from fewscans.experiments.base import Run
 from fewscans.sweep.engine import ALLOCATOR, STOP_SECONDS, Outcome
 from fewscans.sweep.onerun import Setting
+from fewscans.sweep.worker import STOP_SIGNALS
 
 POLL_SECONDS = 0.5
 PLACE_SECONDS = 600.0  # for the cluster to find a place for the first actor
@@ -79,6 +81,9 @@ class RayEngine:
             if begun.wait(STOP_SECONDS):
                 self.close()
             raise
+        for one in STOP_SIGNALS:  # Ray's own handlers, below those of Python, end in abort()
+            if signal.getsignal(one) is not None:
+                signal.signal(one, signal.getsignal(one))
         if faults:
             self.ended.set()
             raise RunError(f"--engine ray: no cluster at {where} ({faults[0]}); see docs/cluster.md")
