@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from fewscans import paths
+from fewscans.data.base import first_line
 from fewscans.errors import FewscansError, RunError, Stopped
 from fewscans.experiments.base import Run
 from fewscans.sweep.engine import ALLOCATOR, STOP_SECONDS, Outcome
@@ -26,6 +27,7 @@ from fewscans.sweep.worker import STOP_SIGNALS
 POLL_SECONDS = 0.5
 PLACE_SECONDS = 600.0  # for the cluster to find a place for the first actor
 JOIN_SECONDS, START_SECONDS = 120.0, 300.0  # for a cluster to answer, or to be started here
+PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
 STORE_BYTES = 80 * 2**20  # Ray's least
 
 
@@ -48,6 +50,9 @@ class RayEngine:
         variables = {k: v for k, v in os.environ.items() if k.startswith("FEWSCANS_")} | ALLOCATOR
         variables |= {"FEWSCANS_ROOT": str(paths.root()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         variables |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": str(max(1, int(cpus)))}
+        if self.own:  # a busy machine: Ray waits 30 s for its own parts, then ends this process without a word
+            for name, value in PATIENCE.items():
+                os.environ.setdefault(name, value)
         settings = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
         settings |= {"runtime_env": {"env_vars": variables}} | (started if self.own else {})
         self.ended = threading.Event()
@@ -67,8 +72,8 @@ class RayEngine:
         def begin() -> None:
             try:
                 self.ray.init(address or "local", **settings)
-            except Exception as error:  # ConnectionError, RuntimeError, ValueError: whatever keeps it from a cluster
-                faults.append(_first_line(error))
+            except BaseException as error:  # whatever keeps it from a cluster
+                faults.append(first_line(error))
             begun.set()
             self.ended.wait()
 
@@ -137,7 +142,7 @@ class RayEngine:
                     state, text, told = self.ray.get(slot.task)
                 except self.ray.exceptions.RayError as error:  # the actor is dead: killed, out of memory, or its node
                     run = run or (queue.pop() if queue else None)
-                    outcome = Outcome(run, "failed", f"its actor died: {_first_line(error)}") if run else None
+                    outcome = Outcome(run, "failed", f"its actor died: {first_line(error)}") if run else None
                     if queue:
                         start()
                 else:
@@ -260,7 +265,3 @@ class Trainer:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
