@@ -69,14 +69,24 @@ def path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join((str(kill_sweep.LIBRARY), os.environ.get("PYTHONPATH", "")))}
 
 
-@pytest.mark.parametrize("blow", ["SIGKILL", "SIGTERM"])
-def test_a_driver_that_is_killed_or_told_to_stop_leaves_nothing_running(reference, tmp_path, blow):
+def trains(node) -> bool:
+    return any(node.store.glob("*.checkpoint"))
+
+
+def starts(node) -> bool:
+    """Ray's first process is there, before a driver can join it."""
+    return any(b"gcs_server" in kill_sweep._read(pid, "cmdline") for pid in node.processes())
+
+
+@pytest.mark.parametrize("blow, moment", [("SIGKILL", trains), ("SIGTERM", trains), ("SIGTERM", starts)])
+def test_a_driver_that_is_killed_or_told_to_stop_leaves_nothing_running(reference, tmp_path, blow, moment):
     folder, tables, results = reference
     node = kill_sweep.Sweep(folder, tmp_path / "store", 1, ("--engine", "ray"), path()).start()
-    kill_sweep.wait_until(lambda: any(node.store.glob("*.checkpoint")) or node.process.poll() is not None)
+    kill_sweep.wait_until(lambda: moment(node) or node.process.poll() is not None)
     node.process.send_signal(signal.Signals[blow])
     if blow == "SIGTERM":
         assert node.finish() == 75, node.stderr
+        assert node.stderr.startswith("fewscans: told to stop by SIGTERM;") and "Traceback" not in node.stderr
         assert not any(Store(node.store).held(path.stem) for path in node.store.glob("*.lock"))
     else:
         node.kill()
@@ -144,11 +154,11 @@ def test_two_nodes_share_the_work_and_give_the_same_bytes(reference, engine, tmp
         cluster.shutdown()
 
 
-def test_a_cluster_without_room_or_that_is_not_there_is_a_sentence(reference, engine):
+def test_a_cluster_without_room_or_that_is_not_there_is_a_sentence(reference, engine, monkeypatch):
+    from fewscans.sweep import ray_engine
+
     with pytest.raises(RunError, match=r"no node has room for 1000 CPUs and 0\.5 GPUs; the cluster has \d+ CPUs, 0"):
         engine(cpus=1000, gpus=0.5)
-    import ray
-
-    ray.shutdown()
-    with pytest.raises(RunError, match="--engine ray: no cluster at 127.0.0.1:9 "):
+    monkeypatch.setattr(ray_engine, "JOIN_SECONDS", 5.0)
+    with pytest.raises(RunError, match=r"--engine ray: no cluster at 127\.0\.0\.1:9 \(none answered within 5 s\); see"):
         engine("127.0.0.1:9")

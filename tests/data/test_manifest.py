@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from fewscans import paths
+from fewscans import files, paths
 from fewscans.data import lidc_nodules, luna16, luna16_patches, manifest, nodulemnist3d, registry
 from fewscans.data.luna16_patches import FILE
 from fewscans.errors import DataError, FewscansError
 
 from .conftest import load_builders
+from .copies import COPIES
 
 
 @pytest.fixture
@@ -174,6 +175,27 @@ def test_a_started_download_of_luna16_is_told_all_that_is_still_to_come(tmp_path
     ):
         assert words in str(error.value)
     assert "\n" not in str(error.value) and not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("spoil, said", [
+    (lambda sums: sums.unlink(), "it is missing, so nothing says whether the copy is whole"),
+    (lambda sums: (sums.unlink(), sums.mkdir()), "it cannot be read (Is a directory)"),
+    (lambda sums: (sums.unlink(), sums.symlink_to(sums.name)), "it cannot be read (Too many levels of symbolic links)"),
+    (lambda sums: sums.write_bytes(b"\xff\xfe"), "it is damaged, and no text"),
+    (lambda sums: sums.write_text(""), "it lists no file"),
+    (lambda sums: sums.write_text(sums.read_text()[:60]), "is no SHA-256 with a name"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", [n for n in COPIES if files.SUMS in registry.dataset(n).source])
+def test_a_folder_without_its_list_of_hashes_is_one_sentence(name, spoil, said, tmp_path):
+    entry = registry.dataset(name)
+    folder = COPIES[name].write(tmp_path / "mine" / (entry.folder or name)) or tmp_path / "mine"
+    files.write(folder / files.SUMS, f"{'0' * 64}  absent.csv\n")
+    spoil(folder / files.SUMS)
+    with pytest.raises(DataError) as error:
+        manifest.verify(name, tmp_path / "mine", tmp_path / "a")
+    text = str(error.value)
+    assert text.startswith(f"{folder / files.SUMS}: ") and f"{said}; copy the folder again. Get the folder" in text
+    assert "Errno" not in text and "codec" not in text and not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("name", ["adrenalmnist3d", "lidc-nodules"])

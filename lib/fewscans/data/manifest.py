@@ -8,6 +8,7 @@ same bytes.
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def _of_file(entry: Dataset, path: Path) -> dict:
 
 def _of_folder(entry: Dataset, path: Path) -> dict:
     """A folder lacks nothing of what its reader looks for; too large to be hashed, it is known by a fingerprint."""
+    if files.SUMS in entry.source:
+        _check_list(entry, path / files.SUMS)
     report = entry.check(path)
     if not report["complete"]:
         lacks = " ".join(f"({i}) {sentence.rstrip('.')}." for i, sentence in enumerate(report["lacks"], 1))
@@ -96,6 +99,22 @@ def _of_folder(entry: Dataset, path: Path) -> dict:
         "file": "", "size_bytes": None, "sha256": mark, "as_published": entry.sha256 and mark == entry.sha256,
         "cases": dict(report["counts"]), "positives": {},
     }  # fmt: skip
+
+
+def _check_list(entry: Dataset, sums: Path) -> None:
+    """Raises DataError for a list of hashes that is missing, cannot be read, or lists nothing."""
+    try:
+        lines = sums.read_text(encoding="utf-8").splitlines()
+        odd = [line for line in lines if not re.fullmatch(r"[0-9a-f]{64}  \S.*", line)]
+        fault = f"{odd[0][:80]!a} is no SHA-256 with a name" if odd else "" if lines else "it lists no file"
+    except FileNotFoundError:
+        fault = "it is missing, so nothing says whether the copy is whole"
+    except OSError as error:
+        fault = f"it cannot be read ({error.strerror})"
+    except UnicodeDecodeError:
+        fault = "it is damaged, and no text"
+    if fault:
+        raise DataError(f"{sums}: {fault}; copy the folder again. Get {entry.source}")
 
 
 def _folder() -> Path:

@@ -17,13 +17,17 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from fewscans import paths
+from fewscans.data.base import first_line
 from fewscans.errors import FewscansError, RunError, Stopped
 from fewscans.experiments.base import Run
 from fewscans.sweep.engine import ALLOCATOR, STOP_SECONDS, Outcome
 from fewscans.sweep.onerun import Setting
+from fewscans.sweep.worker import STOP_SIGNALS
 
 POLL_SECONDS = 0.5
 PLACE_SECONDS = 600.0  # for the cluster to find a place for the first actor
+JOIN_SECONDS, START_SECONDS = 120.0, 300.0  # for a cluster to answer, or to be started here
+PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
 STORE_BYTES = 80 * 2**20  # Ray's least
 
 
@@ -46,24 +50,53 @@ class RayEngine:
         variables = {k: v for k, v in os.environ.items() if k.startswith("FEWSCANS_")} | ALLOCATOR
         variables |= {"FEWSCANS_ROOT": str(paths.root()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         variables |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": str(max(1, int(cpus)))}
-        handler = signal.getsignal(signal.SIGTERM)  # which Ray replaces by an end without a word
+        if self.own:  # a busy machine: Ray waits 30 s for its own parts, then ends this process without a word
+            for name, value in PATIENCE.items():
+                os.environ.setdefault(name, value)
+        settings = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        settings |= {"runtime_env": {"env_vars": variables}} | (started if self.own else {})
+        self.ended = threading.Event()
+        self._begin(address, settings)
         try:
-            ray.init(
-                address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=True,
-                runtime_env={"env_vars": variables}, **(started if self.own else {}),
-            )  # fmt: skip
-        except Exception as error:  # ConnectionError, RuntimeError, ValueError: whatever keeps it from a cluster
-            line = str(error).strip().partition("\n")[0]
-            where = address or "this machine"
-            raise RunError(f"--engine ray: no cluster at {where} ({line}); see docs/cluster.md") from error
-        finally:
-            if handler is not None:
-                signal.signal(signal.SIGTERM, handler)
-        self.slots = slots or self._room()
+            self.slots = slots or self._room()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, address: str | None, settings: dict) -> None:
+        """Joins a cluster or starts one, in a thread of its own: in the main one Ray takes over SIGTERM, and loses
+        what a signal raises inside its calls. The thread stays, as what it started ends with it.
+        """
+        begun, faults = threading.Event(), []
+
+        def begin() -> None:
+            try:
+                self.ray.init(address or "local", **settings)
+            except BaseException as error:  # whatever keeps it from a cluster
+                faults.append(first_line(error))
+            begun.set()
+            self.ended.wait()
+
+        threading.Thread(target=begin, daemon=True).start()
+        where, bound = ("this machine", START_SECONDS) if self.own else (address, JOIN_SECONDS)
+        try:
+            if not begun.wait(bound):
+                faults.append(f"none answered within {bound:.0f} s")
+        except BaseException:  # told to stop: a cluster that is half started cannot be ended
+            if begun.wait(STOP_SECONDS):
+                self.close()
+            raise
+        for one in STOP_SIGNALS:  # Ray's own handlers, below those of Python, end in abort()
+            if signal.getsignal(one) is not None:
+                signal.signal(one, signal.getsignal(one))
+        if faults:
+            self.ended.set()
+            raise RunError(f"--engine ray: no cluster at {where} ({faults[0]}); see docs/cluster.md")
 
     def close(self) -> None:
         """Leaves the cluster; ends it, if it was started here."""
         self.ray.shutdown()
+        self.ended.set()
 
     def _room(self) -> int:
         """How many actors fit now, node by node."""
@@ -109,7 +142,7 @@ class RayEngine:
                     state, text, told = self.ray.get(slot.task)
                 except self.ray.exceptions.RayError as error:  # the actor is dead: killed, out of memory, or its node
                     run = run or (queue.pop() if queue else None)
-                    outcome = Outcome(run, "failed", f"its actor died: {_first_line(error)}") if run else None
+                    outcome = Outcome(run, "failed", f"its actor died: {first_line(error)}") if run else None
                     if queue:
                         start()
                 else:
@@ -232,7 +265,3 @@ class Trainer:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
