@@ -99,7 +99,8 @@ def scorecard(
     wanted = [(claim, test) for claim in claims for test in claim.tests if experiment in (None, test.experiment)]
     known = [row if row.source else None for row in kept] or [None] * len(wanted)
     pairs = list(zip(wanted, known, strict=True))
-    sources = {test.run: _source(test, local) for (_, test), row in pairs if row is None}
+    first = {test.run: test for (_, test), row in pairs if row is None}  # tables are read and resampled once a run
+    sources = {run: _source(test, local) for run, test in first.items()}
     return [row or _row(claim, test, *sources[test.run]) for (claim, test), row in pairs]
 
 
