@@ -73,14 +73,19 @@ class Row:
         return self.metric.startswith(("data_efficiency", "epochs_to_baseline", "compute_to_auc", "seed_spread"))
 
     def ours(self) -> str:
-        """Our value with its interval, for people; empty where there is none."""
+        """Our value with its interval, for people; empty where there is none. What would be rounded onto the line that
+        decides gets more digits.
+        """
         if self.value is None:
             return ""
-        coarse = self.metric.startswith(("data_efficiency", "malignant_in_top"))  # factors and counts
+        coarse = self.metric.startswith(("data_efficiency", "malignant_in_top", "positives_in_top"))  # factors, counts
         digits = 1 if coarse else 2 if self.ratio else 3
         if self.metric in UNIT_BOUND:  # three digits of the largest, whatever the unit
             largest = max(abs(end) for end in (self.value, self.low, self.high) if end is not None)
             digits = max(0, 2 - math.floor(math.log10(largest))) if largest else 3
+        off = [end for end in (self.value, self.low, self.high) if end not in (None, self.line)]
+        while digits < DIGITS and any(round(end, digits) == self.line for end in off):
+            digits += 1
         low, high = ("–" if end is None else f"{end:.{digits}f}" for end in (self.low, self.high))
         sign = {None: "", "low": "< ", "high": "> "}[self.censored]
         return f"{sign}{self.value:.{digits}f} ({low} to {high})"
@@ -248,7 +253,7 @@ def readme_table(rows: list[Row], claims: Claims, root: str = "") -> str:
             verdicts = [_verdicts([row for row in mine if row.real is real]) for real in (True, False)]
             link = f"[{entry['notebook'][:2]}]({root}notebooks/{entry['notebook']}.ipynb)"
             lines.append((entry["short"], entry["claim"], *verdicts, entry.get("why") or "", link))
-    columns = ["paper", "its claim", "headline claims on real data", "on the twin", "why", "notebook"]
+    columns = ["paper", "its claim", "verdicts on real data", "verdicts on the twin", "why", "notebook"]
     return markdown_table(pd.DataFrame(lines, columns=columns)) + "\n"
 
 
