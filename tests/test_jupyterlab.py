@@ -22,7 +22,7 @@ SETTINGS = {
     "docmanager-extension/plugin": {"autosave": False},  # tests leave the working tree as it is
     "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
 }
-RUN_SECONDS = 240
+RUN_SECONDS = 600  # of a notebook, and of what a busy machine takes to show it; each wait ends with what it waits for
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(p => p.innerText)"
 LOOKED_AT = ".fewscans-by-hand img"
 
@@ -75,9 +75,10 @@ def browser():
 def ran(browser, lab: str, file: str):
     """The page of a notebook, all of whose cells have run; nothing is saved."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(RUN_SECONDS * 1000)
     page.goto(f"{lab}/lab/workspaces/{file[:2]}/tree/notebooks/{file}?reset")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
-    page.get_by_text("| Idle").wait_for(timeout=60_000)  # of the status bar: the kernel has answered
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.get_by_text("| Idle").wait_for()  # of the status bar: the kernel has answered
     for _ in range(20):  # a command is lost while the kernel connects
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -101,11 +102,11 @@ def errors(page) -> list[str]:
 def changed_by(page, change) -> tuple[str, str]:
     """What the widget's picture says before and after; the picture itself must change, too."""
     picture = page.locator(LOOKED_AT)
-    picture.wait_for(timeout=60_000)
+    picture.wait_for()
     before, source = picture.get_attribute("alt"), picture.get_attribute("src")
     change(page.locator(".fewscans-by-hand"))
     new = "([css, old]) => document.querySelector(css).src != old"
-    page.wait_for_function(new, arg=[LOOKED_AT, source], timeout=60_000)
+    page.wait_for_function(new, arg=[LOOKED_AT, source])
     return before, picture.get_attribute("alt")
 
 

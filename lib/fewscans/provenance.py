@@ -47,7 +47,7 @@ def stamp(
 
 
 def decided(claims: Claims) -> str:
-    """A hash of all that decides the verdicts on published tables: the claims, the tables, the code that judges them."""
+    """A hash of all that decides verdicts on published tables: the claims, the tables, the code that judges them."""
     judges = {f"fewscans.stats.{path.stem}" for path in (closure.LIBRARY / "stats").glob("[a-z]*.py")}
     judges |= {"fewscans.results", "fewscans.scorecard", "fewscans.verdicts"}
     tables = [path.read_text(encoding="utf-8") for path in sorted(paths.published().glob(f"*/*/{files.SUMS}"))]
