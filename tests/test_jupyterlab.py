@@ -20,7 +20,7 @@ from fewscans import paths
 
 from .browser import chromium
 
-pytestmark = pytest.mark.slow  # minutes each
+slow = pytest.mark.slow  # `make test` opens notebook 00 alone; `pytest -m slow tests/test_jupyterlab.py` the others
 
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -138,6 +138,7 @@ def test_learning_curves_follow_the_chosen_size_and_data(browser, lab):
     assert other[1].startswith("ICC") and other[0] == after
 
 
+@slow
 def test_a_quarter_turn_moves_the_answer_of_the_plain_network_alone(browser, lab):
     page = ran(browser, lab, "01_gcnn_data_efficiency.ipynb")
     assert errors(page) == []
@@ -146,6 +147,7 @@ def test_a_quarter_turn_moves_the_answer_of_the_plain_network_alone(browser, lab
     assert first.startswith("Turned by 90°") and abs(plain) > 0.01 and group == 0
 
 
+@slow
 def test_a_set_is_composed_anew_and_its_gradient_with_it(browser, lab):
     page = ran(browser, lab, "04_hydranet_icc.ipynb")
     assert errors(page) == []
@@ -153,6 +155,7 @@ def test_a_set_is_composed_anew_and_its_gradient_with_it(browser, lab):
     assert before.startswith("Error of the set") and numbers(before) != numbers(after)
 
 
+@slow
 def test_volumes_and_labels_are_drawn_in_space_without_a_word_in_the_console(browser, lab, tmp_path):
     pytest.importorskip("ipyniivue")
     ball = sum(axis**2 for axis in np.mgrid[-1:1:24j, -1:1:24j, -1:1:24j]) < 0.5
@@ -179,6 +182,7 @@ def test_volumes_and_labels_are_drawn_in_space_without_a_word_in_the_console(bro
         place.unlink(missing_ok=True)
 
 
+@slow
 def test_a_higher_threshold_leaves_fewer_detections_on_the_slide(browser, lab):
     page = ran(browser, lab, "03_camelyon16_froc.ipynb")
     assert errors(page) == []
