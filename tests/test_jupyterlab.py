@@ -171,12 +171,12 @@ def test_volumes_and_labels_are_drawn_in_space_without_a_word_in_the_console(bro
         canvas = page.locator(".jp-OutputArea canvas").first
         canvas.wait_for()
         for _ in range(RUN_SECONDS):  # the volumes come after the canvas
-            picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).reshape(-1, 3)
-            if len(np.unique(picture, axis=0)) > 20:
+            picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
+            coloured = (np.ptp(picture, axis=2) > 40).mean()
+            if coloured > 0.01:
                 break
             page.wait_for_timeout(1000)
-        coloured = np.ptp(picture.astype(int), axis=1) > 40
-        assert 0.01 < coloured.mean() < 0.9, "the label lies in colour on a grey scan"
+        assert 0.01 < coloured < 0.9, "the label lies in colour on a grey scan"
         assert errors(page) == [] and told == []
     finally:
         place.unlink(missing_ok=True)
