@@ -31,7 +31,8 @@ def chromium() -> Iterator:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=installed(), args=["--no-sandbox", "--disable-gpu"])
+        webgl = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # on the processor
+        browser = driver.chromium.launch(executable_path=installed(), args=["--no-sandbox", *webgl])
         yield browser
         browser.close()
 

@@ -48,7 +48,9 @@ class Clone:
 
     def _environment(self) -> dict[str, str]:
         folder, outside = self.folder, self.outside
-        return {name: v for name, v in os.environ.items() if not name.startswith(("FEWSCANS_", "DVC_"))} | {
+        # Without bytecode, each of the fifty processes would compile PyTorch and the rest anew, some seconds each.
+        left_out = ("FEWSCANS_", "DVC_", "PYTHONDONTWRITEBYTECODE")
+        return {name: v for name, v in os.environ.items() if not name.startswith(left_out)} | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(folder / "lib"),
             "FEWSCANS_DATA_ROOT": str(outside / "data"),

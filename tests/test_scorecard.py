@@ -101,7 +101,7 @@ def test_the_readme_table_stands_between_its_markers(project):  # noqa: F811
     assert scorecard.readme_table(rows, CLAIMS) in text
     columns, _, row = (line for line in text.splitlines() if line.startswith("|"))
     names = [cell.strip() for cell in columns.split("|")[3:7]]
-    assert names == ["headline claims on real data", "on the twin", "why", "notebook"]
+    assert names == ["verdicts on real data", "verdicts on the twin", "why", "notebook"]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     verdicts = ["no claim", f"1 {rows[0].verdict}"]
     assert cells == ["Them 2019", "p4m is better.", *verdicts, "few patches", "[01](notebooks/01_gcnn.ipynb)"]
@@ -138,6 +138,42 @@ def test_its_first_screen_is_a_line_a_paper_and_the_rest_is_folded(project):  # 
     assert [fold.count("</details>") for fold in folds] == [1, 1, 1]
     assert f"Them 2019: headline claims (1 {rows[0].verdict})" in folds[0] and "p4m is better" in folds[0]
     assert "not tested (1 not tested)" in folds[1] and "D4h is better." in folds[1]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "low", "high", "line", "said"),
+    [
+        ("auc", 0.0214, 0.0003, 0.0432, 0.0, "0.0214 (0.0003 to 0.0432)"),
+        ("auc", 0.0214, 0.0, 0.0432, 0.0, "0.021 (0.000 to 0.043)"),
+        ("data_efficiency:auc", 9.97, 5.2, 12.0, 10.0, "9.97 (5.20 to 12.00)"),
+        ("positives_in_top@50", 1.6, -1.36, 4.52, 0.0, "1.6 (-1.4 to 4.5)"),
+    ],
+)
+def test_what_is_not_on_the_line_is_not_rounded_onto_it(project, metric, value, low, high, line, said):  # noqa: F811
+    row = scorecard.scorecard(claims=CLAIMS)[0]
+    assert replace(row, metric=metric, value=value, low=low, high=high, line=line).ours() == said
+
+
+def test_verdicts_in_git_are_taken_over_until_something_that_decides_them_changes(project, monkeypatch):  # noqa: F811
+    finished(project)
+    publish(RUN, minimum_seeds=3)
+    monkeypatch.setattr(scorecard.claims_files, "load", lambda: CLAIMS)
+    rows = scorecard.scorecard(kept=())
+    marked = [replace(row, statement="as kept") for row in rows]
+    scorecard.write_scorecard(marked, project / "reports")
+    assert scorecard.scorecard()[0] == marked[0] and scorecard.scorecard(experiment="gcnn")[0] == marked[0]
+    assert scorecard.scorecard(experiment="hydranet") == [] and scorecard.write_all()[0] == rows
+
+    scorecard.write_scorecard(marked, project / "reports")
+    monkeypatch.setattr(scorecard.claims_files, "load", lambda: Claims((replace(CLAIM, statement="x"), DIRECT), PAPERS))
+    assert scorecard.scorecard()[0].statement == "x", "claims changed"
+    monkeypatch.setattr(scorecard.claims_files, "load", lambda: CLAIMS)
+    with monkeypatch.context() as patch:
+        patch.setattr(scorecard.provenance.closure, "fingerprint", lambda modules: "other code")
+        assert scorecard.scorecard() == rows, "the code that judges changed"
+    (sums,) = (project / "reports/published").glob("*/*/SHA256SUMS")
+    sums.write_text("".join(reversed(sums.read_text().splitlines(keepends=True))))
+    assert scorecard.scorecard() == rows, "tables changed"
 
 
 def test_counts_keep_real_data_and_twins_apart(project):  # noqa: F811

@@ -140,8 +140,9 @@ def test_a_notebook_s_page_begins_with_it_in_short(reports):
 def test_verdicts_are_words_in_colour_and_claims_have_room():
     table = "<table><tr><th>verdict</th><th>claim</th></tr><tr><td>✗ contradicted</td><td>a b</td></tr></table>"
     assert site.dressed(table) == (
-        '<div class="table"><table><tr><th>verdict</th><th>claim</th></tr>'
-        '<tr><td class="verdict contradicted">✗ contradicted</td><td class="wide">a b</td></tr></table></div>'
+        '<div class="table stacked"><table><tr><th>verdict</th><th>claim</th></tr>'
+        '<tr><td class="verdict contradicted" data-name="verdict">✗ contradicted</td>'
+        '<td class="wide" data-name="claim">a b</td></tr></table></div>'
     )
     counts = site.dressed("<table><tr><th>a</th></tr><tr><td>3 reproduced, 1 not tested</td></tr></table>")
     assert '<span class="verdict reproduced">3 reproduced</span> <span class="verdict not-tested">' in counts

@@ -68,9 +68,11 @@ def _verdicts(rows: Sequence[Row]) -> str:
     """Headline claims, those on real data first; what has no tables is counted below."""
     shown = sorted((row for row in rows if row.source), key=lambda row: not row.real)
     cells = [
-        (f"{SYMBOL[row.verdict]} {row.verdict}", row.statement, row.ours(), row.dataset, row.reason) for row in shown
+        (f"{SYMBOL[row.verdict]} {row.verdict}", row.statement, row.measured, row.ours(), row.dataset, row.reason)
+        for row in shown
     ]
-    table = pd.DataFrame(cells, columns=["verdict", "claim", "ours (95 % interval)", "data", "what would settle it"])
+    columns = ["verdict", "claim", "measured", "ours (95 % interval)", "data", "remark"]
+    table = pd.DataFrame(cells, columns=columns)
     rest = len(rows) - len(shown)
     return markdown_table(table) + (f"\n\nTests of headline claims without tables: {rest}." if rest else "")
 
@@ -84,7 +86,9 @@ def _runs(runs: Sequence[dict]) -> str:
         devices = ", ".join(sorted({record.get("device", "") for record in networks} - {""}))
         cells.append((command, "real" if about["real"] else "twin", len(networks), f"{hours:.1f}", devices))
     columns = ["command", "data", "networks", "processor hours", "device"]
-    return markdown_table(pd.DataFrame(cells, columns=columns))
+    measured = any(key.startswith("memory_") for about in runs for record in about["records"] for key in record)
+    remark = "" if measured else "\n\nPeak memory was not measured in these runs."
+    return markdown_table(pd.DataFrame(cells, columns=columns)) + remark
 
 
 def _data(names: set[str]) -> str:

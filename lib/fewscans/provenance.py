@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from defusedxml.ElementTree import parse
 
 from fewscans import claims as claims_files
-from fewscans import closure, experiments, files, integrity, notebook, paths, results
+from fewscans import closure, experiments, files, integrity, paths, results
 from fewscans.claims import Claims
 from fewscans.errors import RunError
 
@@ -34,13 +34,28 @@ MARK = "<!-- fewscans: "
 KINDS = "PNG, SVG, Parquet, Markdown, a scorecard's JSON, or an executed notebook"
 
 
-def stamp(runs: Iterable[tuple[str, bool]], claims: Claims, paper: str | None = None) -> str:
+def stamp(
+    runs: Iterable[tuple[str, bool]], claims: Claims, paper: str | None = None, decided: str | None = None
+) -> str:
     """The last line of a page that `fewscans scorecard` writes.   runs: name, and whether its published tables were
-    read.   paper: the page is about its claims alone.
+    read.   paper: the page is about its claims alone.   decided: of the scorecard itself, what decided its rows.
     """
     of = [_brief(about) for run, is_published in sorted(set(runs)) if (about := _about(run, is_published)) is not None]
     told = {"command": "fewscans scorecard", "claims": _digest(claims, paper), "paper": paper, "sources": of}
+    told |= {"decided": decided} if decided else {}
     return f"{MARK}{json.dumps(told, sort_keys=True)} -->"
+
+
+def decided(claims: Claims) -> str:
+    """A hash of all that decides verdicts on published tables: the claims, the tables, the code that judges them."""
+    judges = {f"fewscans.stats.{path.stem}" for path in (closure.LIBRARY / "stats").glob("[a-z]*.py")}
+    judges |= {"fewscans.results", "fewscans.scorecard", "fewscans.verdicts"}
+    tables = [path.read_text(encoding="utf-8") for path in sorted(paths.published().glob(f"*/*/{files.SUMS}"))]
+    told: dict = {"claims": _digest(claims, None), "code": closure.fingerprint(judges), "tables": tables}
+    for name in sorted({test.experiment for claim in claims for test in claim.tests}):
+        experiment = experiments.get(name)
+        told[name] = experiment.beaten_by, {arm: look.computed_with for arm, look in experiment.ARMS.items()}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def explain(path: Path) -> str:
@@ -81,7 +96,7 @@ def _read(path: Path) -> tuple[dict, list[str]]:
             told = {"figure": told.get("figure"), "sources": [told]}
         return {"command": "python -m fewscans.figures.kept"} | told, _changed(told.get("sources", []))
     if path.suffix == ".md" or path.name == "scorecard.json":
-        told = _of_page(path.with_suffix(".md"))
+        told = of_page(path.with_suffix(".md"))
         state = _changed(told["sources"])
         if told["claims"] != _digest(claims_files.load(), told["paper"]):
             state.append("claims were added or changed since")
@@ -112,7 +127,8 @@ def _of_picture(path: Path) -> dict:
     return told
 
 
-def _of_page(path: Path) -> dict:
+def of_page(path: Path) -> dict:
+    """What a page of `fewscans scorecard` says of itself. Raises RunError if it is missing, or says nothing."""
     lines = path.read_text(encoding="utf-8").rstrip().splitlines() if path.is_file() else []
     if not lines or not lines[-1].startswith(MARK):
         raise RunError(f"{path.name}: holds no provenance; `fewscans scorecard` writes pages that do")
@@ -147,6 +163,8 @@ def _of_table(path: Path) -> tuple[dict, list[str]]:
 
 
 def _of_notebook(path: Path) -> tuple[dict, list[str]]:
+    from fewscans import notebook  # with nbformat, which takes a second to import
+
     executed = notebook.read(path)
     told = executed.metadata.get("fewscans")
     if told is None:

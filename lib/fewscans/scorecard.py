@@ -20,7 +20,7 @@ import pandas as pd
 from fewscans import claims as claims_files
 from fewscans import files, paths, provenance, results
 from fewscans.claims import Claim, Claims, Test
-from fewscans.errors import ClaimsError
+from fewscans.errors import ClaimsError, FewscansError
 from fewscans.results import Results
 from fewscans.verdicts import N_BOOTSTRAP, VERDICTS, Outcome, evaluate
 
@@ -73,33 +73,46 @@ class Row:
         return self.metric.startswith(("data_efficiency", "epochs_to_baseline", "compute_to_auc", "seed_spread"))
 
     def ours(self) -> str:
-        """Our value with its interval, for people; empty where there is none."""
+        """Our value with its interval, for people; empty where there is none. What would be rounded onto the line that
+        decides gets more digits.
+        """
         if self.value is None:
             return ""
-        coarse = self.metric.startswith(("data_efficiency", "malignant_in_top"))  # factors and counts
+        coarse = self.metric.startswith(("data_efficiency", "malignant_in_top", "positives_in_top"))  # factors, counts
         digits = 1 if coarse else 2 if self.ratio else 3
         if self.metric in UNIT_BOUND:  # three digits of the largest, whatever the unit
             largest = max(abs(end) for end in (self.value, self.low, self.high) if end is not None)
             digits = max(0, 2 - math.floor(math.log10(largest))) if largest else 3
+        off = [end for end in (self.value, self.low, self.high) if end not in (None, self.line)]
+        while digits < DIGITS and any(round(end, digits) == self.line for end in off):
+            digits += 1
         low, high = ("–" if end is None else f"{end:.{digits}f}" for end in (self.low, self.high))
         sign = {None: "", "low": "< ", "high": "> "}[self.censored]
         return f"{sign}{self.value:.{digits}f} ({low} to {high})"
 
 
 def scorecard(
-    local: bool = False, claims: Claims | None = None, experiment: str | None = None, kept: Sequence[Row] = ()
+    local: bool = False,
+    claims: Claims | None = None,
+    experiment: str | None = None,
+    kept: Sequence[Row] | None = None,
 ) -> list[Row]:
     """A row for every test of every claim, in the order of the claims' files.
 
     local: also use this machine's runs where nothing is published.   claims: those of the project if None.
     experiment: only tests on its runs.   kept: rows of the same claims without `local`; those with a source are
-    taken over.   Raises ClaimsError for malformed claims, RunError for damaged tables.
+    taken over. None: of the project's claims those in reports/scorecard.json, as long as nothing that decides them has
+    changed.   Raises ClaimsError for malformed claims, RunError for damaged tables.
     """
-    claims = claims_files.load() if claims is None else claims
+    if claims is None:
+        claims = claims_files.load()
+        kept = _unchanged(claims) if kept is None else kept
+    kept = [row for row in kept or () if experiment in (None, row.experiment)]
     wanted = [(claim, test) for claim in claims for test in claim.tests if experiment in (None, test.experiment)]
     known = [row if row.source else None for row in kept] or [None] * len(wanted)
     pairs = list(zip(wanted, known, strict=True))
-    sources = {test.run: _source(test, local) for (_, test), row in pairs if row is None}
+    first = {test.run: test for (_, test), row in pairs if row is None}  # tables are read and resampled once a run
+    sources = {run: _source(test, local) for run, test in first.items()}
     return [row or _row(claim, test, *sources[test.run]) for (claim, test), row in pairs]
 
 
@@ -107,7 +120,7 @@ def write_all() -> tuple[list[Row], list[Path]]:
     """Writes reports/scorecard.json and .md and the README's table from what git keeps, and build/scorecard.json
     and .md with this machine's runs as well. Returns the rows of what git keeps, and the paths written.
     """
-    kept = scorecard()
+    kept = scorecard(kept=())  # computed anew
     written = write_scorecard(kept, paths.reports()) + write_scorecard(scorecard(local=True, kept=kept), paths.build())
     readme = paths.root() / "README.md"
     return kept, written + ([update_readme(readme, kept)] if readme.exists() else [])
@@ -128,6 +141,15 @@ def load(local: bool = True) -> list[Row]:
         return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as error:
         raise ClaimsError(f"{path.name} cannot be read ({error}); `fewscans scorecard` writes it anew") from error
+
+
+def _unchanged(claims: Claims) -> list[Row]:
+    """The rows that git keeps; none if claims, tables or the code that judges them are others than they came from."""
+    try:
+        page = provenance.of_page(paths.reports() / "scorecard.md")
+        return load(local=False) if page.get("decided") == provenance.decided(claims) else []
+    except FewscansError:  # no such files, or damaged ones
+        return []
 
 
 def markdown(rows: list[Row], claims: Claims | None = None) -> str:
@@ -159,7 +181,7 @@ def markdown(rows: list[Row], claims: Claims | None = None) -> str:
             if part:
                 lines += ["", *_folded(f"{entry['short']}: {what} ({_verdicts(part)})", _table(part, columns))]
     lines += ["", *_folded("All tests, counted by data set", markdown_table(counts(rows).reset_index()))]
-    lines += ["", provenance.stamp(runs_of(rows), claims)]
+    lines += ["", provenance.stamp(runs_of(rows), claims, decided=provenance.decided(claims))]
     return "\n".join(lines) + "\n"
 
 
@@ -231,7 +253,7 @@ def readme_table(rows: list[Row], claims: Claims, root: str = "") -> str:
             verdicts = [_verdicts([row for row in mine if row.real is real]) for real in (True, False)]
             link = f"[{entry['notebook'][:2]}]({root}notebooks/{entry['notebook']}.ipynb)"
             lines.append((entry["short"], entry["claim"], *verdicts, entry.get("why") or "", link))
-    columns = ["paper", "its claim", "headline claims on real data", "on the twin", "why", "notebook"]
+    columns = ["paper", "its claim", "verdicts on real data", "verdicts on the twin", "why", "notebook"]
     return markdown_table(pd.DataFrame(lines, columns=columns)) + "\n"
 
 

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 
 from fewscans import cards, files, guard, notebook, page, paths, scorecard
@@ -268,18 +269,21 @@ def dressed(body: str) -> str:
 def _table(text: str) -> str:
     first = re.search(r"<tr\b.*?</tr>", text, re.DOTALL)
     heads = re.findall(r"<t[hd]\b.*?</t[hd]>", first[0] if first else "", re.DOTALL)
-    names = [re.sub(r"<[^>]+>", "", cell).strip() for cell in heads]
+    names = [re.sub(r"<[^>]+>", "", cell).strip().replace('"', "&quot;") for cell in heads]
     kinds = ["wide" if name in WIDE else "some" if name in SOME else "" for name in names]
 
+    stacked = "wide" in kinds  # on a phone, each row is a block whose cells say what they are
+
     def row(found: re.Match) -> str:
-        widths = iter(kinds)
+        columns = zip(chain(kinds, repeat("")), chain(names if stacked else [], repeat("")), strict=False)
         cell = r"<(t[hd])\b([^>]*)>(.*?)</\1>"
-        return re.sub(cell, lambda one: _cell(one, next(widths, "")), found[0], flags=re.DOTALL)
+        return re.sub(cell, lambda one: _cell(one, *next(columns)), found[0], flags=re.DOTALL)
 
-    return f'<div class="table">{re.sub(r"<tr.*?</tr>", row, text, flags=re.DOTALL)}</div>'
+    rows = re.sub(r"<tr.*?</tr>", row, text, flags=re.DOTALL)
+    return f'<div class="table{" stacked" * stacked}">{rows}</div>'
 
 
-def _cell(found: re.Match, kind: str) -> str:
+def _cell(found: re.Match, kind: str, name: str) -> str:
     tag, attributes, content = found.groups()
     one = "|".join(VERDICTS)
     verdict = re.fullmatch(rf"\s*[✓?✗–]?\s*({one})\s*", content)
@@ -287,6 +291,7 @@ def _cell(found: re.Match, kind: str) -> str:
         content = re.sub(rf"(\d+) ({one}),?", lambda of: _counted(int(of[1]), of[2]), content)
     kinds = [kind] * (tag == "td" and bool(kind)) + (["verdict", _class(verdict[1])] if verdict else [])
     named = f' class="{" ".join(kinds)}"' if kinds else ""
+    named += f' data-name="{name}"' if tag == "td" and name and content.strip() else ""
     return f"<{tag}{named}{attributes}>{content}</{tag}>"
 
 

@@ -50,6 +50,12 @@ summary { font-size: 1.05rem; } main details { margin: .8rem 0; }
   .side { border-bottom: 1px solid #d8dde3; }
   .first { display: block; } td.wide { min-width: 14rem; } td.some { min-width: 11rem; }
 }
+@media (max-width: 40rem) {
+  .stacked thead { display: none; } .stacked table, .stacked tbody, .stacked tr, .stacked td { display: block; }
+  .stacked tr { border: 1px solid #d8dde3; border-radius: 6px; margin: .7rem 0; padding: .3rem 0; }
+  .stacked td { border: 0; min-width: 0; padding: .15rem .6rem; } .stacked td:empty { display: none; }
+  .stacked td[data-name]::before { content: attr(data-name) ": "; color: #5f6872; font-size: .85em; font-weight: 400; }
+}
 @media print { .side, .top, .turn { display: none; } .whole { display: block; } }
 """
 

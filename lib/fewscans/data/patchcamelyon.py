@@ -4,7 +4,7 @@ The folder has, for each split of train, valid and test, camelyonpatch_level_2_s
 with one key, `x` (n, 96, 96, 3) uint8 and `y` (n, 1, 1, 1), 1 where the central 32 x 32 pixels hold a tumour pixel.
 The tables camelyonpatch_level_2_split_<split>_meta.csv, if they are there, name each patch's slide (`wsi`). Files that
 are unpacked, .h5, are read as they are; packed ones are unpacked once, below the cache, as HDF5 cannot be searched
-behind gzip (9 GB in all). Splits share no slide. Without the tables each patch is its own group, and intervals are
+behind gzip. Splits share no slide. Without the tables each patch is its own group, and intervals are
 too narrow. A few patches may be of one colour: a black one is known in the copy of the set that Kaggle hands out.
 
 Veeling et al., Rotation Equivariant CNNs for Digital Pathology, MICCAI 2018 (arXiv 1806.03962); slides: CAMELYON16.

@@ -20,16 +20,35 @@ def area(target, prediction, group, weights):
         _sorted_by_group(target == 1, prediction, group),
         _sorted_by_group(target == 0, prediction, group),
     )
-    wins = np.zeros((len(positive.groups), len(negative.groups)))
-    step = max(1, _CHUNK // len(negative.values))
-    for start in range(0, len(positive.values), step):
-        some = positive.values[start : start + step, None]
-        above = (some > negative.values).astype(np.float32) + np.float32(0.5) * (some == negative.values)
-        by_group = np.add.reduceat(above, negative.starts, axis=1, dtype=np.float64)
-        np.add.at(wins, positive.index[start : start + step], by_group)
+    if len(negative.groups) <= len(positive.groups):
+        wins = _above(positive, negative)
+    else:
+        wins = np.outer(positive.sizes, negative.sizes) - _above(negative, positive).T
     up, down = weights[:, positive.groups], weights[:, negative.groups]
     pairs = (up @ positive.sizes) * (down @ negative.sizes)
     return np.einsum("bh,bh->b", up @ wins, down) / pairs
+
+
+def _above(one: _Grouped, other: _Grouped) -> np.ndarray:
+    """(groups of one, groups of other): how many pairs of their values have the first above the second, ties one half.
+
+    Every value is placed among the sorted values of the other side, where running counts by group are read off. All
+    counts are multiples of one half and exact, whatever the order.
+    """
+    order = np.argsort(other.values)
+    ordered, group = other.values[order], other.index[order]
+    sides = [np.searchsorted(ordered, one.values, side) for side in ("left", "right")]
+    wins = np.empty((len(one.groups), len(other.groups)))
+    step = max(1, _CHUNK // (len(ordered) + len(one.values)))
+    for start in range(0, len(other.groups), step):
+        columns = slice(start, min(start + step, len(other.groups)))
+        some = np.flatnonzero((group >= columns.start) & (group < columns.stop))
+        below = np.zeros((len(ordered) + 1, columns.stop - start), dtype=np.float32)
+        below[some + 1, group[some] - start] = 1
+        np.cumsum(below, axis=0, out=below)
+        both = below[sides[0]] + below[sides[1]]
+        wins[:, columns] = np.add.reduceat(both, one.starts, axis=0, dtype=np.float64) / 2
+    return wins
 
 
 @dataclass(frozen=True)
