@@ -67,13 +67,13 @@ def nodules(source: Path, folder: Path) -> list[dict]:
 def radiographs(source: Path, folder: Path) -> list[dict]:
     """Those that RSNA read again; view, follow-up number and age are kept: they tell a part."""
     arrays = np.load(source / "nih_cxr14_1000_224.npz", allow_pickle=False)
-    place = {str(name): i for i, name in enumerate(arrays["names"])}
+    images = dict(zip(map(str, arrays["names"]), arrays["images"], strict=True))
     read = pd.read_csv(source / "rsna_read.csv")
     known = pd.read_csv(source / "labels.csv").set_index("image")
     rows = []
     for name, opacity in zip(read.iloc[:, 0], read["rsna_lung_opacity"], strict=True):
         said = known.loc[name]
-        Image.fromarray(arrays["images"][place[name]]).save(folder / name)
+        Image.fromarray(images[name]).save(folder / name)
         more = {column: said[column] for column in ("view", "followup", "age", "sex") if column in said}
         rows.append({"image": name, "label": int(opacity), "patient": f"p{said['patient']}"} | more)
     return rows
