@@ -31,6 +31,11 @@ RATIO = 2.0  # between neighbouring sizes, at least: the baseline with 4 N cases
 SHARE = 0.75  # of the hours that are planned for: other work of the machine takes the rest
 TIMED = (4, 12)  # updates that the pilot times
 EARLY = 3  # validations of a training
+FINE = 120  # updates at most that fine-tune EfficientNet-Lite0, at a third of the rates, as on PneumoniaMNIST
+
+
+class TooFew(ParamsError):
+    """Hours that no design fits into."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,14 @@ DESIGNS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of an arm: update, of one; around, of a validation with the predictions at the end."""
+    """Seconds of an arm: update, of one; around, of a validation with the predictions at the end.   most: updates."""
 
     update: float
     around: float
+    most: int | None = None
 
     def of(self, steps: int) -> float:
-        return self.update * steps + self.around * (EARLY + 1)
+        return self.update * min(steps, self.most or steps) + self.around * (EARLY + 1)
 
 
 def sizes(own: Own, cases: Cases, most: int, seeds: int) -> list[int]:
@@ -136,6 +142,11 @@ def grid(
         "eval_every": max(1, design.steps // EARLY), "learning_rates": design.rates, "tuning_seeds": design.tuning,
         "seeds_at": dict(more or {}), "folds": own.folds,
     }  # fmt: skip
+    if experiment == "grey":
+        steps = min(design.steps, FINE)
+        common |= {"steps": steps, "eval_every": max(1, steps // EARLY)}
+        common |= {"learning_rates": tuple(round(rate / 3, 6) for rate in design.rates)}
+        return kind.Grid(**common, patch=own.patch, side=max(64, *own.patch))
     if experiment == "hydranet":
         window = own.patch if len(own.patch) == 3 else (1, *own.patch)
         return kind.Grid(**common, window=window, images=16, warm_up=design.steps // 12)
@@ -160,7 +171,8 @@ def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, 
             kind.train_run(Run(0, n, arm, _ONE[0]), small, cases, torch.device(device))
             seconds.append(time.perf_counter() - began)
         update = max((seconds[1] - seconds[0]) / (TIMED[1] - TIMED[0]), 1e-4)
-        costs[arm] = Cost(update, max(seconds[0] - TIMED[0] * update, 0.0))
+        around = max(seconds[0] - TIMED[0] * update, 0.0)
+        costs[arm] = Cost(update, around, FINE if experiment == "grey" else None)
     return costs
 
 
@@ -181,7 +193,7 @@ def fitted(
 ) -> tuple[Design, list[int], dict[str, int]]:
     """The richest design that fits, its sizes, and the seeds at sizes that have more.
 
-    Raises:  ParamsError, with the hours that the leanest design takes, if none fits.
+    Raises:  TooFew, with the hours that the leanest design takes, if none fits.
     """
     room = hours * 3600 * SHARE * slots
     every = {f"{experiment} {arm}": cost for experiment, arms in costs.items() for arm, cost in arms.items()}
@@ -193,13 +205,30 @@ def fitted(
             break
     else:
         need = took / 3600 / SHARE / slots
-        raise ParamsError(f"--hours {hours:g} are too few: the smallest comparison takes about {need:.2g} here")
+        raise TooFew(f"--hours {hours:g} are too few: the smallest comparison takes about {need:.2g} here")
     more: dict[str, int] = {}
     for size in n[:-1]:
         if seconds(design, n, every, more | {str(size): 2 * design.seeds}) > room:
             break
         more[str(size)] = 2 * design.seeds
     return design, n, more
+
+
+def lightest(
+    own: Own, cases: Mapping[str, Cases], costs: Mapping[str, Mapping[str, Cost]], hours: float, slots: int
+) -> tuple[tuple[Design, list[int], dict[str, int]], list[str]]:
+    """As `fitted`, of as many experiments as fit, and their names: the last are left out, one after the other.
+
+    Raises:  TooFew if none fits.
+    """
+    left = dict(costs)
+    while True:
+        try:
+            return fitted(own, cases, left, hours, slots), list(left)
+        except TooFew:
+            if len(left) == 1:
+                raise
+            left.popitem()
 
 
 def kept(file: Path, asked: Mapping[str, Any], make: Callable[[], Mapping[str, Grid]]) -> dict[str, Grid]:
