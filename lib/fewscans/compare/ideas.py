@@ -35,8 +35,8 @@ IDEAS = {
                        "label"),
 }  # fmt: skip
 ABSENT = {
-    "curriculum": "it learns from patches around boxes first, cut from whole X-rays of several hundred pixels; own "
-    "pictures are kept at 64 pixels, and its networks read boxes of the library's X-rays alone",
+    "curriculum": "it learns from patches around boxes first; its experiment reads the library's X-rays alone, whose "
+    "boxes name a finding and whose pictures are kept several times larger than a patch, not columns x, y, w, h",
 }
 NAMES = (*IDEAS, *ABSENT)
 NEEDS = {"label": "a label of 0 or 1 for each case", "number": "a number for each case"}
