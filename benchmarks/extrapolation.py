@@ -2,9 +2,9 @@
 
     python benchmarks/extrapolation.py [RUN ...]
 
-RUN: runs of this machine on PneumoniaMNIST, brought in as one's own by `docs/own_data_examples.py`. They fix the rule of
-the interval: `stats.learning_curve.WIDENING` is the smallest of `WIDENINGS` with which at least 95 % of their curves
-cover. Coverage with that rule is then measured on LUNA16 patches and AdrenalMNIST3D, which did not choose it.
+RUN: runs of this machine on PneumoniaMNIST, brought in as one's own by `docs/own_data_examples.py`. They fix the rule
+of the interval: `stats.learning_curve.WIDENING` is the smallest of `WIDENINGS` with which at least 95 % of their
+curves cover. Coverage with that rule is then measured on LUNA16 patches and AdrenalMNIST3D, which did not choose it.
 """
 
 from __future__ import annotations
