@@ -91,8 +91,8 @@ MAKERS = {
 
 INDEX = """# Example pages: public sets as somebody's own
 
-Four public sets were brought in as own data by `docs/own_data_examples.py`, and compared by `fewscans compare`. Each page
-is what the command wrote, unedited; it says within how many hours. No picture is kept here.
+Public sets were brought in as own data by `docs/own_data_examples.py`, and compared by `fewscans compare`. Each page is
+what the command wrote, unedited; it says within how many hours. No picture is kept here.
 
 """
 

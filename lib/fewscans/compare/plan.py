@@ -59,14 +59,17 @@ DESIGNS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of an arm: update, of one; around, of a validation with the predictions at the end.   most: updates."""
+    """Seconds of an arm: update, of one; around, of a validation with the predictions at the end, of which `val` is the
+    validation's share.   most: updates.
+    """
 
     update: float
     around: float
     most: int | None = None
+    val: float = 1.0
 
     def of(self, steps: int) -> float:
-        return self.update * min(steps, self.most or steps) + self.around * (EARLY + 1)
+        return self.update * min(steps, self.most or steps) + self.around * (1 + (EARLY - 1) * self.val)
 
 
 def sizes(own: Own, cases: Cases, most: int, seeds: int) -> list[int]:
@@ -156,23 +159,25 @@ def grid(
 
 
 def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, device: str) -> dict[str, Cost]:
-    """What each arm costs on this machine now, by a few updates at a size."""
-    kind, costs = experiments.get(experiment), {}
+    """What each arm costs on this machine now, by a few updates at a size; a first training is slow, and not counted."""
+    kind, costs, warm = experiments.get(experiment), {}, False
+    part = group_splits.parts(cases, own.folds)
+    val = float((part == "val").sum() / np.isin(part, ("val", "test")).sum())
     for arm in arms:
         if kind.ARMS[arm].trivial is not None:
             costs[arm] = Cost(0.0, 0.5)
             continue
         seconds = []
-        for steps in TIMED:
+        for steps in TIMED if warm else (1, *TIMED):
             small = dataclasses.replace(
                 grid(experiment, own, [arm], [n], Design(1, 1, steps, _ONE, 1)), eval_every=steps
             )
             began = time.perf_counter()
             kind.train_run(Run(0, n, arm, _ONE[0]), small, cases, torch.device(device))
             seconds.append(time.perf_counter() - began)
-        update = max((seconds[1] - seconds[0]) / (TIMED[1] - TIMED[0]), 1e-4)
-        around = max(seconds[0] - TIMED[0] * update, 0.0)
-        costs[arm] = Cost(update, around, FINE if experiment == "grey" else None)
+        update = max((seconds[-1] - seconds[-2]) / (TIMED[1] - TIMED[0]), 1e-4)
+        around, warm = max(seconds[-2] - TIMED[0] * update, 0.0), True
+        costs[arm] = Cost(update, around, FINE if experiment == "grey" else None, val)
     return costs
 
 
