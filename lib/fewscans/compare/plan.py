@@ -159,7 +159,7 @@ def grid(
 
 
 def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, device: str) -> dict[str, Cost]:
-    """What each arm costs on this machine now, by a few updates at a size; a first training is slow, and not counted."""
+    """What each arm costs on this machine now, by a few updates at a size; the first training is not counted."""
     kind, costs, warm = experiments.get(experiment), {}, False
     part = group_splits.parts(cases, own.folds)
     val = float((part == "val").sum() / np.isin(part, ("val", "test")).sum())
