@@ -2,12 +2,14 @@
 
     python docs/own_data_examples.py NAME FOLDER      # writes the pictures, cases.csv and dataset.yaml into FOLDER
     fewscans data add my-NAME FOLDER && fewscans audit my-NAME && fewscans compare my-NAME --hours 1
+    python docs/own_data_examples.py keep reports/examples      # copies the pages that are there, and writes an index
 
 NAME: pneumoniamnist, adrenalmnist3d, lidc-voi-994 or nih-chestxray14-subset, a folder of that name under data_root.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -67,13 +69,13 @@ def nodules(source: Path, folder: Path) -> list[dict]:
 def radiographs(source: Path, folder: Path) -> list[dict]:
     """Those that RSNA read again; view, follow-up number and age are kept: they tell a part."""
     arrays = np.load(source / "nih_cxr14_1000_224.npz", allow_pickle=False)
-    place = {str(name): i for i, name in enumerate(arrays["names"])}
+    images = dict(zip(map(str, arrays["names"]), arrays["images"], strict=True))
     read = pd.read_csv(source / "rsna_read.csv")
     known = pd.read_csv(source / "labels.csv").set_index("image")
     rows = []
     for name, opacity in zip(read.iloc[:, 0], read["rsna_lung_opacity"], strict=True):
         said = known.loc[name]
-        Image.fromarray(arrays["images"][place[name]]).save(folder / name)
+        Image.fromarray(images[name]).save(folder / name)
         more = {column: said[column] for column in ("view", "followup", "age", "sex") if column in said}
         rows.append({"image": name, "label": int(opacity), "patient": f"p{said['patient']}"} | more)
     return rows
@@ -87,7 +89,35 @@ MAKERS = {
 }
 
 
+INDEX = """# Example pages: public sets as somebody's own
+
+Public sets were brought in as own data by `docs/own_data_examples.py`, and compared by `fewscans compare`. Each page is
+what the command wrote, unedited; it says within how many hours. No picture is kept here.
+
+"""
+
+
+def keep(target: Path) -> None:
+    """Copies the page and figures of each set that was compared, and writes README.md with their verdicts."""
+    for name in MAKERS:
+        if (made := paths.runs() / f"my-{name}").is_dir():
+            (target / name).mkdir(parents=True, exist_ok=True)
+            for file in [made / "README.md", *made.glob("*.png")]:
+                shutil.copyfile(file, target / name / file.name)
+    text = INDEX
+    for page in sorted(target.glob("*/README.md")):
+        lines = page.read_text(encoding="utf-8").split("\n")
+        start = lines.index("## Verdict") + 2
+        table = lines[start : lines.index("", start)]
+        command = next(line for line in lines if line.startswith("Written by")).partition(". ")[0]
+        text += f"## [{SETTINGS[page.parent.name][0]}]({page.parent.name}/README.md)\n\n{command}.\n\n"
+        text += "\n".join(table) + "\n\n"
+    (target / "README.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
 def main() -> None:
+    if len(sys.argv) == 3 and sys.argv[1] == "keep":
+        return keep(Path(sys.argv[2]))
     if len(sys.argv) != 3 or sys.argv[1] not in MAKERS:
         sys.exit(__doc__)
     name, folder = sys.argv[1], Path(sys.argv[2])

@@ -12,6 +12,7 @@ from fewscans.compare import ideas, page, plan
 from fewscans.data import own
 from fewscans.errors import DataError, ParamsError
 from fewscans.experiments import own_arms
+from fewscans.nn import efficientnet
 from fewscans.stats import learning_curve
 from fewscans.sweep import engine
 
@@ -20,6 +21,10 @@ from .malformed import own as folders
 from .toy import Inline
 
 PARAMS = "profile: quick\ndata_root: data\ntwins: {}\nruns: {}\ngrids: {}\nnotebooks: {}\n"
+
+
+def no_weights():
+    raise DataError("the package with the weights is not installed")
 
 
 @pytest.fixture
@@ -35,6 +40,7 @@ def project(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr("fewscans.compare.run.LocalEngine", lambda slots: Inline())
     monkeypatch.setattr(engine, "LocalEngine", lambda slots: Inline())
     monkeypatch.setattr(plan, "DESIGNS", (plan.Design(2, 2, 3, (3e-3,), 1),))
+    monkeypatch.setattr(efficientnet, "weights_path", no_weights)
     monkeypatch.setattr(plan, "TIMED", (1, 2))
     monkeypatch.setattr(results, "N_BOOTSTRAP", 100)
     yield folder
@@ -61,13 +67,14 @@ def test_from_200_patches_to_the_page_in_two_commands_with_an_own_network(projec
     (tmp_path / "clinic" / "dataset.yaml").write_text("title: Patches of our clinic\ncase: patch\n")
     code, out, err = call("data", "add", "clinic", str(tmp_path / "clinic"))
     assert code == 0 and "clinic: 200 cases of 60 patients" in out, err
-    code, out, err = call("compare", "clinic", "--hours", "0.1", "--network", "my_net:SmallNet")
+    code, out, err = call("compare", "clinic", "--hours", "2", "--network", "my_net:SmallNet")
     assert code == 0, err
     text = (project / "runs" / "clinic" / "README.md").read_text()
     said = text.replace(learning_curve.MEASURED, "") + out  # which names the data that curves were checked on
     assert text.startswith("# Patches of our clinic: what saves labels here?") and "LUNA" not in said
-    for words in ("group convolutions", "SmallNet", "plain CNN", "histogram of values", "smallest gain to be seen",
-                  "AUC 0.9", "sums: it wants a number for each case", "pretrained: "):  # fmt: skip
+    for words in ("group convolutions", "SmallNet", "plain CNN", "histogram of values", "gain found 4 times in 5",
+                  "AUC 0.9", "sums: it wants a number for each case", "curriculum: ", "static p4m",
+                  "| corner pixels ", "near-duplicates, the split: 0 of"):  # fmt: skip
         assert words in text, words
     assert (project / "runs" / "clinic" / "learning-gcnn.png").stat().st_size > 10_000
     assert not (project / "reports").exists()
@@ -75,11 +82,11 @@ def test_from_200_patches_to_the_page_in_two_commands_with_an_own_network(projec
     assert runs.dataset.title == "Patches of our clinic" and "SmallNet" in runs.arms
 
     # the same command finds all done; editing the network's file trains its arm alone
-    _, _, again = call("compare", "clinic", "--hours", "0.1", "--network", "my_net:SmallNet")
+    _, _, again = call("compare", "clinic", "--hours", "2", "--network", "my_net:SmallNet")
     assert "a pilot" not in again and (project / "runs" / "clinic" / "README.md").read_text() == text
     keys = {(r["arm"], r["n_train"], r["seed"]): r["key"] for r in runs.records}
     (project / "my_net.py").write_text(NET.replace("Dropout(0.5)", "Dropout(0.4)"))
-    assert call("compare", "clinic", "--hours", "0.1", "--network", "my_net:SmallNet")[0] == 0
+    assert call("compare", "clinic", "--hours", "2", "--network", "my_net:SmallNet")[0] == 0
     edited = {(r["arm"], r["n_train"], r["seed"]): r["key"] for r in results.read_run("gcnn-clinic").records}
     assert {run[0] for run in keys if keys[run] != edited[run]} == {"SmallNet"}
 
@@ -92,7 +99,7 @@ def test_80_volumes_of_different_spacing_with_a_number_each_end_in_a_page(projec
     folders.volumes(tmp_path / "balls", n=80)
     (tmp_path / "balls" / "dataset.yaml").write_text("title: Balls\nunit: ml\ncase: scan\n")
     assert call("data", "add", "balls", str(tmp_path / "balls"))[0] == 0
-    code, out, err = call("compare", "balls", "--hours", "0.2")
+    code, out, err = call("compare", "balls", "--hours", "2")
     assert code == 0, err
     text = (project / "runs" / "balls" / "README.md").read_text()
     for words in ("sums over sets of scans", "ICC(A,1)", "gcnn: it wants a label", "mean of the training labels"):
@@ -155,14 +162,42 @@ def test_a_kept_plan_is_taken_for_the_same_question_and_made_anew_for_another(tm
     assert len(made) == 2 and json.loads((tmp_path / "plan.json").read_text())["asked"]["hours"] == 2.0
 
 
-def test_every_idea_says_why_it_cannot_be_tried():
+def test_every_idea_says_why_it_cannot_be_tried(monkeypatch):
     assert ideas.why_not("gcnn", mine()) == "" and "wants a number" in ideas.why_not("sums", mine())
-    assert "3" in ideas.why_not("dynamic", mine(patch=(8, 8, 8))) and ideas.why_not("pretrained", mine())
+    assert "3" in ideas.why_not("dynamic", mine(patch=(8, 8, 8))) and "boxes" in ideas.why_not("curriculum", mine())
+    assert "2 axes" in ideas.why_not("pretrained", mine(patch=(8, 8, 8)))
     assert ideas.why_not("sums", mine(target="number")) == ""
     with pytest.raises(ParamsError):
         ideas.chosen("", mine())
+    monkeypatch.setattr(efficientnet, "weights_path", no_weights)
+    assert ideas.why_not("pretrained", mine()) == "the package with the weights is not installed"
     run, without = ideas.chosen(None, mine())
     assert "gcnn" in run and set(run) | set(without) == set(ideas.NAMES)
+
+
+def test_the_last_idea_is_left_out_where_the_hours_are_too_few_for_all(monkeypatch):
+    monkeypatch.setattr(plan, "sizes", lambda own, cases, most, seeds: [8, 16, 32, 64, 128, 256][-most:])
+    costs = {"gcnn": {"Z2": plan.Cost(0.01, 0.2)}, "grey": {"copied-random": plan.Cost(1.0, 1.0, plan.FINE)}}
+    assert plan.lightest(mine(), {"gcnn": None}, costs, 0.1, 2)[1] == ["gcnn"]
+    assert plan.lightest(mine(), {"gcnn": None}, costs, 10.0, 2)[1] == ["gcnn", "grey"]
+    assert plan.Cost(1.0, 0.0, plan.FINE).of(800) == plan.FINE
+    with pytest.raises(plan.TooFew):
+        plan.lightest(mine(), {"gcnn": None}, costs, 1e-6, 2)
+
+
+def test_pretrained_networks_are_fine_tuned_at_a_third_of_the_rates_grey_or_in_colour():
+    for colour in (False, True):
+        grid = plan.grid("grey", mine(colour=colour, patch=(24, 72)), ["copied-random"], [8, 16], plan.DESIGNS[0])
+        assert grid.patch == (24, 72) and grid.side == 72 and grid.steps == plan.FINE
+        assert max(grid.learning_rates) == 0.003
+
+
+def test_a_gain_found_four_times_in_five_is_larger_than_the_half_width():
+    found = results.load_published("gcnn", "luna16-patches", 200)
+    (one,) = page.findings({"gcnn": found}, ["gcnn"], mine())
+    again = found.resampled().spread({("p4m", one.n_train): 1.0, ("Z2", one.n_train): -1.0})
+    assert one.rival == "plain CNN"
+    assert again.half_width() < one.detectable < 2 * again.half_width()
 
 
 def test_a_set_too_small_for_a_curve_is_refused(monkeypatch):

@@ -163,22 +163,28 @@ def report(name: str) -> str:
     """What was found, as text for a terminal: near-duplicates across splits, pairs, shortcuts with their scores."""
     cases, columns = at_hand(name)
     entry = registry.dataset(name)
+    head = f"{name}: {len(cases):,} {entry.plural} of {len(np.unique(cases.group)):,} {entry.group}s"
+    return "\n".join([head, "", *lines(name, cases, columns)])
+
+
+def lines(name: str, cases: Cases, columns: dict[str, tuple[str, ...]]) -> list[str]:
+    """The same as lines of Markdown, for a page."""
+    entry = registry.dataset(name)
     label = entry.target == "label"
-    what = "AUC" if label else "R²"
-    lines = [f"{name}: {len(cases):,} {entry.plural} of {len(np.unique(cases.group)):,} {entry.group}s", ""]
+    what, found = "AUC" if label else "R²", []
     for repository in (False, True) if "repository_split" in cases.about else (False,):
         matches = audit.across_splits(cases, repository)
         whose = "the source's own split" if repository else "the split"
         far = f"{len(matches)} of {matches.asked} test pictures looked at have a near-duplicate in train or val"
-        lines.append(f"near-duplicates, {whose}: {far}")
-        lines += [f"  {one}  ~  {other}  (correlation {r:.3f})" for one, other, r in matches.named(cases)[:5]]
+        found.append(f"- near-duplicates, {whose}: {far}")
+        found += [f"  - {one}  ~  {other}  (correlation {r:.3f})" for one, other, r in matches.named(cases)[:5]]
     within, between, together = pairs(cases)
     if within - between > PAIRED:
         kept = f"each pair is one {entry.group}" if together else "but not kept together: they may be of one patient"
-        lines.append(f"pairs: file 1 is like 2, 3 like 4 (r = {within:.2f}, between pairs {between:.2f}); {kept}")
+        found.append(f"- pairs: file 1 is like 2, 3 like 4 (r = {within:.2f}, between pairs {between:.2f}); {kept}")
     table = [(one.what, text(one.score), "strong" if one.strong else "weak" if one.named else "none")
              for one in shortcuts(cases, columns)]  # fmt: skip
     frame = pd.DataFrame(table, columns=["known beside the content", f"{what} (95 % interval)", "shortcut"])
     chance = "0.5 is chance" if label else "0 is chance"
-    lines += ["", f"what tells the answer without a network ({chance}):", frame.to_markdown(index=False)]
-    return "\n".join(lines)
+    rows = frame.to_markdown(index=False).split("\n")
+    return [*found, "", f"What tells the answer without a network ({chance}):", "", *rows]

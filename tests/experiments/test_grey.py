@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -74,11 +75,44 @@ def test_the_control_has_imagenet_s_numbers_in_other_places(imagenet):
 
 
 def test_fewer_images_are_the_beginning_of_more_and_arms_share_them(cases):
-    pool = set(cases.indices("train"))
+    train = cases.indices("train")
     for seed in range(5):
-        few, more = (EXPERIMENT._subset(Run(seed, n, "stem-random", 0), cases) for n in (10, 20))
-        assert list(more[:10]) == list(few) and set(more) <= pool and len(set(more)) == 20
-        assert np.array_equal(few, EXPERIMENT._subset(Run(seed, 10, "pixels", 0), cases))
+        few, more = (EXPERIMENT._subset(Run(seed, n, "stem-random", 0), cases, train) for n in (10, 20))
+        assert list(more[:10]) == list(few) and set(more) <= set(train) and len(set(more)) == 20
+        assert np.array_equal(few, EXPERIMENT._subset(Run(seed, 10, "pixels", 0), cases, train))
+
+
+def own(n: int = 90, colour: bool = False) -> Cases:
+    """Pictures of one's own, 24 x 16, three a patient, in five folds; label 1: brighter."""
+    rng, labels = np.random.default_rng(0), np.arange(n) % 2
+    images = rng.normal(80, 25, (n, 24, 16, 3) if colour else (n, 24, 16))
+    images += 80 * labels.reshape(-1, *[1] * (images.ndim - 1))
+    case, patient = np.array([f"case{i:03d}" for i in range(n)]), np.array([f"p{i // 3:02d}" for i in range(n)])
+    about = pd.DataFrame({"fold": np.arange(n) // 3 % 5, "by_patient": True})
+    return Cases(images.clip(0, 255).astype(np.uint8), labels, case, patient, np.repeat("train", n), "own", Path("own"),
+                 about=about)  # fmt: skip
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_own_pictures_are_drawn_by_patient_in_rotating_folds_grey_or_in_colour(colour):
+    cases = own(colour=colour)
+    grid = Grid(arms={"copied-random": (10, 20), "histogram": (10,)}, seeds=5, steps=30, eval_every=15, folds=5,
+                learning_rates=(3e-3,), batch_size=8, patch=(24, 16), side=32)  # fmt: skip
+    EXPERIMENT.check(grid, cases)
+    tested = []
+    for seed in range(5):
+        table = EXPERIMENT.train_run(Run(seed, 10, "histogram", 0.0), grid, cases, CPU)[0].predictions
+        part = EXPERIMENT._index(grid, cases, seed)
+        drawn = EXPERIMENT._subset(Run(seed, 20, "copied-random", 0.0), cases, part["train"])
+        assert cases.target[drawn].sum() == 10 and not set(cases.group[drawn]) & set(table["group"])
+        tested += list(table["case"])
+    assert sorted(tested) == sorted(cases.case)
+    entry, weights = EXPERIMENT.train_run(Run(0, 20, "copied-random", 3e-3), grid, cases, CPU)
+    assert entry.predictions.equals(EXPERIMENT.predict(Run(0, 20, "copied-random", 3e-3), grid, weights, cases, CPU))
+    assert auc(entry.predictions["target"].to_numpy(), entry.predictions["prediction"].to_numpy()) > 0.8
+    if colour:
+        with pytest.raises(ParamsError, match="arms.stem-random has a first layer for one channel"):
+            EXPERIMENT.check(replace(grid, arms={"stem-random": (10,)}), cases)
 
 
 def test_an_image_is_enlarged_without_moving_and_augmented_the_same_way_for_all_arms():
@@ -145,11 +179,11 @@ def test_what_cannot_be_run_is_one_clear_error(cases, monkeypatch):
         check((40,))
     with pytest.raises(DataError, match="2 training images of seed . are of one class; take more"):
         check((2,), target=np.where(cases.split == "train", np.arange(90) % 30 == 0, cases.target).astype(np.int64))
-    with pytest.raises(DataError, match=r"its images are \(32, 32\); here they are 28 x 28 grey"):
+    with pytest.raises(DataError, match=r"its images are \(32, 32\); here they are 28 x 28, grey"):
         check(images=np.zeros((90, 32, 32), np.uint8))
     with pytest.raises(DataError, match="its test cases are all of one class"):
         check(target=np.where(cases.split == "test", 1, cases.target))
-    with pytest.raises(ParamsError, match="side must be at least 28"):
+    with pytest.raises(ParamsError, match="side must be at least each of two sides of patch, .* side 16"):
         replace(GRID, side=16)
     with pytest.raises(ParamsError, match="steps_at names the size '30', which no arm"):
         replace(GRID, steps_at={"30": 5})

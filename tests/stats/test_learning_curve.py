@@ -51,6 +51,15 @@ def test_two_sizes_leave_the_plateau_open():
     assert two.high - two.low > 0.02 and four.sizes.tolist() == [30, 60, 120, 240]
 
 
+def test_few_seeds_open_the_interval_by_more_than_the_normal_would():
+    of = world((30, 120), seeds=3, n_groups=150, seed_sd=0.1)
+    joint = of.joint([("plain", 30), ("plain", 120)])
+    curve = curves.fit(of, "plain", draws=20_000)
+    half = stats.norm.ppf(0.975) * np.sqrt((joint.seeds / 3 + joint.groups)[1, 1])
+    seen = curve.score(120)
+    assert (seen.high - seen.low) / 2 > 1.15 * half
+
+
 def test_what_no_curve_fits_is_refused():
     of = world((30, 60))
     with pytest.raises(ValueError, match="two sizes or more, plain has N = 30"):

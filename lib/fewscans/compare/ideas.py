@@ -1,4 +1,4 @@
-"""The ideas that can be tried on a user's own data, each with the plain network that it is compared with."""
+"""The ideas that can be tried on a user's own data, each with the network that it is compared with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from fewscans import experiments
 from fewscans.data.own import Own
-from fewscans.errors import ParamsError
+from fewscans.errors import DataError, ParamsError
+from fewscans.nn import efficientnet
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,14 @@ IDEAS = {
                  ("histogram", "centre", "nearest")),
     "sums": Idea("sums over sets of scans", "hydranet", dict.fromkeys((2, 3), "base-compute"),
                  dict.fromkeys((2, 3), "hydra-4"), "number", ("mean", "histogram", "blocks")),
-    "dynamic": Idea("dynamic group convolutions", "dynamic", {2: "Z2"}, {2: "dynamic"}, "label"),
+    # whether kernels should depend on the picture: the group alone is what `gcnn` asks about
+    "dynamic": Idea("dynamic group convolutions", "dynamic", {2: "p4m"}, {2: "dynamic"}, "label"),
+    "pretrained": Idea("beginning with ImageNet's weights", "grey", {2: "copied-random"}, {2: "copied-imagenet"},
+                       "label"),
 }  # fmt: skip
 ABSENT = {
-    "pretrained": "networks pretrained on other images are not among this version's experiments",
-    "curriculum": "learning from lesion patches first is tried on the library's X-rays only; it wants boxes",
+    "curriculum": "it learns from patches around boxes first; its experiment reads the library's X-rays alone, whose "
+    "boxes name a finding and whose pictures are kept several times larger than a patch, not columns x, y, w, h",
 }
 NAMES = (*IDEAS, *ABSENT)
 NEEDS = {"label": "a label of 0 or 1 for each case", "number": "a number for each case"}
@@ -65,6 +69,11 @@ def why_not(name: str, own: Own) -> str:
         return f"the experiment {idea.experiment} is not part of this version"
     if idea.target != own.target:
         return f"it wants {NEEDS[idea.target]}, and the set has {NEEDS[own.target]}"
-    return (
-        "" if axes in idea.baseline else f"it wants pictures with {min(idea.baseline)} axes, and the set's have {axes}"
-    )
+    if axes not in idea.baseline:
+        return f"it wants pictures with {min(idea.baseline)} axes, and the set's have {axes}"
+    try:
+        if name == "pretrained":
+            efficientnet.weights_path()
+    except DataError as error:
+        return str(error)
+    return ""

@@ -1,4 +1,5 @@
-"""The page that a comparison ends in: learning curves, trivial baselines, what each idea saves, how many scans.
+"""The page that a comparison ends in: what each idea saves, what answers without a network, learning curves, how many
+scans.
 
 Intervals of factors and gains hold for all ideas at once (Bonferroni). Factors are read at the middle size,
 which the plan fixes.
@@ -24,27 +25,29 @@ from fewscans.stats.efficiency import data_efficiency, undefined
 from fewscans.stats.intervals import combination
 
 GOALS = {"auc": (0.8, 0.9, 0.95), "icc": (0.6, 0.8, 0.9)}
+POWER = 0.8
 VERDICTS = {
     "saves": "saves labels here", "costs": "wants more labels here", "open": "no difference that these data can show",
-    "flat": "no factor: the plain network does not gain from more cases here",
+    "flat": "no factor: the network that it is compared with does not gain from more cases here",
     "crossed": "no factor: learning curves cross",
     "trivial": "not to be judged: networks are not better than a trivial baseline",
-    "failed": "not to be judged: most trainings stayed at guessing",
+    "failed": "not to be judged: most trainings stayed at guessing, the networks have not learned",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one idea, or one network of the user's own, against the plain network.
+    """What was found about one idea, or one network of the user's own, against the network that it is compared with.
 
-    factor: how many times more cases the plain network needs; None where it has no meaning.   gain: at the same size.
-    detectable: the smallest gain that the interval could have told from none.
+    rival: how that is called.   factor: how many times more cases it needs; None where that has no meaning.   gain: at
+    the same size.   detectable: the smallest true gain whose interval would leave out 0 in four of five repetitions.
     """
 
     name: str
     title: str
     arm: str
     baseline: str
+    rival: str
     n_train: int
     factor: Estimate | None
     gain: Estimate
@@ -77,7 +80,9 @@ def _finding(results: Results, name: str, title: str, arm: str, baseline: str, l
     else:
         factor = rounded(data_efficiency(table, baseline, arm, n_train=n, level=level), 2)
         verdict = "saves" if factor.low > 1 else "costs" if factor.high < 1 else "open"
-    return Finding(name, title, arm, baseline, n, factor, gain, round(spread.half_width(level), 4), VERDICTS[verdict])
+    detectable = spread.half_width(level) + spread.half_width(2 * POWER - 1)
+    rival = results.arm(baseline).label
+    return Finding(name, title, arm, baseline, rival, n, factor, gain, round(detectable, 4), VERDICTS[verdict])
 
 
 def _beaten(results: Results, arm: str, n: int) -> bool:
@@ -87,7 +92,7 @@ def _beaten(results: Results, arm: str, n: int) -> bool:
 
 
 def needed(results: Results, baseline: str) -> pd.DataFrame:
-    """How many cases the plain network would need for some scores: a row a score, extrapolation marked."""
+    """How many cases a network would need for some scores: a row a score, extrapolation marked."""
     table, name = results.resampled(), tables.score_label(results.score_name)
     smallest, largest = min(results.sizes(baseline)), max(results.sizes(baseline))
     curve, rows = learning_curve.fit(table, baseline), []
@@ -106,8 +111,8 @@ def table_of(found: Sequence[Finding], unit: str) -> pd.DataFrame:
     for one in found:
         factor = "not defined" if one.factor is None else tables.text(one.factor, 1)
         gain, least = tables.text(one.gain), f"{one.detectable:.3f}"
-        rows.append((one.title, f"N = {one.n_train:,}", factor, gain, least, one.verdict))
-    columns = ["idea", "at", "times fewer cases than the plain network", f"gain in {unit}", "smallest gain to be seen",
+        rows.append((one.title, one.rival, f"N = {one.n_train:,}", factor, gain, least, one.verdict))
+    columns = ["idea", "compared with", "at", "times fewer cases", f"gain in {unit}", "gain found 4 times in 5",
                "verdict"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
@@ -119,26 +124,28 @@ def write(
     ideas: Sequence[str],
     without: Mapping[str, str],
     command: str,
+    audited: Sequence[str] = (),
 ) -> Path:
-    """Writes README.md and its figures into a folder and returns the page."""
+    """Writes README.md and its figures into a folder and returns the page.   audited: lines of `shortcuts.lines`."""
     found, first = findings(results, ideas, own), next(iter(results.values()))
-    score = tables.score_label(first.score_name, own.unit)
-    grid, test = first.about["grid"], first.test_set
+    score, test = tables.score_label(first.score_name, own.unit), first.test_set
     positive = f", {test['positive']:,} of them positive" if "positive" in test else ""
     lines = [
         f"# {own.title}: what saves labels here?", "",
         f"Written by `{command}`. Licence of the data: {own.licence or 'none is named'}. {own.cite}".strip(), "",
         f"- Tested on {test['cases']:,} {first.dataset.plural} of {test['groups']:,} patients{positive}.",
-        f"- {grid['seeds']} seeds or more, each with its own training subset"
+        f"- {first.about['grid']['seeds']} seeds or more, each with its own training subset"
         + (f"; they rotate {own.folds} parts of the patients." if own.folds else "."),
-        f"- {grid['steps']} updates for every network; learning rate of each arm and size from "
-        f"{', '.join(f'{rate:g}' for rate in grid['learning_rates'])}, by validation cases.",
+        *(_trained(one) for one in results.values()),
         "", "## Verdict", "", _markdown(table_of(found, score)), "",
-        f"Intervals hold for all {len(found)} rows together (95 %, Bonferroni). A factor says how many times more "
-        "training cases the plain network needs for the same score.", "",
+        f"Intervals hold for all {len(found)} rows together (95 %, Bonferroni). *Times fewer cases*: how many times "
+        "more training cases the network that an idea is compared with needs for the idea's score. *Gain found 4 times "
+        "in 5*: a true gain of that size would have an interval above 0 in four of five such comparisons; a smaller "
+        "one is missed more often.", "",
     ]  # fmt: skip
     if without:
         lines += ["Not tried:", "", *(f"- {name}: {why}." for name, why in without.items()), ""]
+    lines += ["## What answers without a network", "", *audited, ""] if audited else []
     for experiment, one in results.items():
         picture = curves.over_n([curves.scores(one, one.arms, title="")], f"{score} over training cases, {own.title}")
         picture.save(folder / f"learning-{experiment}.png")
@@ -146,15 +153,22 @@ def write(
         lines += [
             f"## Learning curves, {experiment}", "", f"![learning curves](learning-{experiment}.png)", "",
             _markdown(tables.scores(one, one.arms), index=True), "",
-            "## How many cases would the plain network need?" if len(results) == 1 else
-            f"## How many cases would the plain network of {experiment} need?", "",
-            _markdown(needed(one, baseline)), "",
+            f"## How many cases would it need? ({one.arm(baseline).label})", "", _markdown(needed(one, baseline)), "",
         ]  # fmt: skip
     lines += [
         f"Extrapolated rows rest on a fitted curve that nobody promises goes on so. {learning_curve.MEASURED}",
         "",
     ]
     return files.write(folder / "README.md", "\n".join(lines))
+
+
+def _trained(results: Results) -> str:
+    """What all networks of an experiment had in common."""
+    grid, experiment = results.about["grid"], results.about["experiment"]
+    rates = ", ".join(f"{rate:g}" for rate in grid["learning_rates"])
+    chosen = f"learning rate of each arm and size from {rates}, by validation cases"
+    chosen = chosen if "," in rates else f"learning rate {rates}"
+    return f"- {experiment}: {grid['steps']} updates for every network; {chosen}."
 
 
 def _markdown(table: pd.DataFrame, index: bool = False) -> str:

@@ -31,6 +31,11 @@ RATIO = 2.0  # between neighbouring sizes, at least: the baseline with 4 N cases
 SHARE = 0.75  # of the hours that are planned for: other work of the machine takes the rest
 TIMED = (4, 12)  # updates that the pilot times
 EARLY = 3  # validations of a training
+FINE = 120  # updates at most that fine-tune EfficientNet-Lite0, at a third of the rates, as on PneumoniaMNIST
+
+
+class TooFew(ParamsError):
+    """Hours that no design fits into."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,17 @@ DESIGNS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of an arm: update, of one; around, of a validation with the predictions at the end."""
+    """Seconds of an arm: update, of one; around, of a validation with the predictions at the end, of which `val` is the
+    validation's share.   most: updates.
+    """
 
     update: float
     around: float
+    most: int | None = None
+    val: float = 1.0
 
     def of(self, steps: int) -> float:
-        return self.update * steps + self.around * (EARLY + 1)
+        return self.update * min(steps, self.most or steps) + self.around * (1 + (EARLY - 1) * self.val)
 
 
 def sizes(own: Own, cases: Cases, most: int, seeds: int) -> list[int]:
@@ -136,6 +145,11 @@ def grid(
         "eval_every": max(1, design.steps // EARLY), "learning_rates": design.rates, "tuning_seeds": design.tuning,
         "seeds_at": dict(more or {}), "folds": own.folds,
     }  # fmt: skip
+    if experiment == "grey":
+        steps = min(design.steps, FINE)
+        common |= {"steps": steps, "eval_every": max(1, steps // EARLY)}
+        common |= {"learning_rates": tuple(round(rate / 3, 6) for rate in design.rates)}
+        return kind.Grid(**common, patch=own.patch, side=max(64, *own.patch))
     if experiment == "hydranet":
         window = own.patch if len(own.patch) == 3 else (1, *own.patch)
         return kind.Grid(**common, window=window, images=16, warm_up=design.steps // 12)
@@ -145,22 +159,25 @@ def grid(
 
 
 def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, device: str) -> dict[str, Cost]:
-    """What each arm costs on this machine now, by a few updates at a size."""
-    kind, costs = experiments.get(experiment), {}
+    """What each arm costs on this machine now, by a few updates at a size; the first training is not counted."""
+    kind, costs, warm = experiments.get(experiment), {}, False
+    part = group_splits.parts(cases, own.folds)
+    val = float((part == "val").sum() / np.isin(part, ("val", "test")).sum())
     for arm in arms:
         if kind.ARMS[arm].trivial is not None:
             costs[arm] = Cost(0.0, 0.5)
             continue
         seconds = []
-        for steps in TIMED:
+        for steps in TIMED if warm else (1, *TIMED):
             small = dataclasses.replace(
                 grid(experiment, own, [arm], [n], Design(1, 1, steps, _ONE, 1)), eval_every=steps
             )
             began = time.perf_counter()
             kind.train_run(Run(0, n, arm, _ONE[0]), small, cases, torch.device(device))
             seconds.append(time.perf_counter() - began)
-        update = max((seconds[1] - seconds[0]) / (TIMED[1] - TIMED[0]), 1e-4)
-        costs[arm] = Cost(update, max(seconds[0] - TIMED[0] * update, 0.0))
+        update = max((seconds[-1] - seconds[-2]) / (TIMED[1] - TIMED[0]), 1e-4)
+        around, warm = max(seconds[-2] - TIMED[0] * update, 0.0), True
+        costs[arm] = Cost(update, around, FINE if experiment == "grey" else None, val)
     return costs
 
 
@@ -181,7 +198,7 @@ def fitted(
 ) -> tuple[Design, list[int], dict[str, int]]:
     """The richest design that fits, its sizes, and the seeds at sizes that have more.
 
-    Raises:  ParamsError, with the hours that the leanest design takes, if none fits.
+    Raises:  TooFew, with the hours that the leanest design takes, if none fits.
     """
     room = hours * 3600 * SHARE * slots
     every = {f"{experiment} {arm}": cost for experiment, arms in costs.items() for arm, cost in arms.items()}
@@ -193,13 +210,30 @@ def fitted(
             break
     else:
         need = took / 3600 / SHARE / slots
-        raise ParamsError(f"--hours {hours:g} are too few: the smallest comparison takes about {need:.2g} here")
+        raise TooFew(f"--hours {hours:g} are too few: the smallest comparison takes about {need:.2g} here")
     more: dict[str, int] = {}
     for size in n[:-1]:
         if seconds(design, n, every, more | {str(size): 2 * design.seeds}) > room:
             break
         more[str(size)] = 2 * design.seeds
     return design, n, more
+
+
+def lightest(
+    own: Own, cases: Mapping[str, Cases], costs: Mapping[str, Mapping[str, Cost]], hours: float, slots: int
+) -> tuple[tuple[Design, list[int], dict[str, int]], list[str]]:
+    """As `fitted`, of as many experiments as fit, and their names: the last are left out, one after the other.
+
+    Raises:  TooFew if none fits.
+    """
+    left = dict(costs)
+    while True:
+        try:
+            return fitted(own, cases, left, hours, slots), list(left)
+        except TooFew:
+            if len(left) == 1:
+                raise
+            left.popitem()
 
 
 def kept(file: Path, asked: Mapping[str, Any], make: Callable[[], Mapping[str, Grid]]) -> dict[str, Grid]:

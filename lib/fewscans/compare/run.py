@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fewscans import params, paths
+from fewscans import params, paths, shortcuts
 from fewscans.compare import ideas as known
 from fewscans.compare import page, plan
 from fewscans.data import own, registry
@@ -46,8 +46,11 @@ def compare(
         }
         fewest = plan.sizes(mine, next(iter(every.values())), 3, 10)[0]
         costs = {e: plan.timed(e, mine, arms[e], every[e], fewest, device) for e in arms}
-        design, n, more = plan.fitted(mine, every, costs, hours, len(places))
-        return {e: plan.grid(e, mine, arms[e], n, design, more) for e in arms}
+        if ideas is None:  # nobody asked for all of them
+            (design, n, more), left = plan.lightest(mine, every, costs, hours, len(places))
+        else:
+            (design, n, more), left = plan.fitted(mine, every, costs, hours, len(places)), list(arms)
+        return {e: plan.grid(e, mine, arms[e], n, design, more) for e in left}
 
     if profile is None:
         asked = {"content": mine.content, "arms": arms, "hours": hours, "code": plan.code_of(list(arms), name)}
@@ -56,6 +59,9 @@ def compare(
     else:
         p = params.load()
         grids = {experiment: p.grid(f"{experiment}-{name}", profile) for experiment in arms}
+    for idea in [idea for idea in wanted if known.IDEAS[idea].experiment not in grids]:
+        wanted.remove(idea)
+        without[idea] = f"--hours {hours:g} are too few for it too; give more, or ask for it alone: --ideas {idea}"
     results = {}
     for experiment, grid in grids.items():
         run = f"{experiment}-{name}"
@@ -64,10 +70,12 @@ def compare(
         setting = Setting(run, experiment, name, grid, place, paths.store(), device, 1, profile or "compare")
         sweep(setting, engine=engine or LocalEngine(places), out=paths.runs())
         results[experiment] = read_run(run)
+    tell("audit: what answers without a network")
+    audited = shortcuts.lines(name, *shortcuts.at_hand(name))
     told = "".join(f" --{key} {value}" for key, value in (("ideas", ideas), ("profile", profile)) if value)
     told += "".join(f" --network {one}" for one in networks) + ("" if profile else f" --hours {hours:g}")
     try:
-        return page.write(folder, mine, results, wanted, without, f"fewscans compare {name}{told}")
+        return page.write(folder, mine, results, wanted, without, f"fewscans compare {name}{told}", audited)
     except ValueError as error:  # too few patients or seeds for an interval
         raise RunError(f"{name}: all is trained, but there is no page: {error}") from error
 

@@ -10,6 +10,8 @@ and both arms start as the same function. They part in training alone: three cop
 Arms at random share their start in the same way. Control: ImageNet's numbers, those of each tensor in random order.
 
 All that is fixed here is ours: Adam, cosine, cross-entropy, the last checkpoint, small shifts and zooms.
+
+A user's own pictures are drawn patient after patient, half of each class; pictures in colour enter as they are.
 """
 
 from __future__ import annotations
@@ -27,14 +29,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewscans import train
+from fewscans.data import group_splits, patient_draws
 from fewscans.data.base import Cases, Cut
 from fewscans.errors import DataError, ParamsError
-from fewscans.experiments import base
+from fewscans.experiments import base, baselines
 from fewscans.experiments.base import Entry, OnStep, Run, auc_of, costs, require_best, rows, still_guessing
 from fewscans.nn import efficientnet
 from fewscans.nn.dense import count_macs, reset_parameters
 
-SIDE = 28  # pixels of a stored image
+SIDE = 28  # pixels of a stored image of PneumoniaMNIST
 PREDICT_BATCH = 64
 SHIFT, ZOOM = 0.1, 0.1  # of the image's width, and of its size, at most
 RIDGE = 1.0  # half of it times the sum of squared weights is added to the baseline's loss
@@ -70,6 +73,8 @@ ARMS: dict[str, Arm] = {
         derived_from="copied-random",
     ),
     "pixels": Arm(trivial="pixels", label="logistic regression on pixels", colour=PINK, marker="h", line=":"),
+    "histogram": Arm(trivial="histogram", label="histogram of values", colour="#8c8c8c", marker="h", line=":"),
+    "centre": Arm(trivial="centre", label="brightness of the centre", colour="#b0b0b0", marker="P", line=":"),
 }  # fmt: skip
 
 
@@ -77,16 +82,18 @@ ARMS: dict[str, Arm] = {
 class Grid(base.Grid):
     """What params.yaml says of one run at one profile; what all grids have: see `base.Grid`.
 
-    arms: training images for each arm, drawn at random, so that classes are as common as in the data set.   side:
-    pixels to which an image is enlarged.   steps_at: updates at some sizes.   pilot: validation cases are predicted
-    in place of test cases.
+    arms: training images for each arm, drawn at random, so that classes are as common as in the data set.   patch:
+    pixels of a stored image.   side: pixels to which it is enlarged.   steps_at: updates at some sizes.   folds: of the
+    data set, as in the G-CNN's grid.   pilot: validation cases are predicted in place of test cases.
     """
 
     ARMS = ARMS
     COUNTS = (*base.Grid.COUNTS, "batch_size", "side")
 
     batch_size: int = 25
+    patch: tuple[int, ...] = (SIDE, SIDE)
     side: int = 64
+    folds: int = 0
     steps_at: dict[str, int] = field(default_factory=dict)
     pilot: bool = False
 
@@ -95,8 +102,9 @@ class Grid(base.Grid):
         self.check_named("steps_at", self.steps_at, *self.arms)
         if any(steps < 1 for steps in self.steps_at.values()):
             raise ParamsError(f"steps_at must be at least 1, got {self.steps_at}")
-        if self.side < SIDE:
-            raise ParamsError(f"side must be at least {SIDE}, the pixels of a stored image, got {self.side}")
+        if len(self.patch) != 2 or not 1 <= min(self.patch) <= max(self.patch) <= self.side:
+            given = f"patch {list(self.patch)} and side {self.side}"
+            raise ParamsError(f"side must be at least each of two sides of patch, the stored image's; got {given}")
 
     def steps_of(self, n: int) -> int:
         """Updates at that size."""
@@ -104,7 +112,7 @@ class Grid(base.Grid):
 
 
 class GreyLite0(nn.Module):
-    """EfficientNet-Lite0 with one logit: grey images (B, 1, S, S) in [0, 1] in, (B,) out.
+    """EfficientNet-Lite0 with one logit: images (B, 1, S, S), in colour (B, 3, S, S), in [0, 1] in, (B,) out.
 
     network: its features are copied.   one_channel: its first layer's channels are summed, else images are copied.
     """
@@ -141,22 +149,28 @@ class Grey(base.Experiment):
     beaten_by = "auc"
 
     def cut(self, grid: Grid) -> Cut:
-        return Cut((SIDE, SIDE))
+        return Cut(grid.patch)
 
     def check(self, grid: Grid, cases: Cases) -> None:
-        if cases.images.shape[1:] != (SIDE, SIDE):
-            raise DataError(
-                f"{cases.path}: its images are {cases.images.shape[1:]}; here they are {SIDE} x {SIDE} grey"
-            )
-        for split in ("val", "test"):
-            if len(set(cases.target[cases.indices(split)])) < 2:
-                raise DataError(f"{cases.path}: its {split} cases are all of one class; it holds too few")
+        shape, colour = cases.images.shape[1:], _in_colour(cases)
+        if shape[:2] != grid.patch or not (colour or len(shape) == 2):
+            wanted = " x ".join(map(str, grid.patch))
+            raise DataError(f"{cases.path}: its images are {shape}; here they are {wanted}, grey or in colour")
+        most = len(cases)
+        for seed in range(max(1, grid.folds)):
+            index = self._index(grid, cases, seed)
+            most = min(most, len(index["train"]))
+            for split in ("val", "test"):
+                if len(set(cases.target[index[split]])) < 2:
+                    raise DataError(f"{cases.path}: its {split} cases are all of one class; it holds too few")
         for arm, sizes in grid.arms.items():
-            if max(sizes) > (most := len(cases.indices("train"))):
+            if colour and ARMS[arm].one_channel:
+                raise ParamsError(f"arms.{arm} has a first layer for one channel; images of {cases.path} have three")
+            if max(sizes) > most:
                 raise ParamsError(f"arms.{arm}: {max(sizes)} training images, and there are {most}")
             for n in sizes:
                 for seed in grid.seeds_of(n):
-                    self._subset(Run(seed, n, arm, 0.0), cases)
+                    self._subset(Run(seed, n, arm, 0.0), cases, self._index(grid, cases, seed)["train"])
             if ARMS[arm].weights != "random" and ARMS[arm].trivial is None:
                 efficientnet.weights_path()  # says what to install
 
@@ -165,7 +179,8 @@ class Grey(base.Experiment):
         if ARMS[run.arm].trivial is None:
             chosen |= {"steps": grid.steps_of(run.n_train), "learning_rate": run.learning_rate}
             chosen |= {name: getattr(grid, name) for name in ("batch_size", "side", "eval_every")}
-        return chosen | {"pilot": grid.pilot}
+        own = {"patch": grid.patch, "folds": grid.folds} if grid.folds or grid.patch != (SIDE, SIDE) else {}
+        return chosen | own | {"pilot": grid.pilot}
 
     def updates(self, run: Run, grid: Grid) -> int:
         return grid.steps_of(run.n_train) * ARMS[run.arm].updates
@@ -173,28 +188,40 @@ class Grey(base.Experiment):
     def multiply_adds(self, run: Run, grid: Grid) -> float:
         return 31e6 * (grid.side / 64) ** 2 * 3 * grid.batch_size * self.updates(run, grid)
 
-    def _subset(self, run: Run, cases: Cases) -> np.ndarray:
+    def _index(self, grid: Grid, cases: Cases, seed: int) -> dict[str, np.ndarray]:
+        """Cases to train on, to validate on and to predict."""
+        part = group_splits.parts(cases, grid.folds, seed)
+        index = {name: np.flatnonzero(part == name) for name in ("train", "val", "test")}
+        return index | {"test": index["val"]} if grid.pilot else index
+
+    def _subset(self, run: Run, cases: Cases, pool: np.ndarray) -> np.ndarray:
         """Training images; with one seed, fewer are the beginning of more. Raises DataError if all are of one class."""
-        order = np.random.default_rng([run.seed, 1]).permutation(cases.indices("train"))[: run.n_train]
+        if patient_draws.by_patient(cases):
+            return patient_draws.nested_patients(cases, pool, run.n_train, run.seed)
+        order = np.random.default_rng([run.seed, 1]).permutation(pool)[: run.n_train]
         if len(set(cases.target[order])) < 2:
             raise DataError(
                 f"{cases.path}: {run.n_train} training images of seed {run.seed} are of one class; take more"
             )
         return order
 
-    def _tested(self, grid: Grid, cases: Cases) -> np.ndarray:
-        return cases.indices("val" if grid.pilot else "test")
-
     def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
-        subset, test = self._subset(run, cases), self._tested(grid, cases)
-        known, new = (cases.intensities(index).reshape(len(index), -1) for index in (subset, test))
-        return rows(run, run.arm, "test", cases, test, logistic(known, cases.target[subset], new))
+        index, kind = self._index(grid, cases, run.seed), ARMS[run.arm].trivial
+        subset, test = self._subset(run, cases, index["train"]), index["test"]
+        labels = cases.target[subset]
+        if kind == "pixels":
+            known, new = (cases.intensities(some).reshape(len(some), -1) for some in (subset, test))
+            predicted = logistic(known, labels, new)
+        else:
+            predicted = baselines.probability(kind, cases.images[subset], labels, cases.images[test])
+        return rows(run, run.arm, "test", cases, test, predicted)
 
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None
     ) -> tuple[Entry, dict[str, Tensor]]:
-        spec, subset, val = ARMS[run.arm], self._subset(run, cases), cases.indices("val")
-        x, x_val = (torch.from_numpy(cases.intensities(index)).unsqueeze(1).to(device) for index in (subset, val))
+        spec, part = ARMS[run.arm], self._index(grid, cases, run.seed)
+        subset, val = self._subset(run, cases, part["train"]), part["val"]
+        x, x_val = (_images(cases, index).to(device) for index in (subset, val))
         y, y_val = (torch.from_numpy(cases.target[index]).float().to(device) for index in (subset, val))
         net = network(spec, run.seed).to(device).to(memory_format=torch.channels_last)
 
@@ -229,8 +256,8 @@ class Grey(base.Experiment):
         net = GreyLite0(efficientnet.EfficientNetLite0(), ARMS[run.arm].one_channel)
         net.load_state_dict(dict(weights))
         net = net.to(device).eval().to(memory_format=torch.channels_last)
-        test = self._tested(grid, cases)
-        x = torch.from_numpy(cases.intensities(test)).unsqueeze(1).to(device)
+        test = self._index(grid, cases, run.seed)["test"]
+        x = _images(cases, test).to(device)
         probability = torch.sigmoid(_logits(net, x, grid)).double().cpu().numpy()
         return rows(run, run.arm, "test", cases, test, probability)
 
@@ -254,7 +281,7 @@ def network(spec: Arm, seed: int) -> GreyLite0:
 
 
 def enlarged(x: Tensor, side: int, random: torch.Generator | None = None) -> Tensor:
-    """Images (B, 1, S, S) at another size, (B, 1, side, side), between pixels by straight lines.
+    """Images (B, C, H, W) at another size, (B, C, side, side), between pixels by straight lines.
 
     random: if given, each image is shifted and zoomed a little; what comes into view repeats the border.
     """
@@ -263,7 +290,7 @@ def enlarged(x: Tensor, side: int, random: torch.Generator | None = None) -> Ten
     affine = torch.zeros(count, 2, 3)
     affine[:, 0, 0] = affine[:, 1, 1] = 1 + ZOOM * draw[:, 0]
     affine[:, :, 2] = 2 * SHIFT * draw[:, 1:]  # the image is 2 wide
-    places = F.affine_grid(affine.to(x.device), [count, 1, side, side], align_corners=False)
+    places = F.affine_grid(affine.to(x.device), [count, x.shape[1], side, side], align_corners=False)
     return F.grid_sample(x, places, padding_mode="border", align_corners=False)
 
 
@@ -290,9 +317,19 @@ def logistic(x: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-((new - centre) @ fitted[:-1] + fitted[-1])))
 
 
+def _in_colour(cases: Cases) -> bool:
+    return cases.images.ndim == 4 and cases.images.shape[-1] == 3
+
+
+def _images(cases: Cases, index: np.ndarray) -> Tensor:
+    """(k, 1, H, W), in colour (k, 3, H, W), in [0, 1]."""
+    images = torch.from_numpy(cases.intensities(index))
+    return images.movedim(-1, 1) if _in_colour(cases) else images.unsqueeze(1)
+
+
 @torch.inference_mode()
 def _logits(net: nn.Module, x: Tensor, grid: Grid) -> Tensor:
-    """(n,) for images (n, 1, S, S), enlarged and otherwise as they are."""
+    """(n,) for images (n, C, H, W), enlarged and otherwise as they are."""
     return torch.cat([net(enlarged(part, grid.side)) for part in x.split(PREDICT_BATCH)])
 
 

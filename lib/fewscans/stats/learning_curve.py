@@ -4,12 +4,13 @@ The curve. What is missing to the best score, 1 - score, falls as c + a N^-b, wi
 lowest value seen and an exponent b from 0.02 to 2. So do many learning curves (Hestness et al., arXiv
 1712.00409, 2017); none is known to go on so.
 
-The interval. Mean scores are drawn anew from their covariance over seeds and patients, and for each draw every plateau
-is fitted by least squares and one is taken with the probability exp(-chi² / 2): with two or three sizes nothing tells
-plateaus apart, and all of them count. The middle 95 % of the draws, widened about their median by `WIDENING`, are the
-interval. Nothing is widened so far: PneumoniaMNIST, on which the factor is to be fixed, was not run. How often curves
-fitted up to N / 4 cover the score at N on other data is measured by `checked`, and stands beside every extrapolation
-(`MEASURED`).
+The interval. Mean scores are drawn anew from the multivariate t distribution of their covariance over seeds and
+patients, with the fewest degrees of freedom that one of them has (Welch and Satterthwaite, see `resample`). For each
+draw every plateau is fitted by least squares, and one is taken with the probability that its chi² has in that
+distribution: with two or three sizes nothing tells plateaus apart, and all of them count. The middle 95 % of the
+draws, widened about their median by `WIDENING`, are the interval. Nothing is widened so far: PneumoniaMNIST, on which
+the factor is to be fixed, was not run. How often curves fitted up to N / 4 cover the score at N on other data is
+measured by `checked`, and stands beside every extrapolation (`MEASURED`).
 """
 
 from __future__ import annotations
@@ -81,13 +82,16 @@ def fit(table: Resampled, arm: str, up_to: float = np.inf, rng: int = 0, draws: 
         raise ValueError(f"a curve needs two sizes or more, {arm} has N = {', '.join(map(str, sizes)) or 'none'}")
     joint = table.joint([(arm, n) for n in sizes])
     covariance = joint.seeds / joint.n_seeds + joint.groups
+    freedom = min(joint.spread(one).degrees_of_freedom() for one in np.eye(len(sizes)))
     generator = np.random.default_rng(rng)
-    means = generator.multivariate_normal(joint.means, covariance, draws, method="eigh")
-    return _fitted(np.array(sizes), 1 - means, np.maximum(np.diag(covariance), 1e-10), generator)
+    off = generator.multivariate_normal(np.zeros(len(sizes)), covariance, draws, method="eigh")
+    wider = np.sqrt(freedom / generator.chisquare(freedom, (draws, 1))) if np.isfinite(freedom) else 1.0
+    variance = np.maximum(np.diag(covariance), 1e-10)
+    return _fitted(np.array(sizes), 1 - joint.means - wider * off, variance, freedom, generator)
 
 
-def _fitted(sizes: np.ndarray, missing: np.ndarray, variance: np.ndarray, rng: np.random.Generator) -> Curve:
-    """missing: (D, K) of each draw; variance: (K,)."""
+def _fitted(sizes, missing: np.ndarray, variance: np.ndarray, freedom: float, rng: np.random.Generator) -> Curve:
+    """missing: (D, K) of each draw; variance: (K,) of the normal, whose t has so many degrees of freedom."""
     missing = np.maximum(missing, LEAST)
     x = np.log(sizes)
     c = PLATEAUS * missing.min(axis=1, keepdims=True)  # (D, J)
@@ -100,7 +104,10 @@ def _fitted(sizes: np.ndarray, missing: np.ndarray, variance: np.ndarray, rng: n
     b = np.clip(-(weight * dx * y).sum(axis=2) / (weight * dx**2).sum(axis=2), *EXPONENTS)
     a = np.exp(y_mean + b * x_mean)
     chi = ((above - a[:, :, None] * sizes ** -b[:, :, None]) ** 2 / variance).sum(axis=2)  # (D, J)
-    share = np.exp(-(chi - chi.min(axis=1, keepdims=True)) / 2).cumsum(axis=1)
+    beyond = chi - chi.min(axis=1, keepdims=True)
+    if np.isfinite(freedom):
+        beyond = (freedom + len(sizes)) * np.log1p(beyond / (freedom + chi.min(axis=1, keepdims=True)))
+    share = np.exp(-beyond / 2).cumsum(axis=1)
     chosen = (rng.random(len(share))[:, None] * share[:, -1:] < share).argmax(axis=1)
     row = np.arange(len(chosen))
     return Curve(sizes, a[row, chosen], b[row, chosen], c[row, chosen])
