@@ -141,10 +141,10 @@ def write(
         + (f"; they rotate {own.folds} parts of the patients." if own.folds else "."),
         *(_trained(one) for one in results.values()),
         "", "## Verdict", "", _markdown(table_of(found, score)), "",
-        f"Intervals hold for all {len(found)} rows together (95 %, Bonferroni). *Times fewer cases*: how many times "
-        "more training cases the network that an idea is compared with needs for the idea's score. *Gain found 4 times "
-        "in 5*: a true gain of that size would have an interval above 0 in four of five such comparisons; a smaller "
-        "one is missed more often.", "",
+        f"Intervals hold for {'all rows together' if len(found) > 1 else 'the one row'} (95 %, Bonferroni). *Times "
+        "fewer cases*: how many times more training cases the network that an idea is compared with needs for the "
+        "idea's score. *Gain found 4 times in 5*: a true gain of that size would have an interval above 0 in four of "
+        "five such comparisons; a smaller one is missed more often.", "",
     ]  # fmt: skip
     if without:
         lines += ["Not tried:", "", *(f"- {name}: {why}." for name, why in without.items()), ""]
