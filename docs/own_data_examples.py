@@ -100,9 +100,9 @@ what the command wrote, unedited; it says within how many hours. No picture is k
 def keep(target: Path) -> None:
     """Copies the page and figures of each set that was compared, and writes README.md with their verdicts."""
     for name in MAKERS:
-        if (made := paths.runs() / f"my-{name}").is_dir():
+        if (made := paths.runs() / f"my-{name}" / "README.md").is_file():
             (target / name).mkdir(parents=True, exist_ok=True)
-            for file in [made / "README.md", *made.glob("*.png")]:
+            for file in [made, *made.parent.glob("*.png")]:
                 shutil.copyfile(file, target / name / file.name)
     text = INDEX
     for page in sorted(target.glob("*/README.md")):
