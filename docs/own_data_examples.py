@@ -92,7 +92,7 @@ MAKERS = {
 INDEX = """# Example pages: public sets as somebody's own
 
 Public sets were brought in as own data by `docs/own_data_examples.py`, and compared by `fewscans compare`. Each page is
-what the command wrote, unedited; it says within how many hours. No picture is kept here.
+what the command writes; it says within how many hours. No picture is kept here.
 
 """
 
