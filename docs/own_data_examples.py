@@ -92,7 +92,7 @@ MAKERS = {
 INDEX = """# Example pages: public sets as somebody's own
 
 Public sets were brought in as own data by `docs/own_data_examples.py`, and compared by `fewscans compare`. Each page is
-what the command wrote, unedited; it says within how many hours. No picture is kept here.
+what the command writes; it says within how many hours. No picture is kept here.
 
 """
 
@@ -100,9 +100,9 @@ what the command wrote, unedited; it says within how many hours. No picture is k
 def keep(target: Path) -> None:
     """Copies the page and figures of each set that was compared, and writes README.md with their verdicts."""
     for name in MAKERS:
-        if (made := paths.runs() / f"my-{name}").is_dir():
+        if (made := paths.runs() / f"my-{name}" / "README.md").is_file():
             (target / name).mkdir(parents=True, exist_ok=True)
-            for file in [made / "README.md", *made.glob("*.png")]:
+            for file in [made, *made.parent.glob("*.png")]:
                 shutil.copyfile(file, target / name / file.name)
     text = INDEX
     for page in sorted(target.glob("*/README.md")):

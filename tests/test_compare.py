@@ -200,6 +200,14 @@ def test_a_gain_found_four_times_in_five_is_larger_than_the_half_width():
     assert again.half_width() < one.detectable < 2 * again.half_width()
 
 
+def test_a_score_that_the_smallest_set_reaches_is_said_to_want_fewer_cases_not_one():
+    found = results.load_published("gcnn", "luna16-patches", 200)
+    rows = page.needed(found, "p4m").set_index("to reach")
+    smallest = min(found.sizes("p4m"))
+    assert rows.loc["AUC 0.8", "training cases"] == f"fewer than {smallest}"
+    assert "AUC 0.95" in rows.index and "fewer" not in rows.loc["AUC 0.95", "training cases"]
+
+
 def test_a_set_too_small_for_a_curve_is_refused(monkeypatch):
     monkeypatch.setattr(plan, "_largest", lambda own, cases, seed: 12)
     with pytest.raises(DataError, match="at most 12 cases; a curve needs 16 or more"):

@@ -98,6 +98,9 @@ def needed(results: Results, baseline: str) -> pd.DataFrame:
     curve, rows = learning_curve.fit(table, baseline), []
     for goal in GOALS[results.score_name]:
         size = curve.size(goal)
+        if size.high <= smallest:
+            rows.append((f"{name} {goal:g}", f"fewer than {smallest:,}", "", "the smallest set trained is enough"))
+            continue
         high = f"{size.high:,.0f}" if np.isfinite(size.high) else "more than can be said"
         sign = {"high": "more than ", "low": "fewer than ", None: ""}[size.censored]
         where = "within the sizes trained" if smallest <= size.low and size.high <= largest else "extrapolated"
@@ -138,10 +141,10 @@ def write(
         + (f"; they rotate {own.folds} parts of the patients." if own.folds else "."),
         *(_trained(one) for one in results.values()),
         "", "## Verdict", "", _markdown(table_of(found, score)), "",
-        f"Intervals hold for all {len(found)} rows together (95 %, Bonferroni). *Times fewer cases*: how many times "
-        "more training cases the network that an idea is compared with needs for the idea's score. *Gain found 4 times "
-        "in 5*: a true gain of that size would have an interval above 0 in four of five such comparisons; a smaller "
-        "one is missed more often.", "",
+        f"Intervals hold for {'all rows together' if len(found) > 1 else 'the one row'} (95 %, Bonferroni). *Times "
+        "fewer cases*: how many times more training cases the network that an idea is compared with needs for the "
+        "idea's score. *Gain found 4 times in 5*: a true gain of that size would have an interval above 0 in four of "
+        "five such comparisons; a smaller one is missed more often.", "",
     ]  # fmt: skip
     if without:
         lines += ["Not tried:", "", *(f"- {name}: {why}." for name, why in without.items()), ""]
@@ -149,9 +152,10 @@ def write(
     for experiment, one in results.items():
         picture = curves.over_n([curves.scores(one, one.arms, title="")], f"{score} over training cases, {own.title}")
         picture.save(folder / f"learning-{experiment}.png")
+        titles = ", ".join(IDEAS[name].title for name in ideas if IDEAS[name].experiment == experiment)
         baseline = next(IDEAS[name].baseline[len(own.patch)] for name in ideas if IDEAS[name].experiment == experiment)
         lines += [
-            f"## Learning curves, {experiment}", "", f"![learning curves](learning-{experiment}.png)", "",
+            f"## Learning curves: {titles}", "", f"![learning curves](learning-{experiment}.png)", "",
             _markdown(tables.scores(one, one.arms), index=True), "",
             f"## How many cases would it need? ({one.arm(baseline).label})", "", _markdown(needed(one, baseline)), "",
         ]  # fmt: skip
@@ -168,7 +172,8 @@ def _trained(results: Results) -> str:
     rates = ", ".join(f"{rate:g}" for rate in grid["learning_rates"])
     chosen = f"learning rate of each arm and size from {rates}, by validation cases"
     chosen = chosen if "," in rates else f"learning rate {rates}"
-    return f"- {experiment}: {grid['steps']} updates for every network; {chosen}."
+    more = "whether more updates would gain was not tried"
+    return f"- {experiment}: {grid['steps']} updates for every network, {more}; {chosen}."
 
 
 def _markdown(table: pd.DataFrame, index: bool = False) -> str:

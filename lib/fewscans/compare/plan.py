@@ -27,6 +27,7 @@ from fewscans.errors import DataError, ParamsError
 from fewscans.experiments.base import Grid, Run
 
 SMALLEST = {"label": 8, "number": 8}
+WIDEST = 5.0  # at most: three sizes of a large set reach down to where labels are few
 RATIO = 2.0  # between neighbouring sizes, at least: the baseline with 4 N cases is then on the curve
 SHARE = 0.75  # of the hours that are planned for: other work of the machine takes the rest
 TIMED = (4, 12)  # updates that the pilot times
@@ -53,7 +54,7 @@ _ALL, _TWO, _ONE = (1e-3, 3e-3, 9e-3), (3e-3, 9e-3), (3e-3,)
 DESIGNS = (
     Design(6, 10, 800, _ALL, 3), Design(5, 10, 600, _ALL, 3), Design(5, 10, 400, _ALL, 3), Design(5, 5, 400, _ALL, 3),
     Design(4, 5, 400, _ALL, 2), Design(4, 5, 300, _TWO, 2), Design(4, 5, 200, _TWO, 2), Design(3, 5, 200, _TWO, 2),
-    Design(3, 5, 120, _ONE, 1), Design(3, 5, 60, _ONE, 1),
+    Design(3, 5, 120, _ONE, 1), Design(3, 5, 60, _ONE, 1), Design(2, 5, 60, _ONE, 1),
 )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def sizes(own: Own, cases: Cases, most: int, seeds: int) -> list[int]:
     count = min(most, 1 + int(np.log(largest / smallest) / np.log(RATIO))) if largest >= smallest else 0
     if count < 2:
         raise DataError(f"{own.name}: a training set has at most {largest} cases; a curve needs {2 * smallest} or more")
-    ratio = max(RATIO, min(3.0, (largest / smallest) ** (1 / (count - 1))))
+    ratio = max(RATIO, min(WIDEST, (largest / smallest) ** (1 / (count - 1))))
     step = 2 if own.target == "label" else 1
     found = sorted({max(step, int(round(largest / ratio**k / step)) * step) for k in range(count)})
     return found if own.target == "label" else _whole(own, cases, found, seeds)
