@@ -5,11 +5,13 @@ import os
 import re
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +38,20 @@ def test_every_pin_is_one_exact_release_that_any_platform_can_install():
     assert wrong == [], "write name==version without a build tag such as +cpu; make constraints does"
     names = [pin.split("==")[0].lower() for pin in PINS]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_no_pin_wants_a_newer_python_than_the_project():
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    wants = {pin: metadata.metadata(pin.split("==")[0])["Requires-Python"] for pin in PINS if installed(pin)}
+    assert [pin for pin, text in wants.items() if text and oldest not in SpecifierSet(text)] == []
+
+
+def installed(pin: str) -> bool:
+    """Packages of other platforms and extras are not."""
+    try:
+        return bool(metadata.version(pin.split("==")[0]))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("requirement", declared(), ids=lambda r: r.name)
