@@ -195,6 +195,19 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
     assert [one for one in map(tables.text, told) if one not in notebook] == []
 
 
+def test_the_numbers_of_dynamic_networks_are_the_published_ones():
+    run = results.published("dynamic", "luna16-patches")
+    scores = run.scores(["dynamic", "p4m"], "auc").set_index("arm")["value"].round(3)
+    gain = tables.text(run.gain("dynamic", "p4m", 100, "auc"))
+    words = f"AUC {scores['dynamic']:.3f} against {scores['p4m']:.3f} with as many parameters, a difference of {gain}."
+    assert words in FLAT
+    notebook = (ROOT / "notebooks/05_dynamic_gcnn.ipynb").read_text(encoding="utf-8")
+    pairs = [("dynamic-equivariant", "p4m"), ("dynamic-compute", "p4m"), ("dynamic", "dynamic-noise"), ("p4m", "Z2")]
+    pairs += [("dynamic", rival) for rival in ("dynamic-blind", "dynamic-Z2", "centre")]
+    told = [gain, *(tables.text(run.gain(*pair, 100, "auc")) for pair in pairs)]
+    assert [one for one in told if one not in notebook] == []
+
+
 def test_its_table_of_results_is_up_to_date(tmp_path):
     copy, rows = tmp_path / "README.md", [scorecard.Row(**row) for row in ROWS]  # of the file, whose test is elsewhere
     copy.write_text(README, encoding="utf-8")

@@ -11,7 +11,7 @@ from fewscans.experiments.volumes.arms import ARMS
 from fewscans.figures import curves, slices
 from fewscans.figures.style import GREY, Picture, legend, picture_only, sheet, styled
 from fewscans.figures.tables import text
-from fewscans.results import Results
+from fewscans.results import Results, published
 
 COLUMNS = {
     "mean:dice-{}": "Dice", "mean:hd95-{}": "95 % Hausdorff, mm", "mean:surface-{}": "surface Dice, 1 mm",
@@ -112,6 +112,14 @@ def planes(
                 panel.set_title(name, fontsize=9.5, loc="center")
         line[0].set_ylabel(ARMS[arm].short, fontsize=9)
     return Picture(figure, title, dict(provenance or {}) | {"figure": title})
+
+
+def kept() -> dict[str, Picture]:
+    """What git keeps, of the published run, by the names of its files."""
+    run = published("volumes", "msd-hippocampus")
+    if run is None:
+        return {}
+    return {"volumes_thick": thick(run), "volumes_consistency": consistency(run, max(_sizes(run, "test", "3D")))}
 
 
 def _labels(results: Results) -> list[str]:
