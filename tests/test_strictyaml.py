@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fewscans import paths, stages, strictyaml
@@ -40,6 +40,9 @@ def test_a_value_on_which_both_agree_is_read_as_dvc_reads_it(text, value):
     assert strictyaml.load(f"key: {text}") == {"key": value} == dvc(f"key: {text}")
 
 
+@example("._0")
+@example("-_0")
+@example("1_0e5")
 @given(st.text(alphabet="0123456789.:_+-eExob", min_size=1, max_size=6))
 def test_no_number_is_read_otherwise_than_by_dvc_without_an_error(text):
     try:

@@ -20,6 +20,11 @@ CORE = {
     "int": re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
     "float": re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
 }
+# What DVC's reader takes for a number, though the core schema does not: underscores among digits, signed octals.
+DVC = re.compile(
+    r"(?=[-+.0-9])[-+]?(\.[0-9_]+([eE][-+][0-9]+)?|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|[0-9_]+"
+    r"|0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+)"
+)
 TAG = "tag:yaml.org,2002:"
 SAME = ("timestamp", "merge", "value")  # types of 1.1 that DVC's reader of 1.2 has kept
 
@@ -77,6 +82,8 @@ def _one_meaning(loader: _Loader, node: yaml.ScalarNode) -> None:
         where = f"{'.'.join(loader.above)}: " if loader.above else ""
         fault = f"{where}{node.value} is {old!r} in YAML 1.1 and {new!r} in YAML 1.2, and DVC may read the latter"
         raise _refuse(node, f"{fault}; write a number in plain digits (10, 1.0e-3), true or false, or a text in quotes")
+    if core == "str" and DVC.fullmatch(node.value):
+        raise _refuse(node, f"DVC may read {node.value} as a number; write it in plain digits, or a text in quotes")
 
 
 def _meaning(loader: _Loader, node: yaml.ScalarNode) -> object:
