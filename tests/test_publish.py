@@ -94,7 +94,13 @@ def finished(project, run=RUN, profile="quick", seeds=3, sizes=(("Z2", 30), ("Z2
                     cell = {"arm": name, "n_train": n, "seed": seed, "split": split, "case": NAMES, "group": GROUPS}
                     tables.append(pd.DataFrame(cell | {"target": 1.0 * TARGET, "prediction": p}))
             record = {"arm": arm, "n_train": n, "seed": seed, "run": run, "code": "c0de", "data": "da7a"}
-            record |= {"device": "cpu", "torch": "2.13.0", "threads": 1, "key": f"{arm}{n}{seed}"}
+            record |= {
+                "device": "cpu",
+                "torch": "2.13.0",
+                "threads": 1,
+                "key": f"{arm}{n}{seed}",
+                "learning_rate": 1e-3,
+            }
             if arm != "centre":
                 record |= {"steps": 200, "seconds_wall": 1.5, "parameters": 1000, "last_val_loss": 0.4}
                 record |= {"failed": (arm, n, seed) == ("Z2", 100, 1)}
@@ -111,7 +117,7 @@ def finished(project, run=RUN, profile="quick", seeds=3, sizes=(("Z2", 30), ("Z2
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def test_what_was_published_is_read_back(project):
@@ -431,8 +437,7 @@ def test_weights_are_kept_with_their_tables_and_removed_with_tables_of_another_r
     monkeypatch.delenv("FEWSCANS_STORE", raising=False)
     finished(project)
     listing = project / "runs" / f"{RUN}.records.json"
-    records = [record | {"learning_rate": 1e-3} for record in json.loads(listing.read_text())]
-    listing.write_text(json.dumps(records))
+    records = json.loads(listing.read_text())
     room = Store(paths.store())
     room.folder.mkdir(parents=True)
     for record in records:
@@ -446,3 +451,65 @@ def test_weights_are_kept_with_their_tables_and_removed_with_tables_of_another_r
     listing.write_text(json.dumps([record | {"key": f"new{record['key']}"} for record in records]))
     publish(RUN, minimum_seeds=3)
     assert not folder.exists()
+
+
+def grown(project, monkeypatch, *, code="c0de", **changed):
+    """One size is published with weights; then a table holds a second size alone, under a grid that asks for both."""
+    monkeypatch.delenv("FEWSCANS_STORE", raising=False)
+    raw, room = yaml.safe_load(PARAMS), Store(paths.store())
+    room.folder.mkdir(parents=True)
+    first = raw["grids"][RUN]["quick"] | {"arms": {"Z2": [30], "centre": [30]}}
+    for grid, sizes in ((first, (("Z2", 30), ("centre", 30))), (first | changed, (("Z2", 100),))):
+        (project / "params.yaml").write_text(yaml.safe_dump(raw | {"grids": {RUN: {"quick": grid}}}))
+        finished(project, sizes=sizes)
+        for n in (30, 100):
+            for seed in range(3):
+                room.weights_path(f"Z2{n}{seed}").write_bytes(f"weights {n} {seed}".encode())
+        if len(sizes) == 2:
+            before = load_published("gcnn", publish(RUN, minimum_seeds=3, with_weights=True).name)
+    shutil.rmtree(room.folder)
+    room.folder.mkdir()
+    for part in ("about", "records"):
+        file = project / "runs" / f"{RUN}.{part}.json"
+        file.write_text(file.read_text().replace("c0de", code))
+    return before
+
+
+BOTH = {"arms": {"Z2": [30, 100], "centre": [30]}}
+
+
+def test_a_new_size_is_added_to_what_is_published(project, monkeypatch):
+    before = grown(project, monkeypatch, **BOTH)
+    with pytest.raises(RunError, match="the grid lacks 12 runs"):
+        publish(RUN, minimum_seeds=3)
+    folder = publish(RUN, minimum_seeds=3, add=True)
+    after = load_published("gcnn", folder.name)
+    assert after.about["incomplete"] is None and after.about["params"]["arms"] == BOTH["arms"]
+    assert after.sizes("Z2") == [30, 100] and after.arms == before.arms
+    assert [(r["arm"], r["n_train"]) for r in after.records][::3] == [("Z2", 30), ("Z2", 100), ("centre", 30)]
+    small = after.predictions[after.predictions["n_train"] == 30].reset_index(drop=True)
+    pd.testing.assert_frame_equal(small, before.predictions, check_categorical=False)
+    once = contents(folder)
+    assert contents(publish(RUN, minimum_seeds=3, add=True)) == once, "twice adds nothing"
+
+
+def test_weights_that_the_store_lacks_stay_where_they_are_still_the_best(project, monkeypatch):
+    grown(project, monkeypatch, **BOTH)
+    with pytest.raises(RunError, match=r"the weights of Z2, N = 100, seed 0 are not in"):
+        publish(RUN, minimum_seeds=3, add=True, with_weights=True)
+    Store(paths.store()).weights_path("Z21000").write_bytes(b"anew")
+    folder = publish(RUN, minimum_seeds=3, add=True, with_weights=True) / "weights"
+    assert (folder / "Z2.safetensors").read_bytes() == b"anew"
+    shutil.rmtree(paths.store())
+    publish(RUN, minimum_seeds=3, add=True, with_weights=True)
+    assert (folder / "Z2.safetensors").read_bytes() == b"anew"
+
+
+@pytest.mark.parametrize(
+    ("code", "changed", "what"),
+    [("c1de", {}, "code"), ("c0de", {"steps": 240}, "parameters"), ("c0de", {"width": 4}, "parameters")],
+)
+def test_nothing_is_added_to_what_was_made_otherwise(project, monkeypatch, code, changed, what):
+    grown(project, monkeypatch, code=code, **BOTH | changed)
+    with pytest.raises(RunError, match=f"arm Z2, N = 30, seed 0 was trained with other {what}; .* without --add"):
+        publish(RUN, minimum_seeds=3, add=True)

@@ -290,11 +290,12 @@ def publish(
     profile: Annotated[str | None, typer.Option(help="the profile that it must be of")] = None,
     incomplete: Annotated[str | None, typer.Option(help="why gaps or few seeds may be published; is recorded")] = None,
     weights: Annotated[bool, typer.Option("--weights", help="the best network of each arm too, with a card")] = False,
+    add: Annotated[bool, typer.Option("--add", help="what is published and not in the table stays")] = False,
 ) -> None:
     """Copy a run's tables into reports/published/, to be kept in git. Weights above 200 KB go to build/weights/."""
     from fewscans import publish as publishing
 
-    typer.echo(f"wrote {_short(publishing.publish(run, profile, incomplete, with_weights=weights))}")
+    typer.echo(f"wrote {_short(publishing.publish(run, profile, incomplete, with_weights=weights, add=add))}")
 
 
 @app.command()

@@ -22,6 +22,7 @@ import io
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ from fewscans import experiments, files, integrity, params, paths, store, weight
 from fewscans.data import own, registry
 from fewscans.data.base import Cases
 from fewscans.errors import DataError, RunError
-from fewscans.experiments.base import Grid
-from fewscans.results import Results, folder_of, read_run
+from fewscans.experiments.base import Grid, Run
+from fewscans.results import Results, folder_of, load_published, read_run
 
 LOGIT_STEP = 0.001
 STEPS_PER_SD = 10_000  # of predicted numbers, at least
@@ -48,6 +49,7 @@ def publish(
     incomplete: str | None = None,
     minimum_seeds: int = MINIMUM_SEEDS,
     with_weights: bool = False,
+    add: bool = False,
 ) -> Path:
     """Writes runs/<run>.* to its folder under reports/published: all files are replaced once all are written, those of
     arms no longer there removed.
@@ -55,12 +57,13 @@ def publish(
     profile: the one that the run should be of, if it is named.
     incomplete: why a grid with gaps or with few seeds may be published all the same; recorded in README and tables.
     with_weights: keeps the best network of each arm as well (`weights`); those of an earlier run are removed anyway.
+    add: runs that are published and are not in the table stay, for a store that holds the new sizes or arms alone.
     Raises RunError naming what is wrong: no such table, the smoke profile, a missing arm, size or seed, too few
-    seeds, a value no prediction can have, runs of different code or data.
+    seeds, a value no prediction can have, runs of different code, data or parameters.
     """
     known = params.load()
     spec, found = known.run(run), read_run(run)
-    predictions, records, reference = found.predictions, _with_costs(run, found.records), found.reference
+    found = replace(found, records=_with_costs(run, found.records))
     made_with = found.profile
     dataset = spec.dataset + ("-twin" if spec.twin else "")
     if profile and made_with and profile != made_with:
@@ -71,6 +74,9 @@ def publish(
         raise RunError(
             f"runs/{run}.parquet is of the smoke profile, which only tests the pipeline; train it with another"
         )
+    if add:
+        found = _added_to(load_published(spec.experiment, dataset), found, known.grid(run, made_with))
+    predictions, records, reference = found.predictions, found.records, found.reference
     seeds = sorted(int(seed) for seed in predictions["seed"].unique())
     grid = params.typed(found.about["grid"], experiments.get(spec.experiment).Grid, "grid")
     missing = _missing(found, grid)
@@ -134,6 +140,45 @@ def publish(
     return folder
 
 
+def _added_to(old: Results, new: Results, grid: Grid) -> Results:
+    """Both tables in one, under a grid that decides the runs of both alike; a run of both is the new one.
+
+    Raises RunError naming a run that code, data or that grid would make differently today.
+    """
+    experiment, made = experiments.get(old.about["experiment"]), {_cell(record) for record in new.records}
+    for found in (old, new):
+        was = params.typed(found.about["params" if found is old else "grid"], type(grid), "grid")
+        for record in found.records:
+            run = Run(record["seed"], record["n_train"], record["arm"], record["learning_rate"])
+            for what, one, other in (
+                ("code", record["code"], new.about["code"]),
+                ("data", record["data"], new.about["data"]),
+                ("parameters", experiment.decides(run, was), experiment.decides(run, grid)),
+            ):
+                if one != other:
+                    raise RunError(
+                        f"{new.name}: arm {run.arm}, N = {run.n_train}, seed {run.seed} was trained with other {what}; "
+                        "train and publish the whole grid, without --add"
+                    )
+
+    def both(kind: str) -> pd.DataFrame:
+        ours, theirs = getattr(new, kind), getattr(old, kind)
+        trained = [new.arm(str(arm)).computed_with or str(arm) for arm in theirs["arm"]]
+        lacking = [cell not in made for cell in zip(trained, theirs["n_train"], theirs["seed"], strict=True)]
+        table = pd.concat([theirs[lacking].astype(ours.dtypes[theirs.columns]), ours], ignore_index=True)
+        order = {arm: i for i, arm in enumerate(experiment.arm_names(grid))}
+        return table.sort_values("arm", key=lambda arms: arms.map(order), kind="stable", ignore_index=True)
+
+    records = [record for record in old.records if _cell(record) not in made] + new.records
+    records.sort(key=lambda r: (list(grid.arms).index(r["arm"]), r["n_train"], r["seed"]))
+    about = new.about | {"grid": json.loads(json.dumps(vars(grid)))}  # lists, as in a table
+    return replace(new, predictions=both("predictions"), history=both("history"), records=records, about=about)
+
+
+def _cell(record: Mapping) -> tuple[str, int, int]:
+    return record["arm"], record["n_train"], record["seed"]
+
+
 def split_table(cases: Cases, folds: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
     """Which case was in which split, so that others can use the same one: case, group, split and, where the source has
     a split of its own, repository_split.   folds: further columns, the part of each case where a seed divides the
@@ -161,8 +206,8 @@ def _with_costs(run: str, records: list[dict]) -> list[dict]:
     """The records with what each run cost on this machine, if that is known."""
     file = paths.runs() / f"{run}.costs.json"
     costs = integrity.records(file, "remove it: it holds seconds and memory alone") if file.exists() else []
-    known = {(cost["arm"], cost["n_train"], cost["seed"]): cost for cost in costs}
-    return [record | known.get((record["arm"], record["n_train"], record["seed"]), {}) for record in records]
+    known = {_cell(cost): cost for cost in costs}
+    return [record | known.get(_cell(record), {}) for record in records]
 
 
 def _missing(found: Results, grid: Grid) -> list[str]:

@@ -57,11 +57,16 @@ def _rank(record: dict) -> tuple:
 def keep(run: str, spec: RunSpec, about: Mapping, records: Sequence[dict], room: store.Store) -> Path:
     """Writes the weights of a run that is published, their list and card; returns their folder.
 
-    about: of the published tables; `params` is the grid.   Raises RunError if the store lacks weights.
+    about: of the published tables; `params` is the grid.   Weights that the store lacks and git keeps stay; RunError
+    if both lack them.
     """
     here, away, networks = folder_of(spec), archive(spec), []
+    listed = _listing(here / LIST)["networks"] if (here / LIST).exists() else []
+    before = {network["record"]["key"] for network in listed if network["in_git"]}
     for record in best(records):
         path = room.weights_path(record["key"])
+        if not path.is_file() and record["key"] in before:
+            path = here / f"{record['arm']}.safetensors"
         if not path.is_file():
             raise RunError(
                 f"{run}: the weights of {record['arm']}, N = {record['n_train']}, seed {record['seed']} are not in "
