@@ -101,7 +101,7 @@ def test_the_readme_table_stands_between_its_markers(project):  # noqa: F811
     assert scorecard.readme_table(rows, CLAIMS) in text
     columns, _, row = (line for line in text.splitlines() if line.startswith("|"))
     names = [cell.strip() for cell in columns.split("|")[3:7]]
-    assert names == ["verdicts on real data", "verdicts on the twin", "why", "notebook"]
+    assert names == ["verdicts on real data", "verdicts on the twin", "why", "more"]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     verdicts = ["no claim", f"1 {rows[0].verdict}"]
     assert cells == ["Them 2019", "p4m is better.", *verdicts, "few patches", "[01](notebooks/01_gcnn.ipynb)"]

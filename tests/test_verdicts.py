@@ -49,7 +49,8 @@ def history(epochs):
 
 CELLS = {("Z2", n): 0.35 * math.log10(n) for n in SIZES} | {("p4m", n): 0.35 * math.log10(8 * n) for n in SIZES}
 def Tables(predictions, history, n_bootstrap=2000, reference=None, records=()) -> Results:
-    return Results(predictions, history, list(records), {"experiment": "gcnn"}, reference, n_bootstrap=n_bootstrap)
+    about = {"experiment": "gcnn", "dataset": "luna16-patches"}
+    return Results(predictions, history, list(records), about, reference, n_bootstrap=n_bootstrap)
 
 
 TABLES = Tables(rows(CELLS), history({"Z2": [6] * 8, "p4m": [2] * 8}), n_bootstrap=300)
@@ -108,11 +109,11 @@ def test_a_difference_that_is_there_is_reproduced_and_turned_round_contradicted(
 def test_an_open_difference_says_what_would_settle_it():
     """And which way: the same value speaks for one claim and against the other."""
     close = Tables(rows(CELLS | {("p4", 100): 0.35 * math.log10(130)}, seeds=3, seed_sd=0.3), history({"Z2": [1]}), 300)
-    now = "(now 3 seeds and 40 groups of test cases)"
+    now = "(now 3 seeds and 40 test scans)"
     below, above = (evaluate(test_of(arm="p4", claimed=claimed), close) for claimed in ("below", "above"))
     assert below.verdict == above.verdict == "inconclusive" and below.estimate.value < 0
-    assert below.reason.endswith(f"would settle it, if the value stays {now}")
-    assert above.reason.endswith(f"would contradict it, if the value stays {now}")
+    assert below.reason.endswith(f"would settle it, if the measured value stays {now}")
+    assert above.reason.endswith(f"would contradict it, if the measured value stays {now}")
     near, far = (evaluate(test_of(arm="p4", claimed=None, margin=m), close) for m in (0.05, 0.005))
     assert near.verdict == far.verdict == "inconclusive"
     assert "contradict" not in near.reason and "contradict" in far.reason
@@ -123,9 +124,9 @@ def test_settling_blames_what_dominates():
     patients = Spread(0.02, 1e-5, 4e-4, 0.0, 10, 100)
     both = Spread(0.001, 0.01, 4e-4, 0.0, 5, 100)
     assert settling(seeds, 0.02).startswith("about ")
-    assert "groups of test cases would settle it, if the value stays; more seeds alone" in settling(patients, 0.02)
+    assert "test groups would settle it, if the measured value stays; more seeds alone" in settling(patients, 0.02)
     assert settling(both, 0.001).startswith("neither more seeds nor more test cases")
-    assert "groups of test cases would contradict it, if the value stays" in settling(patients, 0.02, against=True)
+    assert "test groups would contradict it, if the measured value stays" in settling(patients, 0.02, against=True)
 
 
 def test_gains_can_be_compared_between_sizes():
@@ -162,7 +163,7 @@ def test_a_factor_is_judged_where_the_grid_reaches_and_not_beyond():
     assert open_one.verdict == "inconclusive" and "settle it" in open_one.reason
     for claimed, against in (("at least", True), ("at most", False)):  # the value is about 8
         far = evaluate(test_of(line=12.0, n_train=30, **factor | {"claimed": claimed}), TABLES)
-        assert far.verdict == "inconclusive" and "if the value stays" in far.reason
+        assert far.verdict == "inconclusive" and "if the measured value stays" in far.reason
         assert ("would contradict it" in far.reason) == against
 
 
@@ -233,7 +234,7 @@ def test_noise_of_gradients_is_compared_over_runs():
     assert found([0.5, 0.6, 0.7]).verdict == "contradicted"
     weak, against = found([1.0, 4.0, 9.0]), found([1.0, 4.0, 9.0], claimed="below")
     assert weak.verdict == against.verdict == "inconclusive"
-    assert re.fullmatch(r"about \d+ runs would settle it, if the value stays \(now 3\)", weak.reason)
+    assert re.fullmatch(r"about \d+ runs would settle it, if the measured value stays \(now 3\)", weak.reason)
     assert "runs would contradict it" in against.reason
     assert "runs would settle it" in found([2.0, 4.0, 9.0], margin=0.25, **near).reason
     few = found([3.0, 4.0])
@@ -302,7 +303,7 @@ def test_several_findings_decide_by_their_mean_by_one_of_them_and_by_what_beats_
     assert evaluate(test_of(**equal, baseline="p4m"), tables).verdict == "reproduced"
     nothing = evaluate(test_of(**equal, arm="mean-too", baseline="Z2"), Tables(
         findings({("mean-too", 100): 0.0, ("Z2", 100): 0.0, ("mean", 100): 0.5}), history({"Z2": [1]}), 300))
-    assert nothing.verdict == "not tested" and "over mean in mean_auc is" in nothing.reason
+    assert nothing.verdict == "not tested" and "in mean_auc, mean-too is ahead" in nothing.reason
 
 
 def test_images_with_several_findings_are_counted_once_and_lesions_are_checked_by_their_own_rows(monkeypatch):
@@ -421,7 +422,7 @@ def test_networks_that_learned_nothing_are_not_compared_where_that_would_be_pass
     equal = {"claimed": None, "margin": 0.1}
     nothing = found(1.2, 1.2, **equal)
     assert nothing.verdict == "not tested" and nothing.estimate is not None
-    said = r"the networks may have learned nothing: the lead of (hydra-4|base) over mean in mse is -"
+    said = r"no network is shown to beat mean: in mse, (hydra-4|base) is ahead of it by -"
     assert re.match(said, nothing.reason), "of the two, the better"
     assert found(1.2, 1.2, **equal, beats=None).verdict == "reproduced"
     assert found(0.5, 0.5, **equal).verdict == "reproduced"
@@ -429,7 +430,7 @@ def test_networks_that_learned_nothing_are_not_compared_where_that_would_be_pass
         assert found(own, base, **equal).verdict == "contradicted"
     alone = {"claimed": "above", "baseline": None, "beaten_by": "base"}
     assert found(0.5, 0.5, **alone).verdict == "reproduced"
-    assert "the lead of base over mean in mse is -" in found(0.5, 1.5, **alone).reason
+    assert "in mse, base is ahead of it by -" in found(0.5, 1.5, **alone).reason
     absent = found(0.5, 0.5, **equal, beats="histogram")
     assert absent.verdict == "not tested" and "no predictions of arm 'histogram'" in absent.reason
 

@@ -6,6 +6,7 @@ What lies in git decides them alone: claims, published tables, kept figures. So 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from fewscans import claims as claims_files
-from fewscans import files, paths, provenance, results, scorecard
+from fewscans import experiments, files, paths, provenance, results, scorecard
 from fewscans.claims import Claims
 from fewscans.data import registry
 from fewscans.scorecard import SYMBOL, Row, markdown_table
@@ -34,8 +35,13 @@ def write(rows: Sequence[Row], claims: Claims | None = None, folder: Path | None
 
 
 def page(paper: str, entry: dict, rows: Sequence[Row], claims: Claims) -> str:
-    """The page of one paper.   entry: the top of its claims' file.   rows: of the scorecard."""
-    card, mine = entry["card"], [row for row in rows if row.paper == paper]
+    """The page of one paper, and of what has no page of its own and the same notebook, such as a thread.
+
+    entry: the top of its claims' file.   rows: of the scorecard.
+    """
+    card, stem = entry["card"], entry["notebook"]
+    others = {name for name, of in claims.papers.items() if of.get("notebook") == stem and not of.get("card")}
+    mine = [row for row in rows if row.paper in {paper, *others}]
     runs = published(sorted({row.experiment for row in mine}))
     parts = {
         "": [card["question"], entry["cite"] + ".", f"[Notebook](../../notebooks/{entry['notebook']}.ipynb) · "
@@ -50,13 +56,14 @@ def page(paper: str, entry: dict, rows: Sequence[Row], claims: Claims) -> str:
     }  # fmt: skip
     body = [f"## {title}\n\n" + "\n\n".join(texts) if title else "\n\n".join(texts) for title, texts in parts.items()]
     head = f"# {entry['short']}\n\n*Written by `fewscans scorecard`; do not edit.*"
-    return "\n\n".join([head, *body, provenance.stamp(scorecard.runs_of(mine), claims, paper)]) + "\n"
+    stamp = provenance.stamp(scorecard.runs_of(mine), claims, None if others else paper)
+    return "\n\n".join([head, *body, stamp]) + "\n"
 
 
-def published(experiments: Sequence[str]) -> list[dict]:
-    """What decided each published run of these experiments, with its records: real ones first."""
+def published(names: Sequence[str]) -> list[dict]:
+    """What decided each published run of these experiments (`names`), with its records: real ones first."""
     found = []
-    for folder in (folder for name in experiments for folder in sorted((paths.published() / name).glob("*/"))):
+    for folder in (folder for name in names for folder in sorted((paths.published() / name).glob("*/"))):
         tables = [path for path in sorted(folder.glob("*.parquet")) if path.stem not in results.BESIDE]
         if tables and "-on-" not in folder.name:
             about = json.loads(pq.read_schema(tables[0]).metadata[b"fewscans"])
@@ -68,13 +75,23 @@ def _verdicts(rows: Sequence[Row]) -> str:
     """Headline claims, those on real data first; what has no tables is counted below."""
     shown = sorted((row for row in rows if row.source), key=lambda row: not row.real)
     cells = [
-        (f"{SYMBOL[row.verdict]} {row.verdict}", row.statement, row.measured, row.ours(), row.dataset, row.reason)
+        (
+            f"{SYMBOL[row.verdict]} {row.verdict}", row.statement, row.measured.replace(" - ", " − "), row.ours(),
+            row.dataset, row.reason,
+        )
         for row in shown
-    ]
+    ]  # fmt: skip
     columns = ["verdict", "claim", "measured", "ours (95 % interval)", "data", "remark"]
     table = pd.DataFrame(cells, columns=columns)
+    words = {(row.experiment, word) for row in shown for word in re.split(r"[\s,/]+", row.measured)}
+    arms = {
+        arm: look.label for name in dict.fromkeys(row.experiment for row in shown)
+        for arm, look in experiments.get(name).ARMS.items() if (name, arm) in words
+    }  # fmt: skip
+    named = "\n\nArms: " + "; ".join(f"`{arm}` {label}" for arm, label in arms.items()) + "." if arms else ""
     rest = len(rows) - len(shown)
-    return markdown_table(table) + (f"\n\nTests of headline claims without tables: {rest}." if rest else "")
+    without = f"\n\n{rest} more tests of headline claims have no predictions yet." if rest else ""
+    return markdown_table(table) + named + without
 
 
 def _runs(runs: Sequence[dict]) -> str:
@@ -109,9 +126,9 @@ def _checklist(rows: Sequence[Row], runs: Sequence[dict]) -> str:
     answers = {
         "code that made the numbers": "this repository; its hash stands in every table",
         "predictions": "all test cases and seeds, in git" if runs else "none published",
-        "headline claims named before their results": f"{before} of {len(headlines)} on real data",
-        "test sets whose results had been seen": f"of {seen} of {len(headlines)} of these claims",
-        "seeds": ", ".join(map(str, seeds)) + "; none left out" if seeds else "none yet",
+        "headline tests on real data named before their results": f"{before} of {len(headlines)}",
+        "of these, other results on the same test set had been seen": f"for {seen}",
+        "seeds, real data": ", ".join(map(str, seeds)) + "; none left out" if seeds else "none yet",
         "split by": ", ".join(groups) or "not yet",
         "intervals": "95 %, over seeds and test cases together",
         "settings found on": "validation cases",

@@ -23,6 +23,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -202,14 +203,22 @@ def load(folder: Path | str | None = None) -> Claims:
     wrong type, an id twice, an unknown arm, metric, table or experiment, a rule that does not fit the kind.
     """
     folder = paths.root() / "claims" if folder is None else Path(folder)
-    papers, claims = {}, {}
-    for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stem == "ours", path.stem)):
-        if path.name == HISTORY:
-            continue
+    files = sorted(folder.glob("*.yaml"), key=lambda path: (path.stem == "ours", path.stem))
+    texts = []
+    for path in (path for path in files if path.name != HISTORY):
         with inside(path.name):
-            raw = strictyaml.load(path.read_text(encoding="utf-8"))
+            texts.append((path.stem, path.read_text(encoding="utf-8")))
+    return _load(folder, tuple(texts))
+
+
+@lru_cache(maxsize=4)  # a notebook asks often, and the files take a second to read
+def _load(folder: Path, files: tuple[tuple[str, str], ...]) -> Claims:
+    papers, claims = {}, {}
+    for stem, text in files:
+        with inside(f"{stem}.yaml"):
+            raw = strictyaml.load(text)
             file = read(_File, raw)
-            require((file.paper != path.stem, f"paper: must be the file's name, {path.stem}, got {file.paper!r}"))
+            require((file.paper != stem, f"paper: must be the file's name, {stem}, got {file.paper!r}"))
             for section, entry, values in _entries(file):
                 with inside(f"claim {entry.id}"):
                     claim = _claim(file, section, entry, values)

@@ -246,14 +246,16 @@ def readme_table(rows: list[Row], claims: Claims, root: str = "") -> str:
 
     root: the way from the page to the project's folder.
     """
-    lines = []
+    lines, carded = [], {entry["notebook"] for entry in claims.papers.values() if entry.get("card")}
     for paper, entry in sorted(claims.papers.items(), key=lambda item: item[1].get("notebook") or ""):
         mine = [row for row in rows if row.paper == paper and row.headline]
         if mine and paper != OWN:
             verdicts = [_verdicts([row for row in mine if row.real is real]) for real in (True, False)]
-            link = f"[{entry['notebook'][:2]}]({root}notebooks/{entry['notebook']}.ipynb)"
+            stem = entry["notebook"]
+            link = f"[{stem[:2]}]({root}notebooks/{stem}.ipynb)"
+            link += f" · [result]({root}reports/results/{stem.replace('_', '-')}.md)" if stem in carded else ""
             lines.append((entry["short"], entry["claim"], *verdicts, entry.get("why") or "", link))
-    columns = ["paper", "its claim", "verdicts on real data", "verdicts on the twin", "why", "notebook"]
+    columns = ["paper", "its claim", "verdicts on real data", "verdicts on the twin", "why", "more"]
     return markdown_table(pd.DataFrame(lines, columns=columns)) + "\n"
 
 

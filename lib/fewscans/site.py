@@ -188,6 +188,7 @@ def _of_markdown(path: Path, name: str, kind: str, ran: Sequence[str], claims: C
         body = body.replace(f'href="{depth}notebooks/{stem}.ipynb"', f'href="{stem}.html"')
     if name == "scorecard":
         body = body.replace('href="../notebooks/', 'href="../../notebooks/')
+        body = re.sub(r'href="\.\./reports/results/([\w-]+)\.md"', r'href="\1.html"', body)
     body = body.replace('href="../scorecard.md"', 'href="scorecard.html"')
     body = re.sub(r'(<img alt="[^"]*" src="\.\./)figures/(\w+)\.png"[^>]*>', rf"\g<0>{_svg('../')}", body)
     title = re.search(r"<h1.*?>(.*?)(?:<a|</h1>)", body, re.DOTALL)
@@ -214,6 +215,9 @@ def _index(claims: Claims, rows: Sequence[Row], leaves: Sequence[Leaf], stems: S
     for stem in stems:
         target = f"pages/{stem}.html" if stem in pages else f"../notebooks/{stem}.ipynb"
         table = table.replace(f'href="notebooks/{stem}.ipynb"', f'href="{target}"')
+        result = stem.replace("_", "-")
+        target = f"pages/{result}.html" if result in pages else f"results/{result}.md"
+        table = table.replace(f'href="reports/results/{result}.md"', f'href="{target}"')
     cards = ""
     for entry in sorted(claims.papers.values(), key=lambda entry: entry.get("notebook") or "~"):
         result = (entry.get("notebook") or "").replace("_", "-")

@@ -121,8 +121,8 @@ def _learned_nothing(test: Test, tables: Results) -> str:
         if leads[arm].low > 0:
             return ""
     best = max(leads, key=lambda arm: leads[arm].value)
-    lead = f"the lead of {best} over {test.beats} in {table.score.name} is {_with_interval(leads[best])}"
-    return f"the networks may have learned nothing: {lead}"
+    lead = f"in {table.score.name}, {best} is ahead of it by {_with_interval(leads[best])}"
+    return f"no network is shown to beat {test.beats}: {lead}"
 
 
 def _lead(table: Resampled, arm: str, other: str, n_train: int) -> Estimate:
@@ -132,7 +132,9 @@ def _lead(table: Resampled, arm: str, other: str, n_train: int) -> Estimate:
 
 
 def _with_interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.3g} (95 % interval {estimate.low:.3g} to {estimate.high:.3g})"
+    ends = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}" for x in ends)
+    return f"{value} (95 % interval {low} to {high})"
 
 
 def _score(test: Test, tables: Results) -> Outcome:
@@ -148,7 +150,7 @@ def _score(test: Test, tables: Results) -> Outcome:
     found = verdict(estimate, test.line, test.claimed, test.margin)
     reason = ""
     if found == "inconclusive":
-        reason = settling(spread, _distance(spread.value, test), _against(spread.value, test))
+        reason = settling(spread, _distance(spread.value, test), _against(spread.value, test), tables.dataset.group)
     elif found == "reproduced" and test.minus_n_train is not None:
         found, reason = _of_a_gain(test, table)
     return Outcome(found, estimate, spread.n_seeds, reason)
@@ -189,7 +191,7 @@ def _efficiency(test: Test, tables: Results) -> Outcome:
     keys, weights = curve_weights(table, test.baseline, test.arm, test.n_train, test.line * test.n_train)
     spread = table.joint(keys).spread(weights)
     against = (spread.value < 0) == (test.claimed in ("above", "at least"))
-    return Outcome(found, estimate, seeds, settling(spread, abs(spread.value), against))
+    return Outcome(found, estimate, seeds, settling(spread, abs(spread.value), against, tables.dataset.group))
 
 
 def _seed_spread(test: Test, tables: Results) -> Outcome:
@@ -222,7 +224,7 @@ def _noise(test: Test, tables: Results) -> Outcome:
     distance = min(abs(math.log(estimate.value / line)) for line in lines if line > 0)
     needed = Spread(logs.mean(), logs.var(ddof=1), 0.0, 0.0, runs, runs).seeds_needed(distance)
     way = "contradict" if _against(estimate.value, test) else "settle"
-    would = f"about {needed} runs would {way} it, if the value stays" if needed else "many more runs"
+    would = f"about {needed} runs would {way} it, if the measured value stays" if needed else "many more runs"
     return Outcome(found, estimate, runs, f"{would} (now {runs})")
 
 
@@ -253,18 +255,18 @@ def _against(value: float, test: Test) -> bool:
     return value < test.line if test.claimed in ("above", "at least") else value > test.line
 
 
-def settling(spread: Spread, distance: float, against: bool = False) -> str:
+def settling(spread: Spread, distance: float, against: bool = False, group: str = "group") -> str:
     """What would bring the interval to one side, if the value and the parts of its variance stay what they are.
 
-    against: that side is the one that contradicts the claim.
+    against: that side is the one that contradicts the claim.   group: what is resampled whole, "scan".
     """
     seeds, groups = spread.seeds_needed(distance), spread.groups_needed(distance)
-    would = "would contradict it, if the value stays" if against else "would settle it, if the value stays"
-    now = f"now {spread.n_seeds} seeds and {spread.n_groups} groups of test cases"
+    would = f"would {'contradict' if against else 'settle'} it, if the measured value stays"
+    now = f"now {spread.n_seeds} seeds and {spread.n_groups} test {group}s"
     if seeds is not None:
         return f"about {seeds} seeds {would} ({now})"
     if groups is not None:
-        return f"about {groups} groups of test cases {would}; more seeds alone would not ({now})"
+        return f"about {groups} test {group}s {would}; more seeds alone would not ({now})"
     return f"neither more seeds nor more test cases alone would settle it ({now})"
 
 

@@ -7,6 +7,7 @@ of those that take them (`own_arms`).
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fewscans.experiments.base import Experiment
 
 
+@cache
 def names() -> tuple[str, ...]:
     """All experiments, in alphabetical order."""
     folder = Path(__file__).parent

@@ -321,11 +321,11 @@ def symmetry(group: str, patch: tuple[int, ...], pools=None, seed: int = 0) -> s
     net.reset_parameters(generator)
     x = torch.randn(1, 1, *patch, generator=generator)
     fitting = [h for h, m in enumerate(made.elements) if np.array_equal(np.abs(m) @ patch, patch)]
-    before = net.features(x)
-    pairs = [(net.features(act_on_image(made, h, x)), act_on_features(made, h, before)) for h in fitting]
+    with torch.no_grad():
+        before, *turned = net.features(torch.cat([x, *(act_on_image(made, h, x) for h in fitting)])).split(1)
+        pairs = [(after, act_on_features(made, h, before)) for h, after in zip(fitting, turned, strict=True)]
     same = all(after.shape == wanted.shape for after, wanted in pairs)
-    off = [float((after - wanted).square().mean().sqrt() / wanted.std()) for after, wanted in pairs if same]
-    left = short(max(off)) if same else "shape"
+    left = short(max(float((a - b).square().mean().sqrt() / b.std()) for a, b in pairs)) if same else "shape"
     return left + ("" if len(fitting) == made.order else f" ({len(fitting)} of {made.order})")
 
 

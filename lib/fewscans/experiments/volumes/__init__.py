@@ -2,8 +2,8 @@
 
 The yardstick is nnU-Net (Isensee et al., arXiv 1809.10486, 2018); the question and most of the statements are those of
 a thread of practitioners. One run of the arm "3D" trains a network on volumes and one on slices across each axis, on
-the same people with the same augmentation, as many updates, and as many voxels in each. All other segmentations of
-these networks are computed with it: three axes averaged, slices and volumes averaged, patches, morphology.
+the same people with like augmentation (`batches`), as many updates, and as many voxels in each. All other segmentations
+of these networks are computed with it: three axes averaged, slices and volumes averaged, patches, morphology.
 
 A mask is too large for a table, so what stands there are the measures of `measures`: this experiment writes metrics at
 prediction, where others write what metrics are computed from. The network after the last update gives all rows.

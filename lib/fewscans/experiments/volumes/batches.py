@@ -1,7 +1,8 @@
-"""What networks are trained on: patches of volumes, or as many voxels in slices, under the same augmentation.
+"""What networks are trained on: patches of volumes, or as many voxels in slices, under like augmentation.
 
-A patch is moved at random inside the published image. One in five is turned by up to 15 degrees in a plane, one in five
-scaled by up to a fifth. Half are mirrored left to right, none front to back, for a hippocampus has a front and a back.
+A patch is moved at random inside the published image. One in five is turned by up to 15 degrees in each plane
+that it has: a slice in its own, a volume in three, so that half of the volumes are turned. One in five is scaled by up
+to a fifth. Half are mirrored left to right, none front to back, for a hippocampus has a front and a back.
 All are made brighter or darker, and given noise. Slices are drawn from all training volumes, each in its own plane, so
 an update on slices shows more people than one on volumes; both show as many voxels.
 """
