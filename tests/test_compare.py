@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from fewscans import cli, experiments, results
 from fewscans.compare import ideas, page, plan
@@ -93,6 +94,17 @@ def test_from_200_patches_to_the_page_in_two_commands_with_an_own_network(projec
     code, out, _ = call("show", "gcnn-clinic", "--figure")
     assert code == 0 and out.startswith("AUC, real Patches of our clinic") and "SmallNet" in out
     assert (project / "runs" / "gcnn-clinic.png").exists()
+
+
+def test_the_pilot_times_a_network_on_one_thread_as_it_will_be_trained(monkeypatch):
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr(plan, "_timed", lambda *asked: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        plan.timed("gcnn", None, [], None, 8, "cpu")
+        assert seen == [1] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_80_volumes_of_different_spacing_with_a_number_each_end_in_a_page(project, call, tmp_path, one_thread):

@@ -1,5 +1,6 @@
 """Notebooks in real JupyterLab, in a real browser: Run all ends without an error, widgets answer to their controls."""
 
+import io
 import json
 import os
 import re
@@ -9,7 +10,11 @@ import sys
 import time
 import urllib.request
 
+import nbformat
+import nibabel
+import numpy as np
 import pytest
+from PIL import Image
 
 from fewscans import paths
 
@@ -72,11 +77,14 @@ def browser():
         yield found
 
 
-def ran(browser, lab: str, file: str):
-    """The page of a notebook, all of whose cells have run; nothing is saved."""
+def ran(browser, lab: str, file: str, folder: str = "notebooks", told: list[str] | None = None):
+    """The page of a notebook, all of whose cells have run; nothing is saved.   told: takes the console's errors."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    if told is not None:
+        page.on("console", lambda message: message.type == "error" and told.append(message.text))
+        page.on("pageerror", lambda error: told.append(str(error)))
     page.set_default_timeout(RUN_SECONDS * 1000)
-    page.goto(f"{lab}/lab/workspaces/{file[:2]}/tree/notebooks/{file}?reset")
+    page.goto(f"{lab}/lab/workspaces/{file[:2]}/tree/{folder}/{file}?reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     page.get_by_text("| Idle").wait_for()  # of the status bar: the kernel has answered
     for _ in range(20):  # a command is lost while the kernel connects
@@ -145,6 +153,33 @@ def test_a_set_is_composed_anew_and_its_gradient_with_it(browser, lab):
     assert errors(page) == []
     before, after = changed_by(page, lambda widget: widget.locator("select").first.select_option("black"))
     assert before.startswith("Error of the set") and numbers(before) != numbers(after)
+
+
+@slow
+def test_volumes_and_labels_are_drawn_in_space_without_a_word_in_the_console(browser, lab, tmp_path):
+    pytest.importorskip("ipyniivue")
+    ball = sum(axis**2 for axis in np.mgrid[-1:1:24j, -1:1:24j, -1:1:24j]) < 0.5
+    for name, values in (("scan", 200 * ball + 20), ("truth", ball)):
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    cell = f"from pathlib import Path\nfrom fewscans.figures import thread\nhere = Path({str(tmp_path)!r})\n"
+    cell += "thread.in_space(here / 'scan.nii.gz', {'truth': here / 'truth.nii.gz'})"
+    place, told = paths.build() / "in_space.ipynb", []
+    place.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), place)
+    try:
+        page = ran(browser, lab, place.name, "build", told)
+        canvas = page.locator(".jp-OutputArea canvas").first
+        canvas.wait_for()
+        for _ in range(RUN_SECONDS):  # the volumes come after the canvas
+            picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
+            coloured = (np.ptp(picture, axis=2) > 40).mean()
+            if coloured > 0.01:
+                break
+            page.wait_for_timeout(1000)
+        assert 0.01 < coloured < 0.9, "the label lies in colour on a grey scan"
+        assert errors(page) == [] and told == []
+    finally:
+        place.unlink(missing_ok=True)
 
 
 @slow

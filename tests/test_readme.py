@@ -183,6 +183,9 @@ def test_its_numbers_of_chest_x_rays_are_the_published_ones(words, dataset, n, m
     assert {arm: round(run.score(arm, n, metric, split).value, 2) for arm in values} == values
 
 
+PAPER = {"anterior": 0.8987, "posterior": 0.8820}  # Dice of nnU-Net in 3D, Isensee et al. (2018), Table 2
+
+
 def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
     run = results.published("volumes", "msd-hippocampus")
     scores = run.scores(["3D", "2D"], "mean:dice").set_index("arm")["value"].round(3)
@@ -193,6 +196,9 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
     told = [gain, thick, *(run.gain("3D", "2D", 128, f"mean:dice-{part}") for part in ("anterior", "posterior"))]
     told += [run.gain(*pair, 128, "bias:consistency-z") for pair in (("3D", "2D"), ("2D-filtered", "2D"))]
     told.append(run.gain("ensemble", "3D", 128, "mean:dice"))
+    scans = {part: run.score("3D-by-scan", 128, f"mean:dice-{part}", "test-first") for part in PAPER}
+    told += [*scans.values(), run.gain("3D-by-scan", "3D", 128, "mean:dice", "test-first")]
+    assert all(abs(scans[part].value - dice) < 0.02 for part, dice in PAPER.items()), "within 0.02 of the paper's"
     assert [one for one in map(tables.text, told) if one not in notebook] == []
 
 

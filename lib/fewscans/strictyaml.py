@@ -6,7 +6,9 @@ ten, a text, a text. A value without quotes is read here only where both agree.
 
 from __future__ import annotations
 
+import copy
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -32,11 +34,16 @@ SAME = ("timestamp", "merge", "value")  # types of 1.1 that DVC's reader of 1.2 
 def load(text: str) -> object:
     """YAML as Python values. Raises yaml.YAMLError, naming the line, for what has two meanings or none."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        return copy.deepcopy(_load(text))
     except ValueError as error:  # a date such as 2001-13-45
         raise yaml.YAMLError(str(error)) from error
     except RecursionError as error:
         raise yaml.YAMLError("brackets within brackets without end") from error
+
+
+@lru_cache(maxsize=4)  # a notebook asks for params.yaml often, and reading it takes 0.2 seconds
+def _load(text: str) -> object:
+    return yaml.load(text, Loader=_Loader)
 
 
 def read(path: Path, error_type: type[FewscansError], remedy: str = "run inside a clone of the project") -> object:

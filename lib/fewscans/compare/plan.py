@@ -161,6 +161,15 @@ def grid(
 
 def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, device: str) -> dict[str, Cost]:
     """What each arm costs on this machine now, by a few updates at a size; the first training is not counted."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in what trains: a place for each core, and not a network on all
+    try:
+        return _timed(experiment, own, arms, cases, n, device)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, device: str) -> dict[str, Cost]:
     kind, costs, warm = experiments.get(experiment), {}, False
     part = group_splits.parts(cases, own.folds)
     val = float((part == "val").sum() / np.isin(part, ("val", "test")).sum())
