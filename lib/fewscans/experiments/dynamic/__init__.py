@@ -46,6 +46,7 @@ class Dynamic(gcnn.Gcnn):
     name = "dynamic"
     ARMS = ARMS
     Grid = Grid
+    beaten_by = "auc"
 
     def check(self, grid: Grid, cases: Cases) -> None:
         have = 3 if gcnn.in_colour(cases) else 1
