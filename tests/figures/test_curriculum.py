@@ -15,6 +15,7 @@ from fewscans.figures import curriculum as cxr
 from fewscans.results import Results
 from fewscans.stats.auc import auc, delong_test
 from fewscans.stats.cells import COLUMNS
+from fewscans.widgets import maps
 
 FINDINGS, SIZES, SEEDS, IMAGES, SIDE, N = ("nodule", "effusion"), (100, 300), 2, 60, 32, 300
 REAL = ("opacity", "pneumonia")
@@ -201,12 +202,12 @@ def test_x_rays_of_another_copy_are_refused(run, cases):
     with pytest.raises(ValueError, match="not those"):
         cxr.places(run, other, [CURRICULUM], N, "places")
     with pytest.raises(ValueError, match="not those"):
-        cxr.slider(run, other, CURRICULUM, N)
+        maps.browser(run, other, CURRICULUM, N)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_sliders_redraw_the_picture_and_draw_the_outline_only_where_the_map_crosses_the_threshold(run, cases):
-    box = cxr.slider(run, cases, CURRICULUM, N)
+    box = maps.browser(run, cases, CURRICULUM, N)
     image, finding, threshold, shown = box.children
     pictures = [shown.value]
     for control, value in ((image, image.options[1]), (finding, "effusion"), (threshold, 0.99)):

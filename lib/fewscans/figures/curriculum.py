@@ -160,7 +160,7 @@ def places(run: Results, cases: Cases, arms: Sequence[str], n_train: int, title:
 
     cases: those that the table was computed on.   Raises ValueError if they are others.
     """
-    _same(run, cases)
+    same(run, cases)
     misses = {a: run.score(a, n_train, "mae", "test-pointing").value for a in arms}
     rates = ", ".join(f"{100 - 100 * share:.0f} % ({run.arm(a).label})" for a, share in misses.items())
     note = f"{MAPS}N = {n_train}, seed 0. Hits among all test images with a box, all seeds: {rates}. {note}"
@@ -222,30 +222,6 @@ def idea(cases: Cases, finding: str, side: float, title: str, note: str = "") ->
     return Picture(figure, title, {"figure": title, "data": cases.fingerprint, "shown": str(cases.case[i])})
 
 
-def slider(run: Results, cases: Cases, arm: str, n_train: int):
-    """Sliders for image, finding and threshold over an X-ray, its map and boxes, a widget of `fewscans.widgets`.
-
-    Raises ValueError for cases that the table was not computed on, and where it keeps no map of the arm.
-    """
-    import ipywidgets
-
-    from fewscans.widgets import ByHand, described
-
-    _same(run, cases)
-    kept = maps(run, arm, n_train)
-    if not kept:
-        raise ValueError(f"no map of {arm} is kept at N = {n_train}")
-
-    def draw(image: str, finding: str, threshold: float) -> tuple[Picture, str]:
-        picture = single(cases, image, finding, kept[image, finding], threshold)
-        return picture, f"Image {image}: {picture.title}"
-
-    image = described(ipywidgets.SelectionSlider, "image", options=list(dict.fromkeys(i for i, _ in kept)))
-    finding = described(ipywidgets.SelectionSlider, "finding", options=findings(run))
-    threshold = described(ipywidgets.FloatSlider, "threshold", value=0.5, min=0.0, max=1.0, step=0.01)
-    return ByHand(draw, image=image, finding=finding, threshold=threshold)
-
-
 @styled
 def single(cases: Cases, image: str, finding: str, coarse: np.ndarray, threshold: float) -> Picture:
     """One X-ray with its boxes, and the outline of where its map is above the threshold."""
@@ -258,7 +234,8 @@ def single(cases: Cases, image: str, finding: str, coarse: np.ndarray, threshold
     return Picture(figure, title, {"figure": title, "data": cases.fingerprint, "shown": image})
 
 
-def _same(run: Results, cases: Cases) -> None:
+def same(run: Results, cases: Cases) -> None:
+    """Raises ValueError for cases that the table was not computed on."""
     if cases.fingerprint != run.about["data"]:
         raise ValueError(f"the images at hand are not those that {run.run} was computed on")
 
@@ -322,7 +299,7 @@ def within_folds(run: Results, cases: Cases, grid: Grid, arms: Sequence[str], n_
     With folds each network scores one part of the images, and networks may differ in level. Means over seeds.
     cases: those that the table was computed on; grid: that of the run.   Raises ValueError for other cases.
     """
-    _same(run, cases)
+    same(run, cases)
     finding, label = grid.findings[0], radiographs.labels(cases, grid.findings[:1])[:, 0]
     table = run.predictions.query("split == 'test' and n_train == @n_train").copy()
     table[["image", "finding"]] = table["case"].astype(str).str.rsplit("/", n=1, expand=True)
