@@ -4,7 +4,9 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,11 +100,18 @@ def test_from_200_patches_to_the_page_in_two_commands_with_an_own_network(projec
 
 def test_the_pilot_times_a_network_on_one_thread_as_it_will_be_trained(monkeypatch):
     seen, before = [], torch.get_num_threads()
-    monkeypatch.setattr(plan, "_timed", lambda *asked: seen.append(torch.get_num_threads()))
+
+    def some(experiment, own, arm, cases, n, device):
+        seen.append(torch.get_num_threads())
+        return 0.01 * min(n, 30), 1.0  # as long as its batch is large
+
+    monkeypatch.setattr(plan, "_timed", some)
+    monkeypatch.setattr(plan.group_splits, "parts", lambda *asked: np.array(["train", "val", "test"]))
     torch.set_num_threads(3)
     try:
-        plan.timed("gcnn", None, [], None, 8, "cpu")
-        assert seen == [1] and torch.get_num_threads() == 3
+        cost = plan.timed("gcnn", SimpleNamespace(folds=0), ["Z2"], None, [8, 34, 150], "cpu")["Z2"]
+        assert set(seen) == {1} and torch.get_num_threads() == 3
+        assert [round(cost.of(100, n), 6) for n in (8, 34, 150)] == [10.0, 32.0, 32.0], "small batches cost less"
     finally:
         torch.set_num_threads(before)
 
@@ -192,7 +201,7 @@ def test_the_last_idea_is_left_out_where_the_hours_are_too_few_for_all(monkeypat
     costs = {"gcnn": {"Z2": plan.Cost(0.01, 0.2)}, "grey": {"copied-random": plan.Cost(1.0, 1.0, plan.FINE)}}
     assert plan.lightest(mine(), {"gcnn": None}, costs, 0.1, 2)[1] == ["gcnn"]
     assert plan.lightest(mine(), {"gcnn": None}, costs, 10.0, 2)[1] == ["gcnn", "grey"]
-    assert plan.Cost(1.0, 0.0, plan.FINE).of(800) == plan.FINE
+    assert plan.Cost(1.0, 0.0, plan.FINE).of(800, 30) == plan.FINE
     with pytest.raises(plan.TooFew):
         plan.lightest(mine(), {"gcnn": None}, costs, 1e-6, 2)
 

@@ -61,16 +61,19 @@ DESIGNS = (
 @dataclass(frozen=True)
 class Cost:
     """Seconds of an arm: update, of one; around, of a validation with the predictions at the end, of which `val` is the
-    validation's share.   most: updates.
+    validation's share.   most: updates.   least: of an update at the `smallest` size, whose batch may not be full.
     """
 
     update: float
     around: float
     most: int | None = None
     val: float = 1.0
+    smallest: int = 0
+    least: float = 0.0
 
-    def of(self, steps: int) -> float:
-        return self.update * min(steps, self.most or steps) + self.around * (1 + (EARLY - 1) * self.val)
+    def of(self, steps: int, size: int) -> float:
+        update = self.least if size <= self.smallest else self.update
+        return update * min(steps, self.most or steps) + self.around * (1 + (EARLY - 1) * self.val)
 
 
 def sizes(own: Own, cases: Cases, most: int, seeds: int) -> list[int]:
@@ -159,36 +162,36 @@ def grid(
     )
 
 
-def timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, device: str) -> dict[str, Cost]:
-    """What each arm costs on this machine now, by a few updates at a size; the first training is not counted."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in what trains: a place for each core, and not a network on all
-    try:
-        return _timed(experiment, own, arms, cases, n, device)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _timed(experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: int, device: str) -> dict[str, Cost]:
-    kind, costs, warm = experiments.get(experiment), {}, False
+def timed(
+    experiment: str, own: Own, arms: Sequence[str], cases: Cases, n: Sequence[int], device: str
+) -> dict[str, Cost]:
+    """What each arm costs on this machine now, by a few updates at the smallest and at the largest of some sizes."""
+    kind, costs, threads = experiments.get(experiment), {}, torch.get_num_threads()
     part = group_splits.parts(cases, own.folds)
     val = float((part == "val").sum() / np.isin(part, ("val", "test")).sum())
-    for arm in arms:
-        if kind.ARMS[arm].trivial is not None:
-            costs[arm] = Cost(0.0, 0.5)
-            continue
-        seconds = []
-        for steps in TIMED if warm else (1, *TIMED):
-            small = dataclasses.replace(
-                grid(experiment, own, [arm], [n], Design(1, 1, steps, _ONE, 1)), eval_every=steps
-            )
-            began = time.perf_counter()
-            kind.train_run(Run(0, n, arm, _ONE[0]), small, cases, torch.device(device))
-            seconds.append(time.perf_counter() - began)
-        update = max((seconds[-1] - seconds[-2]) / (TIMED[1] - TIMED[0]), 1e-4)
-        around, warm = max(seconds[-2] - TIMED[0] * update, 0.0), True
-        costs[arm] = Cost(update, around, FINE if experiment == "grey" else None, val)
+    torch.set_num_threads(1)  # as in what trains: a place for each core, and not a network on all
+    try:
+        for arm in arms:
+            if kind.ARMS[arm].trivial is not None:
+                costs[arm] = Cost(0.0, 0.5)
+                continue
+            (least, _), (update, around) = (_timed(experiment, own, arm, cases, some, device) for some in (n[0], n[-1]))
+            costs[arm] = Cost(update, around, FINE if experiment == "grey" else None, val, n[0], least)
+    finally:
+        torch.set_num_threads(threads)
     return costs
+
+
+def _timed(experiment: str, own: Own, arm: str, cases: Cases, n: int, device: str) -> tuple[float, float]:
+    """Seconds of an update, and of what stands around all updates; the first training is not counted."""
+    kind, seconds = experiments.get(experiment), []
+    for steps in (1, *TIMED):
+        small = dataclasses.replace(grid(experiment, own, [arm], [n], Design(1, 1, steps, _ONE, 1)), eval_every=steps)
+        began = time.perf_counter()
+        kind.train_run(Run(0, n, arm, _ONE[0]), small, cases, torch.device(device))
+        seconds.append(time.perf_counter() - began)
+    update = max((seconds[-1] - seconds[-2]) / (TIMED[1] - TIMED[0]), 1e-4)
+    return update, max(seconds[-2] - TIMED[0] * update, 0.0)
 
 
 def seconds(
@@ -199,7 +202,7 @@ def seconds(
     for cost in costs.values():
         tried = design.tuning * (len(design.rates) - 1) if cost.update else 0
         for size in n:
-            total += cost.of(design.steps) * (tried + (more or {}).get(str(size), design.seeds))
+            total += cost.of(design.steps, size) * (tried + (more or {}).get(str(size), design.seeds))
     return total
 
 

@@ -44,8 +44,8 @@ def compare(
             experiment: get(experiment).read(name, place, _smallest(experiment, mine), paths.build())
             for experiment in arms
         }
-        fewest = plan.sizes(mine, next(iter(every.values())), 3, 10)[0]
-        costs = {e: plan.timed(e, mine, arms[e], every[e], fewest, device) for e in arms}
+        some = plan.sizes(mine, next(iter(every.values())), 3, 10)
+        costs = {e: plan.timed(e, mine, arms[e], every[e], some, device) for e in arms}
         if ideas is None:  # nobody asked for all of them
             (design, n, more), left = plan.lightest(mine, every, costs, hours, len(places))
         else:
