@@ -156,7 +156,7 @@ def test_the_readme_tells_numbers_not_labels_and_whose_they_are(project):
     target = read_run(RUN).predictions["target"]
     assert f"| hydra-2 | 12, 25 | 3 | 60 ({target.min():.4g} to {target.max():.4g}) | 30 |" in text
     assert "test cases (labels)" in text and "positive" not in text and "AUC" not in text and "log-odds" not in text
-    assert "predictions are kept to 0.00001 in the label's unit; an ICC moves by less than 0.0001" in text
+    assert "predictions are kept to 0.00001 in the label's unit; a score moves by less than 0.0001" in text
     assert "`test-best`" in text and "21 runs, 18 of them networks" in text
     for word in ("CC BY-SA 4.0", "Antonelli", "10.1038/s41467-022-30695-9", "tables of this folder are under"):
         assert word in text, word

@@ -269,20 +269,26 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
     number = "step" in about
     of_cases = "labels" if number else "positive"
     rows = [f"| arm | N | seeds | test cases ({of_cases}) | groups |", "| --- | --- | --- | --- | --- |"]
-    test = predictions[predictions["split"] == "test"]
     for arm in about["arms"]:
-        mine = test[test["arm"] == arm]
+        mine = predictions[(predictions["arm"] == arm) & predictions["split"].str.startswith("test")]
+        split = min(mine["split"].unique())  # "test", unless the arm has others alone
+        mine = mine[mine["split"] == split]
         case = mine.drop_duplicates("case")
+        images = case["case"].str.partition("/")[0].nunique()
         sizes = ", ".join(str(n) for n in sorted(mine["n_train"].unique()))
         target = case["target"]
         cases = f"{len(case)} ({f'{target.min():.4g} to {target.max():.4g}' if number else int(target.sum())})"
-        rows.append(f"| {arm} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
+        if number and images < len(case):  # a case is an image's measure
+            cases = f"{images} (each with {len(case) // images} measures)"
+        name = arm if split == "test" else f"{arm} ({split})"
+        rows.append(f"| {name} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
     folds = ", and in which part for each seed" if about["params"].get("folds") else ""
     splits = "`test` is of the checkpoint with the lowest validation loss"
     if any("last_val_loss" in record for record in records):
-        splits = f"{splits.replace('test', 'test-best')}, `test` of the network after the last update"
+        best = splits.replace("test", "test-best") + ", `test` of the network after the last update"
+        splits = best if (predictions["split"] == "test-best").any() else "`test` is of the network after the last update"
     precision = f"{about['logit_step']} in the log-odds; an AUC" if not number else (
-        f"{np.format_float_positional(about['step'], trim='-')} in the label's unit; an ICC"
+        f"{np.format_float_positional(about['step'], trim='-')} in the label's unit; a score"
     )  # fmt: skip
     trained = sum(bool(record.get("parameters")) for record in records)
     seconds = sum(record.get("seconds_wall", 0.0) for record in records)
