@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fewscans import publish as publishing
 from fewscans import scorecard
 from fewscans.claims import Claim, Claims
 from fewscans.claims import Test as ClaimTest
@@ -226,3 +227,18 @@ def test_numbers_reach_the_scorecard_whatever_their_unit(project, unit):
     counted = scorecard.counts(others)
     assert counted.index.tolist() == [("hydranet, msd-hippocampus", "real", "claims of the paper")]
     assert counted["not tested"].sum() == 0 and counted.to_numpy().sum() == len(others)
+
+
+def test_the_readme_counts_images_not_their_measures_and_names_the_split_of_an_arm_without_a_test(project):
+    cases = [f"scan{i}/{measure}" for i in range(3) for measure in ("dice", "hd95")]
+    rows = {"n_train": 8, "seed": 0, "case": cases, "group": [case[:5] for case in cases], "target": 1.0}
+    arms = (("3D", "val"), ("3D", "test"), ("2D", "test-first"))
+    table = pd.concat([pd.DataFrame(rows | {"arm": arm, "split": split}) for arm, split in arms])
+    known = {key: ["1"] for key in ("device", "torch", "threads")}
+    known |= {key: "x" for key in ("run", "experiment", "profile", "code", "data")}
+    about = known | {"dataset": "msd-hippocampus", "twin": True, "arms": ["3D", "2D"], "step": 1e-5, "params": {}}
+    text = publishing._readme(about | {"incomplete": None}, table, [{"last_val_loss": 0.1}])
+    assert text.startswith("# x on msd-hippocampus-twin\n")
+    assert "| 3D | 8 | 1 | 3 (each with 2 measures) | 3 |" in text
+    assert "| 2D (test-first) | 8 | 1 | 3 (each with 2 measures) | 3 |" in text
+    assert "- splits: `test` is of the network after the last update\n" in text

@@ -280,13 +280,13 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         cases = f"{len(case)} ({f'{target.min():.4g} to {target.max():.4g}' if number else int(target.sum())})"
         if number and images < len(case):  # a case is an image's measure
             cases = f"{images} (each with {len(case) // images} measures)"
-        name = arm if split == "test" else f"{arm} ({split})"
-        rows.append(f"| {name} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
+        shown = arm if split == "test" else f"{arm} ({split})"
+        rows.append(f"| {shown} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
     folds = ", and in which part for each seed" if about["params"].get("folds") else ""
     splits = "`test` is of the checkpoint with the lowest validation loss"
     if any("last_val_loss" in record for record in records):
-        best = splits.replace("test", "test-best") + ", `test` of the network after the last update"
-        splits = best if (predictions["split"] == "test-best").any() else "`test` is of the network after the last update"
+        last, best = "of the network after the last update", splits.replace("test", "test-best")
+        splits = f"{best}, `test` {last}" if (predictions["split"] == "test-best").any() else f"`test` is {last}"
     precision = f"{about['logit_step']} in the log-odds; an AUC" if not number else (
         f"{np.format_float_positional(about['step'], trim='-')} in the label's unit; a score"
     )  # fmt: skip
