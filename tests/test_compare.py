@@ -101,11 +101,11 @@ def test_from_200_patches_to_the_page_in_two_commands_with_an_own_network(projec
 def test_the_pilot_times_a_network_on_one_thread_as_it_will_be_trained(monkeypatch):
     seen, before = [], torch.get_num_threads()
 
-    def some(experiment, own, arm, cases, n, device):
+    def some(experiment, own, arm, cases, n, steps, device):
         seen.append(torch.get_num_threads())
-        return 0.01 * min(n, 30), 1.0  # as long as its batch is large
+        return 1.0 + 0.01 * min(n, 30) * steps  # an update takes as long as its batch is large
 
-    monkeypatch.setattr(plan, "_timed", some)
+    monkeypatch.setattr(plan, "_took", some)
     monkeypatch.setattr(plan.group_splits, "parts", lambda *asked: np.array(["train", "val", "test"]))
     torch.set_num_threads(3)
     try:

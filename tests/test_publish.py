@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from fewscans import experiments, params, paths
+from fewscans import publish as publishing
 from fewscans.data import registry
 from fewscans.data.base import Cases
 from fewscans.errors import DataError, RunError
@@ -99,7 +100,7 @@ def finished(project, run=RUN, profile="quick", seeds=3, sizes=(("Z2", 30), ("Z2
                 "torch": "2.13.0",
                 "threads": 1,
                 "key": f"{arm}{n}{seed}",
-                "learning_rate": 1e-3,
+                "learning_rate": 1e-3 * (arm != "centre"),
             }
             if arm != "centre":
                 record |= {"steps": 200, "seconds_wall": 1.5, "parameters": 1000, "last_val_loss": 0.4}
@@ -487,6 +488,10 @@ def test_a_new_size_is_added_to_what_is_published(project, monkeypatch):
     assert after.about["incomplete"] is None and after.about["params"]["arms"] == BOTH["arms"]
     assert after.sizes("Z2") == [30, 100] and after.arms == before.arms
     assert [(r["arm"], r["n_train"]) for r in after.records][::3] == [("Z2", 30), ("Z2", 100), ("centre", 30)]
+    assert list(dict.fromkeys(zip(after.history["arm"], after.history["n_train"], strict=True))) == [
+        ("Z2", 30),
+        ("Z2", 100),
+    ]
     small = after.predictions[after.predictions["n_train"] == 30].reset_index(drop=True)
     pd.testing.assert_frame_equal(small, before.predictions, check_categorical=False)
     once = contents(folder)
@@ -503,13 +508,57 @@ def test_weights_that_the_store_lacks_stay_where_they_are_still_the_best(project
     shutil.rmtree(paths.store())
     publish(RUN, minimum_seeds=3, add=True, with_weights=True)
     assert (folder / "Z2.safetensors").read_bytes() == b"anew"
+    (folder / "Z2.safetensors").write_bytes(b"anow")
+    with pytest.raises(RunError, match="is damaged"):
+        publish(RUN, minimum_seeds=3, add=True, with_weights=True)
 
 
 @pytest.mark.parametrize(
-    ("code", "changed", "what"),
-    [("c1de", {}, "code"), ("c0de", {"steps": 240}, "parameters"), ("c0de", {"width": 4}, "parameters")],
+    ("code", "changed", "why"),
+    [
+        ("c1de", {}, "was trained with other code"),
+        ("c0de", {"steps": 240}, "was trained with other steps"),
+        ("c0de", {"width": 4}, "was trained with other width"),
+        ("c0de", {"learning_rates": [3.0e-3]}, "was trained with other learning_rate"),
+        ("c0de", {"learning_rates": [1.0e-3, 3.0e-3]}, "was trained with other learning_rates"),
+        ("c0de", {"arms": {"Z2": [100], "centre": [30]}}, "is not in the grid"),
+        ("c0de", {"arms": {"p4m": [100], "Z2": [100]}}, "is not in the grid"),
+    ],
 )
-def test_nothing_is_added_to_what_was_made_otherwise(project, monkeypatch, code, changed, what):
+def test_nothing_is_added_to_what_was_made_otherwise(project, monkeypatch, code, changed, why):
     grown(project, monkeypatch, code=code, **BOTH | changed)
-    with pytest.raises(RunError, match=f"arm Z2, N = 30, seed 0 was trained with other {what}; .* without --add"):
+    with pytest.raises(RunError, match=f"arm Z2, N = 30, seed 0 {why}; .* without --add"):
         publish(RUN, minimum_seeds=3, add=True)
+
+
+def test_nothing_is_added_to_what_another_device_made_or_an_older_grid_names(project, monkeypatch):
+    grown(project, monkeypatch, **BOTH)
+    records = project / "runs" / f"{RUN}.records.json"
+    old = records.read_text()
+    records.write_text(old.replace('"device": "cpu"', '"device": "NVIDIA H100"'))
+    with pytest.raises(RunError, match="seed 0 was trained with other device"):
+        publish(RUN, minimum_seeds=3, add=True)
+    records.write_text(old)
+    monkeypatch.setattr(publishing, "load_published", lambda *asked: replace(
+        load_published(*asked), about=load_published(*asked).about | {"params": {"gone": 1}}
+    ))  # fmt: skip
+    with pytest.raises(RunError, match="unknown key 'gone'.* publish the whole grid, without --add"):
+        publish(RUN, minimum_seeds=3, add=True)
+
+
+def test_columns_that_the_new_table_lacks_stay_in_the_history(project, monkeypatch):
+    grown(project, monkeypatch, **BOTH)
+    had = load_published("gcnn", "luna16-patches-twin")
+    more = replace(had, history=had.history.assign(noise=0.5))
+    monkeypatch.setattr(publishing, "load_published", lambda *asked: more)
+    folder = publish(RUN, minimum_seeds=3, add=True)
+    kept_noise = pd.read_parquet(folder / "history.parquet").set_index("n_train")["noise"]
+    assert (kept_noise[30] == 0.5).all() and kept_noise[100].isna().all()
+
+
+def test_weights_that_are_no_longer_the_best_are_removed(project, monkeypatch):
+    grown(project, monkeypatch, **BOTH)
+    folder = project / "reports" / "published" / "gcnn" / "luna16-patches-twin" / "weights"
+    assert folder.exists()
+    publish(RUN, minimum_seeds=3, add=True)
+    assert not folder.exists()

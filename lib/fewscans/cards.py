@@ -46,7 +46,7 @@ def page(paper: str, entry: dict, rows: Sequence[Row], claims: Claims) -> str:
     parts = {
         "": [card["question"], entry["cite"] + ".", f"[Notebook](../../notebooks/{entry['notebook']}.ipynb) · "
              "[all claims](../scorecard.md) · [published tables](../published)"],
-        "What held": [_verdicts([row for row in mine if row.headline])],
+        "What held": [_verdicts([row for row in mine if row.headline], claims, bool(others))],
         "Figures": [f"![{alt}](../figures/{name})\n\n*{alt}.*" for name, alt in card["figures"].items()],
         "Protocol": [_list(card["protocol"])],
         "What differs from the paper": [_list(card["deviations"])],
@@ -71,8 +71,8 @@ def published(names: Sequence[str]) -> list[dict]:
     return sorted(found, key=lambda about: not about["real"])
 
 
-def _verdicts(rows: Sequence[Row]) -> str:
-    """Headline claims, those on real data first; what has no tables is counted below."""
+def _verdicts(rows: Sequence[Row], claims: Claims, several: bool) -> str:
+    """Headline claims, those on real data first; what has no tables is counted below.   several: name whose each is."""
     shown = sorted((row for row in rows if row.source), key=lambda row: not row.real)
     cells = [
         (
@@ -83,6 +83,8 @@ def _verdicts(rows: Sequence[Row]) -> str:
     ]  # fmt: skip
     columns = ["verdict", "claim", "measured", "ours (95 % interval)", "data", "remark"]
     table = pd.DataFrame(cells, columns=columns)
+    if several:
+        table.insert(2, "of", [claims.papers[row.paper]["short"] for row in shown])
     words = {(row.experiment, word) for row in shown for word in re.split(r"[\s,/]+", row.measured)}
     arms = {
         arm: look.label for name in dict.fromkeys(row.experiment for row in shown)
@@ -90,7 +92,7 @@ def _verdicts(rows: Sequence[Row]) -> str:
     }  # fmt: skip
     named = "\n\nArms: " + "; ".join(f"`{arm}` {label}" for arm, label in arms.items()) + "." if arms else ""
     rest = len(rows) - len(shown)
-    without = f"\n\n{rest} more tests of headline claims have no predictions yet." if rest else ""
+    without = f"\n\nFurther tests of headline claims without any tables: {rest}." if rest else ""
     return markdown_table(table) + named + without
 
 

@@ -34,8 +34,8 @@ from scipy import special
 from fewscans import experiments, files, integrity, params, paths, store, weights
 from fewscans.data import own, registry
 from fewscans.data.base import Cases
-from fewscans.errors import DataError, RunError
-from fewscans.experiments.base import Grid, Run
+from fewscans.errors import DataError, ParamsError, RunError
+from fewscans.experiments.base import Experiment, Grid, Run
 from fewscans.results import Results, folder_of, load_published, read_run
 
 LOGIT_STEP = 0.001
@@ -133,46 +133,62 @@ def publish(
     for path in [*folder.glob("*.parquet"), folder / "split.csv"]:  # of arms, or of data, that are no longer there
         if path.name not in contents:
             path.unlink(missing_ok=True)
-    if weights.outdated(spec, records):
-        shutil.rmtree(weights.folder_of(spec))
     if with_weights:
         weights.keep(run, spec, about, found.records, store.Store(paths.store()))
+    elif weights.outdated(spec, records):
+        shutil.rmtree(weights.folder_of(spec))
     return folder
 
 
 def _added_to(old: Results, new: Results, grid: Grid) -> Results:
     """Both tables in one, under a grid that decides the runs of both alike; a run of both is the new one.
 
-    Raises RunError naming a run that code, data or that grid would make differently today.
+    Raises RunError naming a run that the grid does not have, or that code, data, parameters or device would make
+    differently today.
     """
     experiment, made = experiments.get(old.about["experiment"]), {_cell(record) for record in new.records}
-    for found in (old, new):
-        was = params.typed(found.about["params" if found is old else "grid"], type(grid), "grid")
+    for found, key in ((old, "params"), (new, "grid")):
+        try:
+            was = params.typed(found.about[key], type(grid), "grid")
+        except ParamsError as error:
+            raise RunError(f"{new.name}: {error}; publish the whole grid, without --add") from None
         for record in found.records:
             run = Run(record["seed"], record["n_train"], record["arm"], record["learning_rate"])
-            for what, one, other in (
-                ("code", record["code"], new.about["code"]),
-                ("data", record["data"], new.about["data"]),
-                ("parameters", experiment.decides(run, was), experiment.decides(run, grid)),
-            ):
-                if one != other:
-                    raise RunError(
-                        f"{new.name}: arm {run.arm}, N = {run.n_train}, seed {run.seed} was trained with other {what}; "
-                        "train and publish the whole grid, without --add"
-                    )
+            if why := _otherwise(experiment, run, record, new, was, grid):
+                which = f"arm {run.arm}, N = {run.n_train}, seed {run.seed}"
+                raise RunError(f"{new.name}: {which} {why}; train and publish the whole grid, without --add")
 
     def both(kind: str) -> pd.DataFrame:
         ours, theirs = getattr(new, kind), getattr(old, kind)
         trained = [new.arm(str(arm)).computed_with or str(arm) for arm in theirs["arm"]]
         lacking = [cell not in made for cell in zip(trained, theirs["n_train"], theirs["seed"], strict=True)]
-        table = pd.concat([theirs[lacking].astype(ours.dtypes[theirs.columns]), ours], ignore_index=True)
+        kinds = ours.dtypes[[column for column in theirs if column in ours]]
+        table = pd.concat([theirs[lacking].astype(kinds), ours], ignore_index=True)
         order = {arm: i for i, arm in enumerate(experiment.arm_names(grid))}
-        return table.sort_values("arm", key=lambda arms: arms.map(order), kind="stable", ignore_index=True)
+        table = table.assign(order=table["arm"].map(order)).sort_values(["order", "n_train", "seed"], kind="stable")
+        return table.drop(columns="order").reset_index(drop=True)
 
     records = [record for record in old.records if _cell(record) not in made] + new.records
     records.sort(key=lambda r: (list(grid.arms).index(r["arm"]), r["n_train"], r["seed"]))
     about = new.about | {"grid": json.loads(json.dumps(vars(grid)))}  # lists, as in a table
     return replace(new, predictions=both("predictions"), history=both("history"), records=records, about=about)
+
+
+def _otherwise(experiment: Experiment, run: Run, record: Mapping, new: Results, was: Grid, grid: Grid) -> str:
+    """Why a run of a table is not the one that the grid asks for; empty if it is.   was: the table's grid."""
+    if run.n_train not in grid.arms.get(run.arm, ()) or run.seed not in grid.seeds_of(run.n_train):
+        return "is not in the grid"
+    rate, tried = experiment.chosen_rate(grid, {}, run.arm, run.n_train), ("learning_rates", "tuning_seeds")
+    first, then, now = new.records[0], experiment.decides(run, was), experiment.decides(run, grid)
+    same = {key: then.get(key) == now.get(key) for key in {*then, *now}}
+    same |= {key: record[key] == new.about[key] for key in ("code", "data")}
+    same |= {key: record[key] == first[key] for key in ("device", "threads")}
+    if rate is None:
+        same |= {key: getattr(was, key) == getattr(grid, key) for key in tried}
+    else:
+        same["learning_rate"] = run.learning_rate == rate
+    other = ", ".join(sorted(key for key, is_same in same.items() if not is_same))
+    return f"was trained with other {other}" if other else ""
 
 
 def _cell(record: Mapping) -> tuple[str, int, int]:

@@ -148,7 +148,7 @@ def _of_notebook(path: Path, claims: Claims, rows: Sequence[Row], ran: Sequence[
     body = re.sub(
         r'href="(\d\d_\w+)\.html',  # what was not run has no page, but its source
         lambda found: found[0] if found[1] in ran else f'href="../../notebooks/{found[1]}.ipynb',
-        page.body(executed),
+        re.sub(r'href="\.\./reports/results/([\w-]+)\.md', r'href="\1.html', page.body(executed)),
     )
     papers = {paper: entry for paper, entry in claims.papers.items() if entry.get("notebook") == path.stem}
     said = "".join(_in_short(entry, [row for row in rows if row.paper == paper]) for paper, entry in papers.items())

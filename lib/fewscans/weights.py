@@ -60,25 +60,25 @@ def keep(run: str, spec: RunSpec, about: Mapping, records: Sequence[dict], room:
     about: of the published tables; `params` is the grid.   Weights that the store lacks and git keeps stay; RunError
     if both lack them.
     """
-    here, away, networks = folder_of(spec), archive(spec), []
+    here, away = folder_of(spec), archive(spec)
     listed = _listing(here / LIST)["networks"] if (here / LIST).exists() else []
-    before = {network["record"]["key"] for network in listed if network["in_git"]}
+    before, contents = {network["record"]["key"]: network for network in listed}, []
     for record in best(records):
-        path = room.weights_path(record["key"])
-        if not path.is_file() and record["key"] in before:
-            path = here / f"{record['arm']}.safetensors"
-        if not path.is_file():
+        path, known = room.weights_path(record["key"]), before.get(record["key"])
+        if not path.is_file() and not (known and known["in_git"]):
             raise RunError(
                 f"{run}: the weights of {record['arm']}, N = {record['n_train']}, seed {record['seed']} are not in "
                 f"{room.folder}; remove that run's entry there, then fewscans train {run}"
             )
-        content = path.read_bytes()
+        contents.append((record, path.read_bytes() if path.is_file() else _checked(run, spec, known)))
+    if not contents:
+        raise RunError(f"{run} has no network to keep: all its arms are trivial baselines, or several networks")
+    networks = []
+    for record, content in contents:
         where = here if len(content) <= LIMIT else away
         files.write(where / f"{record['arm']}.safetensors", content)
         facts = {"file": f"{record['arm']}.safetensors", "bytes": len(content), "in_git": where == here}
         networks.append(facts | {"sha256": hashlib.sha256(content).hexdigest(), "record": record})
-    if not networks:
-        raise RunError(f"{run} has no network to keep: all its arms are trivial baselines, or several networks")
     listing = {key: about[key] for key in ("run", "experiment", "dataset", "twin", "profile", "code", "data")}
     listing |= {"grid": about["params"], "networks": networks}
     for folder in (here, away) if any(not network["in_git"] for network in networks) else (here,):
@@ -93,9 +93,9 @@ def keep(run: str, spec: RunSpec, about: Mapping, records: Sequence[dict], room:
 
 
 def outdated(spec: RunSpec, records: Sequence[dict]) -> bool:
-    """Whether git keeps weights that are of none of these records."""
+    """Whether git keeps weights that are not those of the best of these records."""
     path = folder_of(spec) / LIST
-    keys = {record.get("key") for record in records}
+    keys = {record.get("key") for record in best(records)}
     return path.exists() and any(n["record"]["key"] not in keys for n in _listing(path)["networks"])
 
 
@@ -144,6 +144,11 @@ def _listing(path: Path) -> dict:
 def _load(run: str, spec: RunSpec, network: dict) -> dict[str, Tensor]:
     from safetensors.torch import load
 
+    return load(_checked(run, spec, network))
+
+
+def _checked(run: str, spec: RunSpec, network: dict) -> bytes:
+    """The file's bytes; RunError for one that is absent or damaged."""
     name = network["file"]
     path = (folder_of(spec) if network["in_git"] else archive(spec)) / name
     remedy = "restore it from git (`git lfs pull`, if it is kept so)" if network["in_git"] else (
@@ -158,7 +163,7 @@ def _load(run: str, spec: RunSpec, network: dict) -> dict[str, Tensor]:
             f"{path} is damaged: it has {len(content)} bytes, and its size or SHA-256 is not that of {LIST} "
             f"({network['bytes']} bytes, {network['sha256'][:12]}...); {remedy}"
         )
-    return load(content)
+    return content
 
 
 def _card(spec: RunSpec, listing: dict) -> str:

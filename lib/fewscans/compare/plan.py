@@ -175,23 +175,24 @@ def timed(
             if kind.ARMS[arm].trivial is not None:
                 costs[arm] = Cost(0.0, 0.5)
                 continue
-            (least, _), (update, around) = (_timed(experiment, own, arm, cases, some, device) for some in (n[0], n[-1]))
-            costs[arm] = Cost(update, around, FINE if experiment == "grey" else None, val, n[0], least)
+            if not costs:
+                _took(experiment, own, arm, cases, n[-1], 1, device)  # what the first training waits for
+            few, many = (_took(experiment, own, arm, cases, n[-1], steps, device) for steps in TIMED)
+            update = max((many - few) / (TIMED[1] - TIMED[0]), 1e-4)
+            around = max(few - TIMED[0] * update, 0.0)
+            least = max((_took(experiment, own, arm, cases, n[0], TIMED[1], device) - around) / TIMED[1], 1e-4)
+            costs[arm] = Cost(update, around, FINE if experiment == "grey" else None, val, n[0], min(least, update))
     finally:
         torch.set_num_threads(threads)
     return costs
 
 
-def _timed(experiment: str, own: Own, arm: str, cases: Cases, n: int, device: str) -> tuple[float, float]:
-    """Seconds of an update, and of what stands around all updates; the first training is not counted."""
-    kind, seconds = experiments.get(experiment), []
-    for steps in (1, *TIMED):
-        small = dataclasses.replace(grid(experiment, own, [arm], [n], Design(1, 1, steps, _ONE, 1)), eval_every=steps)
-        began = time.perf_counter()
-        kind.train_run(Run(0, n, arm, _ONE[0]), small, cases, torch.device(device))
-        seconds.append(time.perf_counter() - began)
-    update = max((seconds[-1] - seconds[-2]) / (TIMED[1] - TIMED[0]), 1e-4)
-    return update, max(seconds[-2] - TIMED[0] * update, 0.0)
+def _took(experiment: str, own: Own, arm: str, cases: Cases, n: int, steps: int, device: str) -> float:
+    """Seconds of one training, with one validation and the predictions at its end."""
+    small = dataclasses.replace(grid(experiment, own, [arm], [n], Design(1, 1, steps, _ONE, 1)), eval_every=steps)
+    began = time.perf_counter()
+    experiments.get(experiment).train_run(Run(0, n, arm, _ONE[0]), small, cases, torch.device(device))
+    return time.perf_counter() - began
 
 
 def seconds(
