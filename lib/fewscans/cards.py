@@ -56,7 +56,7 @@ def page(paper: str, entry: dict, rows: Sequence[Row], claims: Claims) -> str:
     }  # fmt: skip
     body = [f"## {title}\n\n" + "\n\n".join(texts) if title else "\n\n".join(texts) for title, texts in parts.items()]
     head = f"# {entry['short']}\n\n*Written by `fewscans scorecard`; do not edit.*"
-    stamp = provenance.stamp(scorecard.runs_of(mine), claims, None if others else paper)
+    stamp = provenance.stamp(scorecard.runs_of(mine), claims, " ".join([paper, *sorted(others)]))
     return "\n\n".join([head, *body, stamp]) + "\n"
 
 

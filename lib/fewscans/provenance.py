@@ -38,7 +38,8 @@ def stamp(
     runs: Iterable[tuple[str, bool]], claims: Claims, paper: str | None = None, decided: str | None = None
 ) -> str:
     """The last line of a page that `fewscans scorecard` writes.   runs: name, and whether its published tables were
-    read.   paper: the page is about its claims alone.   decided: of the scorecard itself, what decided its rows.
+    read.   paper: the page is about its claims alone; several with spaces between.   decided: of the scorecard itself,
+    what decided its rows.
     """
     of = [_brief(about) for run, is_published in sorted(set(runs)) if (about := _about(run, is_published)) is not None]
     told = {"command": "fewscans scorecard", "claims": _digest(claims, paper), "paper": paper, "sources": of}
@@ -210,7 +211,7 @@ def _published(_root: Path) -> dict[str, dict]:
 
 
 def _digest(claims: Claims, paper: str | None) -> str:
-    mine = [claim for claim in claims if paper in (None, claim.paper)]
+    mine = [claim for claim in claims if paper is None or claim.paper in paper.split()]
     return hashlib.sha256(re.sub(r" at 0x\w+", "", repr(mine)).encode()).hexdigest()[:16]
 
 
