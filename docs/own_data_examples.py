@@ -67,18 +67,28 @@ def nodules(source: Path, folder: Path) -> list[dict]:
 
 
 def radiographs(source: Path, folder: Path) -> list[dict]:
-    """Those that RSNA read again; view, follow-up number and age are kept: they tell a part."""
+    """Those that RSNA read again, each box around all that was found; view, follow-up number and age tell a part."""
     arrays = np.load(source / "nih_cxr14_1000_224.npz", allow_pickle=False)
     images = dict(zip(map(str, arrays["names"]), arrays["images"], strict=True))
     read = pd.read_csv(source / "rsna_read.csv")
     known = pd.read_csv(source / "labels.csv").set_index("image")
+    found = (
+        pd.read_csv(source / "rsna_boxes.csv").set_index("image")[["x_1024", "y_1024", "w_1024", "h_1024"]] * 224 / 1024
+    )
     rows = []
     for name, opacity in zip(read.iloc[:, 0], read["rsna_lung_opacity"], strict=True):
         said = known.loc[name]
         Image.fromarray(images[name]).save(folder / name)
         more = {column: said[column] for column in ("view", "followup", "age", "sex") if column in said}
-        rows.append({"image": name, "label": int(opacity), "patient": f"p{said['patient']}"} | more)
+        box = _around(found.loc[[name]].to_numpy()) if name in found.index else {}
+        rows.append({"image": name, "label": int(opacity), "patient": f"p{said['patient']}"} | more | box)
     return rows
+
+
+def _around(boxes: np.ndarray) -> dict[str, float]:
+    """The smallest box around some, (k, 4) as x, y, w, h."""
+    (left, top), (right, bottom) = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    return {"x": left, "y": top, "w": right - left, "h": bottom - top}
 
 
 MAKERS = {

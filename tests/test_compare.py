@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -23,6 +24,7 @@ from .experiments.test_outside import NET
 from .malformed import own as folders
 from .toy import Inline
 
+WEIGHTS = efficientnet.weights_path
 PARAMS = "profile: quick\ndata_root: data\ntwins: {}\nruns: {}\ngrids: {}\nnotebooks: {}\n"
 
 
@@ -96,6 +98,25 @@ def test_from_200_patches_to_the_page_in_two_commands_with_an_own_network(projec
     code, out, _ = call("show", "gcnn-clinic", "--figure")
     assert code == 0 and out.startswith("AUC, real Patches of our clinic") and "SmallNet" in out
     assert (project / "runs" / "gcnn-clinic.png").exists()
+
+
+def test_boxes_make_patches_first_an_idea_for_own_pictures(project, call, tmp_path, monkeypatch, one_thread):
+    monkeypatch.setattr(efficientnet, "weights_path", WEIGHTS)
+    monkeypatch.setattr(plan, "DESIGNS", (plan.Design(2, 2, 1, (3e-3,), 1),))
+    folders.boxed(tmp_path / "clinic")
+    code, out, err = call("data", "add", "clinic", str(tmp_path / "clinic"))
+    assert code == 0 and "boxes x, y, w, h: curriculum can use them" in out, err
+    code, _, err = call("compare", "clinic", "--ideas", "curriculum", "--hours", "2")
+    assert code == 0, err
+    text = (project / "runs" / "clinic" / "README.md").read_text()
+    assert "| patches around boxes first | whole images only, equal computing |" in text
+    run = results.read_run("curriculum-clinic")
+    tested = run.predictions[run.predictions["split"] == "test"]
+    one, other = (set(tested["case"][tested["seed"] == seed]) for seed in (0, 1))
+    assert one and other and not one & other, "seeds rotate the parts of the patients"
+    plain, first = (run.records[[r["arm"] for r in run.records].index(a)] for a in ("baseline-compute", "curriculum"))
+    assert first["pretrained"] == "ImageNet" and first["networks"] == 1
+    assert abs(plain["compute"] - first["compute"]) <= 0.5, "as much computing, to the nearest update"
 
 
 def test_the_pilot_times_a_network_on_one_thread_as_it_will_be_trained(monkeypatch):
@@ -185,11 +206,13 @@ def test_a_kept_plan_is_taken_for_the_same_question_and_made_anew_for_another(tm
 
 def test_every_idea_says_why_it_cannot_be_tried(monkeypatch):
     assert ideas.why_not("gcnn", mine()) == "" and "wants a number" in ideas.why_not("sums", mine())
-    assert "3" in ideas.why_not("dynamic", mine(patch=(8, 8, 8))) and "boxes" in ideas.why_not("curriculum", mine())
+    assert "3" in ideas.why_not("dynamic", mine(patch=(8, 8, 8)))
     assert "2 axes" in ideas.why_not("pretrained", mine(patch=(8, 8, 8)))
     assert ideas.why_not("sums", mine(target="number")) == ""
     with pytest.raises(ParamsError):
         ideas.chosen("", mine())
+    monkeypatch.setattr(ideas, "table_of", lambda own: pd.DataFrame({"x": [1], "y": [1], "w": [1]}))
+    assert "there is no column h" in ideas.why_not("curriculum", mine())
     monkeypatch.setattr(efficientnet, "weights_path", no_weights)
     assert ideas.why_not("pretrained", mine()) == "the package with the weights is not installed"
     run, without = ideas.chosen(None, mine())

@@ -29,7 +29,6 @@ def of(arms, attention: bool = True, real: bool = True) -> Results:
     return Results(found.predictions, found.history, records, about, published=True, n_bootstrap=100)
 
 
-
 def test_layers_of_both_attentions_follow_every_turn_and_mirror_image():
     worst = dynamic.errors(dynamic.stripes())
     assert list(worst.index) == ["invariant", "equivariant"] and worst.to_numpy().max() < 1e-5

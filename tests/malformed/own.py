@@ -26,6 +26,20 @@ def pictures(
     return saved(folder, pd.DataFrame(rows))
 
 
+def boxed(folder: Path, n: int = 64, side: int = 72) -> pd.DataFrame:
+    """PNG pictures, each of another patient: where the label is 1 a bright spot, and a box around it in pixels."""
+    rng, rows = np.random.default_rng(0), []
+    folder.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[:side, : side + 8]
+    for i in range(n):
+        cy, cx = rng.uniform(16, side - 16, 2)
+        values = rng.normal(90, 20, y.shape) + i % 2 * 90 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 40)
+        Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(folder / f"{i:02d}.png")
+        box = {"x": round(cx - 10, 1), "y": round(cy - 10, 1), "w": 20, "h": 20} if i % 2 else {}
+        rows.append({"image": f"{i:02d}.png", "patient": f"p{i:02d}", "label": i % 2, **box})
+    return saved(folder, pd.DataFrame(rows))
+
+
 def volumes(folder: Path, n: int = 40, side: int = 12, seed: int = 0) -> pd.DataFrame:
     """NIfTI volumes of different spacing, a ball in each, whose volume in ml is the number."""
     import nibabel

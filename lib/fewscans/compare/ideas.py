@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fewscans import experiments
-from fewscans.data.own import Own
+from fewscans.data import own_boxes
+from fewscans.data.own import Own, table_of
 from fewscans.errors import DataError, ParamsError
 from fewscans.nn import efficientnet
 
@@ -33,12 +34,12 @@ IDEAS = {
     "dynamic": Idea("dynamic group convolutions", "dynamic", {2: "p4m"}, {2: "dynamic"}, "label"),
     "pretrained": Idea("beginning with ImageNet's weights", "grey", {2: "copied-random"}, {2: "copied-imagenet"},
                        "label"),
+    # as much computing as with patches, without them
+    "curriculum": Idea("patches around boxes first", "curriculum", {2: "baseline-compute"}, {2: "curriculum"}, "label",
+                       ("histogram",)),
 }  # fmt: skip
-ABSENT = {
-    "curriculum": "it learns from patches around boxes first; its experiment reads the library's X-rays alone, whose "
-    "boxes name a finding and whose pictures are kept several times larger than a patch, not columns x, y, w, h",
-}
-NAMES = (*IDEAS, *ABSENT)
+NAMES = tuple(IDEAS)
+FROM_IMAGENET = ("pretrained", "curriculum")
 NEEDS = {"label": "a label of 0 or 1 for each case", "number": "a number for each case"}
 
 
@@ -62,8 +63,6 @@ def chosen(text: str | None, own: Own) -> tuple[list[str], dict[str, str]]:
 
 def why_not(name: str, own: Own) -> str:
     """Why an idea cannot be tried on a set; empty if it can."""
-    if name in ABSENT:
-        return ABSENT[name]
     idea, axes = IDEAS[name], len(own.patch)
     if idea.experiment not in experiments.names():
         return f"the experiment {idea.experiment} is not part of this version"
@@ -72,8 +71,8 @@ def why_not(name: str, own: Own) -> str:
     if axes not in idea.baseline:
         return f"it wants pictures with {min(idea.baseline)} axes, and the set's have {axes}"
     try:
-        if name == "pretrained":
+        if name in FROM_IMAGENET:
             efficientnet.weights_path()
     except DataError as error:
         return str(error)
-    return ""
+    return own_boxes.why_not(table_of(own), own.spacing_mm) if name == "curriculum" else ""

@@ -20,9 +20,9 @@ import torch
 
 from fewscans import closure, experiments, files, params
 from fewscans.compare.ideas import IDEAS
-from fewscans.data import group_splits
+from fewscans.data import group_splits, own_boxes
 from fewscans.data.base import Cases
-from fewscans.data.own import Own
+from fewscans.data.own import Own, table_of
 from fewscans.errors import DataError, ParamsError
 from fewscans.experiments.base import Grid, Run
 
@@ -32,7 +32,8 @@ RATIO = 2.0  # between neighbouring sizes, at least: the baseline with 4 N cases
 SHARE = 0.75  # of the hours that are planned for: other work of the machine takes the rest
 TIMED = (4, 12)  # updates that the pilot times
 EARLY = 3  # validations of a training
-FINE = 120  # updates at most that fine-tune EfficientNet-Lite0, at a third of the rates, as on PneumoniaMNIST
+FINE = 120  # updates at most that fine-tune EfficientNet-Lite0
+TUNED = {"grey": 1 / 3, "curriculum": 1 / 10}  # experiments that do, and their share of the rates, as on public X-rays
 
 
 class TooFew(ParamsError):
@@ -149,10 +150,18 @@ def grid(
         "eval_every": max(1, design.steps // EARLY), "learning_rates": design.rates, "tuning_seeds": design.tuning,
         "seeds_at": dict(more or {}), "folds": own.folds,
     }  # fmt: skip
-    if experiment == "grey":
+    if experiment in TUNED:
         steps = min(design.steps, FINE)
         common |= {"steps": steps, "eval_every": max(1, steps // EARLY)}
-        common |= {"learning_rates": tuple(round(rate / 3, 6) for rate in design.rates)}
+        common |= {"learning_rates": tuple(round(rate * TUNED[experiment], 6) for rate in design.rates)}
+    if experiment == "curriculum":
+        stored = own_boxes.side(table_of(own))
+        size = max(64, round(stored / 48) * 32)  # NIH's 224 pixels are seen at 160; the network shrinks by 32
+        return kind.Grid(
+            **common, findings=(own_boxes.FINDING,), stored=stored, size=size, patch=size // 2, network="lite0",
+            patch_steps=steps + steps // 2, rotate=True,
+        )  # fmt: skip
+    if experiment == "grey":
         return kind.Grid(**common, patch=own.patch, side=max(64, *own.patch))
     if experiment == "hydranet":
         window = own.patch if len(own.patch) == 3 else (1, *own.patch)
@@ -181,7 +190,7 @@ def timed(
             update = max((many - few) / (TIMED[1] - TIMED[0]), 1e-4)
             around = max(few - TIMED[0] * update, 0.0)
             least = max((_took(experiment, own, arm, cases, n[0], TIMED[1], device) - around) / TIMED[1], 1e-4)
-            costs[arm] = Cost(update, around, FINE if experiment == "grey" else None, val, n[0], min(least, update))
+            costs[arm] = Cost(update, around, FINE if experiment in TUNED else None, val, n[0], min(least, update))
     finally:
         torch.set_num_threads(threads)
     return costs

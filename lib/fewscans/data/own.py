@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from fewscans import paths
-from fewscans.data import group_splits
+from fewscans.data import group_splits, own_boxes
 from fewscans.data.base import Cases, Cut, Dataset, kept, report
 from fewscans.data.formats import nifti, pictures
 from fewscans.errors import DataError, FewscansError, ParamsError
@@ -165,7 +165,7 @@ def _cases(own: Own, path: Path, cut: Cut, cache: Path | None) -> Cases:
     elif spacing is not None:
         raise ParamsError(f"spacing_mm {spacing}: the files of {own.name} do not say the size of their voxels")
     settings = {"content": own.content, "size": size, "spacing_mm": spacing, "window": own.window, "flat": flat}
-    code = (pictures.__file__, nifti.__file__, __file__)
+    code = (pictures.__file__, nifti.__file__, own_boxes.__file__, __file__)
     return kept(
         cache and Path(cache) / "scans", settings, Path(path), code,
         lambda: _cut(own, Path(path), table, tuple(size), spacing, flat),
@@ -182,6 +182,7 @@ def _cut(own: Own, folder: Path, table: pd.DataFrame, size: tuple, spacing: tupl
         image = pictures.fitted(picture, size, spacing, own.window)
         images.append(image[None] if flat else image)
     about = table.drop(columns=["target", "patient", "split", "content", "axes"]).assign(by_patient=True)
+    about = about.assign(**own_boxes.columns(table, spacing) if own.target == "label" and len(size) == 2 else {})
     step = (1.0, *(spacing or (1.0,) * len(size)))[-3:] if len(size) == 2 else spacing or (1.0, 1.0, 1.0)
     number = own.target == "number"
     return {

@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 
 from fewscans import files, strictyaml
-from fewscans.data import own, patient_draws, registry
+from fewscans.data import own, own_boxes, patient_draws, registry
 from fewscans.data.base import first_line, read_table
 from fewscans.data.formats import pictures
 from fewscans.data.group_splits import part_of_fold
@@ -67,6 +67,7 @@ def add(name: str, folder: Path | str, tell: Callable[[str], None] = lambda text
     colour = bool(table["colour"].any())
     patch, spacing, notes = _geometry(table, settings)
     table, folds, said = _split(table.rename(columns={target: "target"}), target)
+    boxes = _boxes(table, target, spacing)
     parts = table[["image", "target", "patient", "split", "fold"]].to_csv(index=False)
     chosen = Own(
         name=name, folder=str(folder), target=target, title=settings.title or name, case=settings.case,
@@ -76,7 +77,7 @@ def add(name: str, folder: Path | str, tell: Callable[[str], None] = lambda text
     )  # fmt: skip
     files.write(own.home() / f"{name}.parquet", table.to_parquet(index=False))
     files.write_json(own.home() / f"{name}.json", own.as_json(chosen))
-    return Added(chosen, table, [*notes, *said, *repeats])
+    return Added(chosen, table, [*notes, *said, *repeats, *boxes])
 
 
 def cases_table(path: Path) -> pd.DataFrame:
@@ -271,6 +272,14 @@ def _split(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, int, list[st
     stratified = "" if "table" in how else f", stratified by {target}"
     first = " of the first seed" if folds else ""
     return table, folds, [f"split by patient{stratified}: {how}; parts{first}: {counts}"]
+
+
+def _boxes(table: pd.DataFrame, target: str, spacing: tuple[float, ...] | None) -> list[str]:
+    """Whether boxes on the plane can be used, if there are any."""
+    if target != "label" or int(table["axes"].iloc[0]) != 2 or not own_boxes.given(table):
+        return []
+    why = own_boxes.why_not(table, spacing)
+    return [f"boxes x, y, w, h: not used: {why}" if why else "boxes x, y, w, h: curriculum can use them"]
 
 
 def _count(part: pd.DataFrame, target: str) -> str:

@@ -35,9 +35,7 @@ def load(path: Path, keys: Sequence[str], name: str, again: str) -> dict[str, np
         raise DataError(f"{path}: damaged or cut short ({first_line(error)}); {again}") from error
 
 
-def check_images(
-    path: Path, key: str, images: np.ndarray, size: tuple[int, ...], names: Sequence[str] = ()
-) -> None:
+def check_images(path: Path, key: str, images: np.ndarray, size: tuple[int, ...], names: Sequence[str] = ()) -> None:
     """DataError unless they are uint8 (n, *size), and none is blank.   names: of the images, if they have some."""
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         bad = int(np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))[0])

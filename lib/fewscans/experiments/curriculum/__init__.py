@@ -7,7 +7,9 @@ mean is subtracted, and they are sharpened or blurred at random. Optimiser, rate
 Both steps are one run of updates, each with its own warm-up and cosine; after every few, the validation images are
 scored, and the checkpoint with their lowest loss is kept. Computing is counted in updates on whole images: a patch
 counts as much as its pixels. With `folds`, patients are divided into so many parts; a run trains one network a part,
-which predicts that part, is validated on the next and trained on the others, so all images are scored once.
+which predicts that part, is validated on the next and trained on the others, so all images are scored once. Of a
+user's own set a run trains one network, seeds rotate the parts, training images are drawn patient after patient, half
+of each class, and where a network looks is not scored.
 
 Rows of the table, by split: "test", "test-style" and, where views are known, "test-AP" and "test-PA" have a row an
 image and finding; "test-lesions" and "test-pointing" are those of `places`.
@@ -28,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewscans import train
-from fewscans.data import radiographs
+from fewscans.data import group_splits, patient_draws, radiographs
 from fewscans.data.base import Cases, Cut
 from fewscans.data.group_splits import Fold
 from fewscans.errors import DataError, ParamsError
@@ -55,8 +57,8 @@ class Grid(base.Grid):
     out.   stored: pixels of a stored image, from which patches are cut; size: of a whole image as networks see it;
     patch: of a patch.   network: "resnet", or "lite0", EfficientNet-Lite0 with ImageNet weights.   width, layers: of
     the ResNet; 64 and 3, 4, 6, 3 are ResNet-50.   imagenet: file of ResNet-50's ImageNet weights, if it starts there.
-    patch_steps: updates of step 1; steps: of step 2.   folds: see above; 0: the data set's own split.   goal: AUC of
-    the validation images, by which convergence is judged.
+    patch_steps: updates of step 1; steps: of step 2.   folds: see above; 0: the data set's own split.   rotate: a
+    user's own set; seeds rotate its folds.   goal: AUC of the validation images, by which convergence is judged.
     """
 
     ARMS = ARMS
@@ -73,6 +75,7 @@ class Grid(base.Grid):
     batch_size: int = 16
     patch_steps: int = 1000
     folds: int = 0
+    rotate: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -85,6 +88,11 @@ class Grid(base.Grid):
         }
         for fault in (fault for fault, found in faults.items() if found):
             raise ParamsError(fault)
+
+    @property
+    def networks(self) -> int:
+        """That a run trains."""
+        return 1 if self.rotate else max(1, self.folds)
 
     @property
     def patch_cost(self) -> float:
@@ -110,6 +118,8 @@ class Curriculum(base.Experiment):
         some = {name: getattr(cases, name)[read] for name in ("images", "target", "case", "group", "split")}
         some["left_out"] = (*cases.left_out, *cases.case[~read].tolist())
         cases = replace(cases, **some, about=cases.about[read].reset_index(drop=True))
+        if grid.rotate:
+            return replace(cases, split=np.full(len(cases), "test"))  # each is tested in its turn
         return replace(cases, truth=places.truth(cases, grid.findings))
 
     def check(self, grid: Grid, cases: Cases) -> None:
@@ -130,23 +140,23 @@ class Curriculum(base.Experiment):
     def decides(self, run: Run, grid: Grid) -> dict:
         chosen = {"arm": run.arm, "n_train": run.n_train, "seed": run.seed, "spec": self.training_of(run.arm)}
         if ARMS[run.arm].trivial is not None:
-            return chosen | {name: getattr(grid, name) for name in ("findings", "stored", "folds")}
+            return chosen | {name: getattr(grid, name) for name in ("findings", "stored", "folds", "rotate")}
         weights = hashlib.sha256(Path(grid.imagenet).read_bytes()).hexdigest() if grid.imagenet else ""
         settings = {f.name: getattr(grid, f.name) for f in fields(grid) if f.name not in WHOLE_GRID}
         return chosen | settings | {"imagenet": weights, "learning_rate": run.learning_rate}
 
     def updates(self, run: Run, grid: Grid) -> int:
-        return len(_schedule(run.arm, grid)) * max(1, grid.folds)
+        return len(_schedule(run.arm, grid)) * grid.networks
 
     def multiply_adds(self, run: Run, grid: Grid) -> float:
-        passes = 3 * grid.batch_size * _computing(_schedule(run.arm, grid), grid)[-1] * max(1, grid.folds)
+        passes = 3 * grid.batch_size * _computing(_schedule(run.arm, grid), grid)[-1] * grid.networks
         return float(_network(grid).macs(grid.size)) * passes
 
     def baseline(self, run: Run, grid: Grid, cases: Cases) -> pd.DataFrame:
         labels, boxes = radiographs.labels(cases, grid.findings), radiographs.boxes(cases, grid.findings)
         kind, predicted, maps = ARMS[run.arm].trivial, [], {}
         for part in self._parts(grid, cases, run.seed):
-            subset = self._subset(part, run)
+            subset = self._subset(part, run, cases)
             share = labels[subset].mean(axis=0)
             p = np.repeat(share[None], len(part.test), axis=0)
             if kind in ("prior", "centre"):
@@ -166,7 +176,7 @@ class Curriculum(base.Experiment):
     ) -> tuple[Entry, dict[str, Tensor]]:
         fitted, weights = [], {}
         for number, part in enumerate(self._parts(grid, cases, run.seed)):
-            own = checkpoint if grid.folds == 0 else None  # an interrupted run of folds restarts from its first one
+            own = checkpoint if grid.networks == 1 else None  # an interrupted run of folds restarts from its first one
             made = self._fit(run, grid, cases, part, number, device, own, on_step)
             weights |= {f"{number}/{name}": value for name, value in made.best["val_loss"].items()}
             fitted.append(made)
@@ -187,9 +197,9 @@ class Curriculum(base.Experiment):
 
     def _fit(self, run, grid: Grid, cases, part: Fold, number: int, device, checkpoint, on_step) -> train.Fitted:
         """One network of a run."""
-        spec, seed, schedule = ARMS[run.arm], run.seed * max(1, grid.folds) + number, _schedule(run.arm, grid)
+        spec, seed, schedule = ARMS[run.arm], run.seed * grid.networks + number, _schedule(run.arm, grid)
         labels = radiographs.labels(cases, grid.findings)
-        x, subset = torch.from_numpy(np.ascontiguousarray(cases.images)).to(device), self._subset(part, run)
+        x, subset = torch.from_numpy(np.ascontiguousarray(cases.images)).to(device), self._subset(part, run, cases)
         source = self._source(run, grid, cases, part) if spec.patches else None
 
         def batch(positions: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -262,7 +272,7 @@ class Curriculum(base.Experiment):
                 for split, i, p in predicted for k, finding in enumerate(grid.findings)]  # fmt: skip
         keep = run.seed == 0 and ARMS[run.arm].trivial is None
         tested = {i: m for i, m in maps.items() if cases.split[i] == "test"}
-        made += places.tables(tested, cases, boxes, grid.findings, keep)
+        made += [] if grid.rotate else places.tables(tested, cases, boxes, grid.findings, keep)
         table = pd.DataFrame(made, columns=["split", "image", "case", "target", "prediction"])
         image = table.pop("image")
         group = np.where(table["split"] == "test-lesions", cases.case[image], cases.group[image])  # FROC counts images
@@ -270,10 +280,16 @@ class Curriculum(base.Experiment):
         return table[list(CELL)].astype({"target": "float64", "prediction": "float64"})
 
     def fold_of(self, grid: Grid, cases: Cases, seed: int) -> np.ndarray:
-        """Which part each image belongs to, (n,), with a grid of folds; published beside the tables."""
+        """Which part each image belongs to, (n,): its number, or where seeds rotate them "train", "val" or "test"."""
+        if grid.rotate:
+            return group_splits.parts(cases, grid.folds, seed)
         return _folds(cases.group, radiographs.labels(cases, grid.findings[:1])[:, 0], grid.folds, seed)
 
     def _parts(self, grid: Grid, cases: Cases, seed: int) -> Iterator[Fold]:
+        if grid.rotate:
+            part = group_splits.parts(cases, grid.folds, seed)
+            yield Fold("", *(np.flatnonzero(part == name) for name in ("train", "val", "test")))
+            return
         if not grid.folds:
             test = np.flatnonzero(np.isin(cases.split, ("test", "test-style")))
             yield Fold("", cases.indices("train"), cases.indices("val"), test)
@@ -283,14 +299,16 @@ class Curriculum(base.Experiment):
             held = (k, (k + 1) % grid.folds)
             yield Fold(str(k), np.flatnonzero(~np.isin(fold, held)), *(np.flatnonzero(fold == h) for h in held[::-1]))
 
-    def _subset(self, part: Fold, run: Run) -> np.ndarray:
+    def _subset(self, part: Fold, run: Run, cases: Cases) -> np.ndarray:
         """Training images; with one seed, fewer are the beginning of more."""
+        if patient_draws.by_patient(cases):
+            return patient_draws.nested_patients(cases, part.train, run.n_train, run.seed)
         return np.random.default_rng([run.seed, 1]).permutation(part.train)[: run.n_train]
 
     def _source(self, run: Run, grid: Grid, cases: Cases, part: Fold) -> patches.Source:
         drawn = [of(cases, grid.findings) for of in (radiographs.labels, radiographs.boxes)]
         rng, taught = np.random.default_rng([run.seed, 2]), radiographs.boxed(cases, grid.findings)
-        index, side = self._subset(part, run), grid.patch / grid.stored
+        index, side = self._subset(part, run, cases), grid.patch / grid.stored
         return patches.Source(index, *drawn, grid.findings, taught, side, ARMS[run.arm].share, rng)
 
 

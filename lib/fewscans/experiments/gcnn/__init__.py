@@ -173,6 +173,7 @@ class Gcnn(base.Experiment):
 
     def network(self, run: Run, grid: Grid) -> NoduleNet:
         """The untrained network of a run, drawn from its seed."""
+
         def plain(name: str = "Z2" if len(grid.patch) == 2 else "Z3") -> NoduleNet:
             return model(name, grid.width, run.seed, grid.patch, grid.pools, grid.colours)
 
