@@ -12,7 +12,7 @@ import torch
 from fewscans.data.base import Cases
 from fewscans.errors import DataError, ParamsError, RunError
 from fewscans.experiments.base import Run
-from fewscans.experiments.volumes import EXPERIMENT, Grid, first_of_each, networks, on_thick_slices
+from fewscans.experiments.volumes import EXPERIMENT, Grid, batches, first_of_each, networks, on_thick_slices
 from fewscans.experiments.volumes import measures as m
 from fewscans.experiments.volumes.arms import ARMS, AXES, VOLUME
 from fewscans.experiments.volumes.batches import Batches, thick_labels, thickened, through_thick
@@ -229,6 +229,25 @@ def test_front_and_back_are_never_exchanged(cases):
             places = [torch.nonzero(sample == c)[:, 2 if network in (VOLUME, "x") else 1].float() for c in (1, 2)]
             if all(len(p) > 20 for p in places):
                 assert places[0].mean() > places[1].mean(), (network, along, len(y))
+
+
+@pytest.mark.parametrize("network", [VOLUME, "z"])
+def test_thick_training_is_standardised_after_it_is_thickened_as_a_thick_test_volume_is(cases, network, monkeypatch):
+    def unmoved(low, high, size, window, mirrored, random):
+        axes = [torch.linspace(-1, 1, n) for n in window]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flip(-1).expand(len(low), *window, len(window))
+
+    monkeypatch.setattr(batches, "_places", unmoved)
+    for name in ("GAIN", "OFFSET", "NOISE"):
+        monkeypatch.setattr(batches, name, 0.0)
+    drawn = Batches(cases, np.arange(1), network, (16, 24, 16), 2, seed=1, thick=1.0)
+    image, label = drawn.draw(torch.arange(len(drawn)), 0)
+    shape = cases.about[["shape_z", "shape_y", "shape_x"]].to_numpy()[0]
+    assert float(image.square().sum() / shape.prod()) == pytest.approx(1, abs=0.01), "deviation 1 inside the box"
+    assert float(image.sum() / shape.prod()) == pytest.approx(0, abs=1e-3)
+    outside = torch.from_numpy(cases.images[0, 0] == 0)
+    if network == VOLUME:
+        assert not image[0, 0][outside].abs().max() > 1e-4 and set(label.unique().tolist()) == {0, 1, 2}
 
 
 # who is trained on and tested

@@ -61,14 +61,17 @@ class Batches:
         if network == VOLUME:
             self.size, self.count = tuple(size), volumes
             self.image, self.label = image.unsqueeze(1), label.unsqueeze(1)
-            self.low, self.high = low, high
+            self.low, self.high, self.box = low, high, box
             return
         axis = AXIS[network]
         self.size = tuple(side for i, side in enumerate(size) if i != axis)
         self.count = volumes * size[axis]
         if thick:  # a thick slice stands for the three that it is the mean of; labels are by majority
-            means = _moving_mean(image, axis), _thick_labels(label, axis) if thick == 1 else label
-            self.thick_image, self.thick_label = (_stacked(part, axis) for part in means)
+            blurred, majority = image.clone(), label.clone()
+            for i, part in enumerate(box):
+                blurred[i][part] = standardised(_moving_mean(image[i][part], axis))
+                majority[i][part] = _thick_labels(label[i][part], axis) if thick == 1 else label[i][part]
+            self.thick_image, self.thick_label = (_stacked(some, axis) for some in (blurred, majority))
         self.image, self.label = (_stacked(part, axis) for part in (image, label))  # (n * slices, 1, H, W)
         slices = image.shape[1 + axis]
         of = torch.arange(len(index)).repeat_interleave(slices)
@@ -93,10 +96,11 @@ class Batches:
         if self.thick and dim == 3:
             phases = torch.randint(BLOCK, (n,), generator=random)
             for i in torch.nonzero(shown).flatten().tolist():
-                blur = through_thick(image.shape[2], int(phases[i]))
-                image[i] = torch.einsum("ab,cbhw->cahw", blur, image[i])
+                part = (0, *self.box[positions[i]])  # as a test volume: thickened as published, then standardised
+                blur = through_thick(part[1].stop - part[1].start, int(phases[i]))
+                image[i][part] = standardised(torch.einsum("ab,bhw->ahw", blur, image[i][part]))
                 if self.thick == 1:
-                    label[i] = _blurred_labels(label[i], blur)
+                    label[i][part] = _blurred_labels(label[i][part], blur)
         elif self.thick:
             image[shown], label[shown] = self.thick_image[positions[shown]], self.thick_label[positions[shown]]
         bounds = self.low[positions], self.high[positions]
@@ -166,10 +170,10 @@ def thick_labels(label: Tensor, classes: int) -> Tensor:
 
 
 def _moving_mean(image: Tensor, axis: int) -> Tensor:
-    """Means of each slice and its two neighbours; (n, D, H, W)."""
-    along = image.movedim(1 + axis, 1)
-    padded = torch.cat([along[:, :1], along, along[:, -1:]], 1)
-    return ((padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3).movedim(1, 1 + axis)
+    """Means of each slice and its two neighbours; (D, H, W)."""
+    along = image.movedim(axis, 0)
+    padded = torch.cat([along[:1], along, along[-1:]])
+    return ((padded[:-2] + padded[1:-1] + padded[2:]) / 3).movedim(0, axis)
 
 
 def _thick_labels(label: Tensor, axis: int) -> Tensor:
@@ -178,8 +182,8 @@ def _thick_labels(label: Tensor, axis: int) -> Tensor:
 
 
 def _blurred_labels(label: Tensor, blur: Tensor) -> Tensor:
-    """What is left of labels (1, D, H, W) that were drawn on thick slices."""
-    shares = [torch.einsum("ab,cbhw->cahw", blur, (label == c).float()) for c in range(int(label.max()) + 1)]
+    """What is left of labels (D, H, W) that were drawn on thick slices."""
+    shares = [torch.einsum("ab,bhw->ahw", blur, (label == c).float()) for c in range(int(label.max()) + 1)]
     return torch.stack(shares).argmax(0).float()
 
 
