@@ -214,15 +214,17 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
 
 def test_the_numbers_of_dynamic_networks_are_the_published_ones():
     run = results.published("dynamic", "luna16-patches")
-    scores = run.scores(["dynamic", "p4m"], "auc").set_index("arm")["value"].round(3)
-    gain = tables.text(run.gain("dynamic", "p4m", 100, "auc"))
-    words = f"AUC {scores['dynamic']:.3f} against {scores['p4m']:.3f} with as many parameters, a difference of {gain}."
-    assert words in FLAT
+    score = {(arm, n): f"{run.score(arm, n, 'auc').value:.3f}" for arm in ("dynamic", "p4m") for n in (100, 1000)}
+    gain = {(arm, n): tables.text(run.gain(arm, "p4m", n, "auc")) for n in (100, 1000)
+            for arm in ("dynamic", "dynamic-equivariant", "dynamic-compute")}  # fmt: skip
+    against = f"AUC of {score['dynamic', 1000]} against {score['p4m', 1000]} with as many parameters"
+    assert f"{against}: {gain['dynamic', 1000]}." in FLAT
+    assert f"equal computing they gain {gain['dynamic-compute', 1000]}." in FLAT
     notebook = (ROOT / "notebooks/05_dynamic_gcnn.ipynb").read_text(encoding="utf-8")
-    pairs = [("dynamic-equivariant", "p4m"), ("dynamic-compute", "p4m"), ("dynamic", "dynamic-noise"), ("p4m", "Z2")]
-    pairs.append(("dynamic-Z2", "Z2"))
-    pairs += [("dynamic", rival) for rival in ("dynamic-blind", "dynamic-Z2", "centre")]
-    told = [gain, *(tables.text(run.gain(*pair, 100, "auc")) for pair in pairs)]
+    pairs = [("dynamic", rival) for rival in ("dynamic-blind", "dynamic-noise", "dynamic-Z2", "centre")]
+    pairs += [("p4m", "Z2"), ("dynamic-Z2", "Z2")]
+    told = [tables.text(run.gain(*pair, 100, "auc")) for pair in pairs]
+    told += [tables.text(run.gain("p4m", "Z2", 1000, "auc")), *gain.values(), *score.values()]
     assert [one for one in told if one not in notebook] == []
 
 
