@@ -26,9 +26,9 @@ from fewscans.stats import Estimate
 N_BOOTSTRAP = 500
 TICKS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 NOTE = (
-    "Dots: training cases that the plain network needs for the same score, over those of the method. Bars: 95 % "
-    "intervals. Triangles: the value lies beyond what the training sizes show. Lines: no saving, and ten times fewer. "
-    "Hollow: twins."
+    "Dots: training cases that the plain network, or the one that a heading names, needs for the same score, over "
+    "those of the method. Bars: 95 % intervals. Triangles: the value lies beyond what the training sizes show. Lines: "
+    "no saving, and ten times fewer. Hollow: twins."
 )
 
 
@@ -103,7 +103,9 @@ def fewer(runs: Sequence[Results], table: pd.DataFrame, title: str, note: str = 
     for place, mine in shown.groupby("run", sort=False):
         run = runs[place]
         on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        panel.text(left, height, run.name, fontsize=8.5, weight="bold", va="center", bbox=on_white)
+        against = run.arm(baseline(run) or "")
+        heading = run.name + f", against {against.label}" * (not getattr(against, "group", "Z2").startswith("Z"))
+        panel.text(left, height, heading, fontsize=8.5, weight="bold", va="center", bbox=on_white)
         height += 1.1
         for row in mine.itertuples():
             look = run.arm(row.arm)
@@ -130,7 +132,7 @@ def fewer(runs: Sequence[Results], table: pd.DataFrame, title: str, note: str = 
     panel.tick_params(axis="x", labelsize=8.5)
     panel.set_yticks(heights, labels, fontsize=8)
     panel.grid(False, axis="y")
-    panel.set_xlabel("times fewer training cases than the plain network")
+    panel.set_xlabel("times fewer training cases")
     drawn = [runs[place] for place in shown["run"].unique()]
     return Picture(figure, title, {"figure": title, "sources": [dict(run.provenance) for run in drawn]})
 
