@@ -217,9 +217,9 @@ def test_the_numbers_of_dynamic_networks_are_the_published_ones():
     score = {(arm, n): f"{run.score(arm, n, 'auc').value:.3f}" for arm in ("dynamic", "p4m") for n in (100, 1000)}
     gain = {(arm, n): tables.text(run.gain(arm, "p4m", n, "auc")) for n in (100, 1000)
             for arm in ("dynamic", "dynamic-equivariant", "dynamic-compute")}  # fmt: skip
-    against = f"AUC of {score['dynamic', 1000]} against {score['p4m', 1000]} with as many parameters"
-    assert f"{against}: {gain['dynamic', 1000]}." in FLAT
-    assert f"equal computing they gain {gain['dynamic-compute', 1000]}." in FLAT
+    both = f"AUC of {score['dynamic', 1000]}, the static network of as many parameters {score['p4m', 1000]}"
+    assert f"{both}: {gain['dynamic', 1000]}." in FLAT
+    assert f"equal multiply-adds, they gain {gain['dynamic-compute', 1000]}." in FLAT
     notebook = (ROOT / "notebooks/05_dynamic_gcnn.ipynb").read_text(encoding="utf-8")
     pairs = [("dynamic", rival) for rival in ("dynamic-blind", "dynamic-noise", "dynamic-Z2", "centre")]
     pairs += [("p4m", "Z2"), ("dynamic-Z2", "Z2")]

@@ -161,6 +161,20 @@ def test_patches_side_by_side_do_not_know_of_each_other_and_overlapping_ones_do(
             assert torch.equal(*pair) is alone
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_patches_lie_inside_the_image_as_in_training_and_each_voxel_comes_back_to_its_place(overlap):
+    seen = []
+
+    def net(x):  # what it says of a voxel depends on that voxel alone
+        seen.append(x)
+        return torch.cat([x, -x], 1)
+
+    image = torch.rand(35, 51, 20) + 1  # nowhere 0, and thinner along x than a patch
+    found = networks.in_patches(net, image, overlap)
+    assert torch.allclose(found, torch.stack([image, -image]).softmax(0), atol=1e-5)
+    assert all((part[..., :20] > 0).all() and (part[..., 20:] == 0).all() for part in seen)
+
+
 def test_the_filter_keeps_one_part_closes_holes_and_changes_no_label_inside():
     label = np.zeros((10, 20, 10), int)
     label[2:8, 2:8, 2:8], label[2:8, 8:14, 2:8], label[8, 18, 8] = 1, 2, 1

@@ -8,8 +8,8 @@ coarser ones those on slices have more, as their voxels are joined by four and n
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -70,16 +70,37 @@ def probabilities(net: nn.Module, network: str, image: Tensor, half: bool = Fals
 
 
 def in_patches(net: nn.Module, image: Tensor, overlap: float, half: bool = False) -> Tensor:
-    """Probabilities of a network on volumes from patches of `TILE`: overlapping, weighted to their middle; or not."""
+    """Probabilities of a network on volumes from patches of `TILE`: overlapping, weighted to their middle; or not.
+
+    Patches lie inside the image, as in training. Side by side, each voxel is taken from one of them: where the last
+    patch of an axis must be moved back to fit, only its end counts.
+    """
     from monai.inferers import sliding_window_inference
 
-    padded = _padded(image[None, None], TILE)
+    short = [max(0, tile - side) for side, tile in zip(image.shape, TILE, strict=True)]
+    padded = F.pad(image[None, None], [n for end in reversed(short) for n in (0, end)])
     with train.mixed_precision(image.device, half):
-        found = sliding_window_inference(
-            padded, TILE, 8, lambda x: net(x).float().softmax(1), overlap, "gaussian" if overlap else "constant"
-        )
+        if overlap:
+            found = sliding_window_inference(padded, TILE, 8, lambda x: net(x).float().softmax(1), overlap, "gaussian")
+        else:
+            found = _side_by_side(net, padded)
     found = found[0][(..., *map(slice, image.shape))].float()
     return found / found.sum(0)
+
+
+def _side_by_side(net: nn.Module, image: Tensor) -> Tensor:
+    """Probabilities (1, classes, *S) of an image (1, 1, *S), no side below `TILE`."""
+    sides, parts = image.shape[2:], []
+    for corner in itertools.product(*(range(0, side, tile) for side, tile in zip(sides, TILE, strict=True))):
+        starts = [min(first, side - tile) for first, side, tile in zip(corner, sides, TILE, strict=True)]
+        ends = [start + tile for start, tile in zip(starts, TILE, strict=True)]
+        seen = net(image[(..., *map(slice, starts, ends))]).float().softmax(1)
+        own = [first - start for first, start in zip(corner, starts, strict=True)]
+        parts.append((map(slice, corner, ends), seen[(..., *(slice(first, None) for first in own))]))
+    found = image.new_zeros(1, parts[0][1].shape[1], *sides)
+    for place, seen in parts:
+        found[(..., *place)] = seen
+    return found
 
 
 def filtered(probability: np.ndarray) -> np.ndarray:
@@ -96,8 +117,7 @@ def filtered(probability: np.ndarray) -> np.ndarray:
     return np.where(mask, 1 + probability[1:].argmax(0), 0)
 
 
-def _padded(x: Tensor, block: Sequence[int] | None = None) -> Tensor:
-    """(B, 1, *S) with zeros at the ends, so that every side is a multiple of its block."""
-    blocks = block or [2 ** (LEVELS - 1)] * (x.dim() - 2)
-    ends = [[0, -side % b] for side, b in zip(x.shape[2:], blocks, strict=True)]
+def _padded(x: Tensor) -> Tensor:
+    """(B, 1, *S) with zeros at the ends, so that every side is a multiple of a block."""
+    ends = [[0, -side % 2 ** (LEVELS - 1)] for side in x.shape[2:]]
     return F.pad(x, [n for end in reversed(ends) for n in end])
