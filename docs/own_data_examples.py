@@ -108,19 +108,20 @@ what the command writes; it says within how many hours. No picture is kept here.
 
 
 def keep(target: Path) -> None:
-    """Copies the page and figures of each set that was compared, and writes README.md with their verdicts."""
-    for name in MAKERS:
-        if (made := paths.runs() / f"my-{name}" / "README.md").is_file():
-            (target / name).mkdir(parents=True, exist_ok=True)
-            for file in [made, *made.parent.glob("*.png")]:
-                shutil.copyfile(file, target / name / file.name)
+    """Copies the page and figures of each set my-NAME that was compared, and writes README.md with their verdicts."""
+    for made in sorted(paths.runs().glob("my-*/README.md")):
+        place = target / made.parent.name.removeprefix("my-")
+        place.mkdir(parents=True, exist_ok=True)
+        for file in [made, *made.parent.glob("*.png")]:
+            shutil.copyfile(file, place / file.name)
     text = INDEX
     for page in sorted(target.glob("*/README.md")):
         lines = page.read_text(encoding="utf-8").split("\n")
         start = lines.index("## Verdict") + 2
         table = lines[start : lines.index("", start)]
+        title = lines[0].removeprefix("# ").partition(": what saves")[0]
         command = next(line for line in lines if line.startswith("Written by")).partition(". ")[0]
-        text += f"## [{SETTINGS[page.parent.name][0]}]({page.parent.name}/README.md)\n\n{command}.\n\n"
+        text += f"## [{title}]({page.parent.name}/README.md)\n\n{command}.\n\n"
         text += "\n".join(table) + "\n\n"
     (target / "README.md").write_text(text.rstrip() + "\n", encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """From a folder of pictures to the page in two commands, under the set's own name; plans fit the hours and are kept."""
 
+import dataclasses
 import json
 import sys
 import warnings
@@ -110,6 +111,8 @@ def test_boxes_make_patches_first_an_idea_for_own_pictures(project, call, tmp_pa
     assert code == 0, err
     text = (project / "runs" / "clinic" / "README.md").read_text()
     assert "| patches around boxes first | whole images only, equal computing |" in text
+    assert "1 updates on whole pictures after 1 on windows" in text
+    assert "| label finding" not in text and "| boxes" not in text, "the label is no shortcut to itself"
     run = results.read_run("curriculum-clinic")
     tested = run.predictions[run.predictions["split"] == "test"]
     one, other = (set(tested["case"][tested["seed"] == seed]) for seed in (0, 1))
@@ -117,6 +120,22 @@ def test_boxes_make_patches_first_an_idea_for_own_pictures(project, call, tmp_pa
     plain, first = (run.records[[r["arm"] for r in run.records].index(a)] for a in ("baseline-compute", "curriculum"))
     assert first["pretrained"] == "ImageNet" and first["networks"] == 1
     assert abs(plain["compute"] - first["compute"]) <= 0.5, "as much computing, to the nearest update"
+    assert {plain["failed"], first["failed"]} <= {True, False}
+
+    # another box is another set; a split of the table's own is kept
+    before, table = own.load("clinic").content, pd.read_csv(tmp_path / "clinic" / "cases.csv")
+    split = np.repeat(["train", "val", "test"], [34, 14, 16])
+    table.assign(x=table["x"] - 2, split=split).to_csv(tmp_path / "clinic" / "cases.csv", index=False)
+    assert call("data", "add", "clinic", str(tmp_path / "clinic"))[0] == 0
+    mine, kind = own.load("clinic"), experiments.get("curriculum")
+    grid = plan.grid("curriculum", mine, ["curriculum"], [8, 16], plan.DESIGNS[0])
+    cases = kind.read("clinic", tmp_path / "clinic", grid, project / "build")
+    assert mine.content != before and mine.folds == 0 and cases.split.tolist() == split.tolist()
+    box = json.loads(cases.about["boxes"][1])[0]
+    assert box[1:] == pytest.approx([(table["x"][1] - 2) / 80, table["y"][1] / 72, 20 / 80, 20 / 72])
+    kind.check(grid, cases)
+    with pytest.raises(ParamsError, match="rotate must be true"):
+        kind.check(dataclasses.replace(grid, rotate=False), cases)
 
 
 def test_the_pilot_times_a_network_on_one_thread_as_it_will_be_trained(monkeypatch):
@@ -202,6 +221,15 @@ def test_a_kept_plan_is_taken_for_the_same_question_and_made_anew_for_another(tm
     assert first["gcnn"].seeds_at == {"8": 20} and first["gcnn"].arms["p4m"] == (8, 16)
     plan.kept(tmp_path / "plan.json", asked | {"hours": 2.0}, make)
     assert len(made) == 2 and json.loads((tmp_path / "plan.json").read_text())["asked"]["hours"] == 2.0
+
+
+@pytest.mark.parametrize("stored", [64, 100, 150, 224])
+def test_a_window_costs_as_much_of_a_picture_as_it_is_counted_for(stored, monkeypatch):
+    monkeypatch.setattr(plan, "table_of", lambda own: pd.DataFrame({"shape_y": [stored], "shape_x": [stored]}))
+    grid = plan.grid("curriculum", mine(), ["curriculum"], [8, 16], plan.DESIGNS[0])
+    net = efficientnet.Lite0XRay(1, efficientnet.EfficientNetLite0())
+    assert grid.size <= grid.stored
+    assert net.macs(grid.patch) / net.macs(grid.size) == pytest.approx(grid.patch_cost, rel=1e-3)
 
 
 def test_every_idea_says_why_it_cannot_be_tried(monkeypatch):

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fewscans import experiments, params, paths
-from fewscans.data import audit, own, registry
+from fewscans.data import audit, own, own_boxes, registry
 from fewscans.data.base import Cases, Cut
 from fewscans.data.group_splits import fold_of_group
 from fewscans.errors import DataError
@@ -32,7 +32,10 @@ KNOWN = {
     "view": ("view",), "follow-up number": ("followup",), "age": ("age",), "sex": ("sex",),
     "scanner of file": ("scanner of file",), "bytes of the file": ("bytes",),
 }  # fmt: skip
-NOT_ASKED = {"fold", "by_patient", "colour", "image", "x", "y", "w", "h", "repository_split"}  # columns of own tables
+NOT_ASKED = {  # columns of own tables that say how a case is used, or where its finding is
+    "fold", "by_patient", "colour", "image", "repository_split", "boxes", f"label {own_boxes.FINDING}",
+    *own_boxes.COLUMNS,
+}  # fmt: skip
 TELLS = {"label": 0.6, "number": 0.1}  # the score from which on a shortcut is called strong
 PAIRED = 0.5  # correlation of neighbours in the order of files, above that of the pairs between
 

@@ -51,11 +51,11 @@ def grid(**changes) -> Grid:
     return Grid(**settings | changes)
 
 
-def source(share=1.0, cases=None) -> Source:
+def source(share=1.0, cases=None, side=0.5) -> Source:
     cases = cases or toy()
     labels, boxes = radiographs.labels(cases, FINDINGS), radiographs.boxes(cases, FINDINGS)
     taught, rng = radiographs.boxed(cases, FINDINGS), np.random.default_rng(1)
-    return Source(cases.indices("train"), labels, boxes, FINDINGS, taught, 0.5, share, rng)
+    return Source(cases.indices("train"), labels, boxes, FINDINGS, taught, side, share, rng)
 
 
 def test_windows_show_a_finding_or_normal_lung_of_training_images_alone():
@@ -65,6 +65,14 @@ def test_windows_show_a_finding_or_normal_lung_of_training_images_alone():
     assert 0.4 < lesion.mean() < 0.6
     normal = drawn.image[~lesion]
     assert not (normal % 2 == 0).any() and not (normal % 3 == 0).any()
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_windows_of_normal_lung_may_be_as_large_as_those_around_boxes_so_that_scale_tells_nothing(alike):
+    drawn = source(side=0.05).draw(2000, np.random.default_rng(0), alike=alike)
+    lesion = np.nan_to_num(drawn.labels).max(axis=1) == 1
+    assert (set(drawn.side[lesion]) == set(drawn.side[~lesion])) is alike
+    assert bool(abs(drawn.side[lesion].mean() - drawn.side[~lesion].mean()) < 0.02) is alike
 
 
 def test_a_window_is_labelled_with_the_boxes_it_covers_and_a_cut_box_is_unknown():

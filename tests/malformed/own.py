@@ -36,7 +36,7 @@ def boxed(folder: Path, n: int = 64, side: int = 72) -> pd.DataFrame:
         values = rng.normal(90, 20, y.shape) + i % 2 * 90 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 40)
         Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(folder / f"{i:02d}.png")
         box = {"x": round(cx - 10, 1), "y": round(cy - 10, 1), "w": 20, "h": 20} if i % 2 else {}
-        rows.append({"image": f"{i:02d}.png", "patient": f"p{i:02d}", "label": i % 2, **box})
+        rows.append({"image": f"{i:02d}.png", "patient": f"p{i:02d}", "label": i % 2, "view": "lateral", **box})
     return saved(folder, pd.DataFrame(rows))
 
 

@@ -173,7 +173,13 @@ def _trained(results: Results) -> str:
     chosen = f"learning rate of each arm and size from {rates}, by validation cases"
     chosen = chosen if "," in rates else f"learning rate {rates}"
     more = "whether more updates would gain was not tried"
-    return f"- {experiment}: {grid['steps']} updates for every network, {more}; {chosen}."
+    updates = f"{grid['steps']} updates for every network"
+    if "patch_steps" in grid:
+        updates = (
+            f"{grid['steps']} updates on whole pictures after {grid['patch_steps']} on windows, or as much computing"
+        )
+        updates += " on whole pictures alone"
+    return f"- {experiment}: {updates}, {more}; {chosen}."
 
 
 def _markdown(table: pd.DataFrame, index: bool = False) -> str:

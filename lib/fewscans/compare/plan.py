@@ -156,7 +156,7 @@ def grid(
         common |= {"learning_rates": tuple(round(rate * TUNED[experiment], 6) for rate in design.rates)}
     if experiment == "curriculum":
         stored = own_boxes.side(table_of(own))
-        size = max(64, round(stored / 48) * 32)  # NIH's 224 pixels are seen at 160; the network shrinks by 32
+        size = max(64, round(stored / 96) * 64)  # the network shrinks by 32, and a patch has half the side
         return kind.Grid(
             **common, findings=(own_boxes.FINDING,), stored=stored, size=size, patch=size // 2, network="lite0",
             patch_steps=steps + steps // 2, rotate=True,

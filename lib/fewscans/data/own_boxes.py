@@ -1,7 +1,7 @@
 """Boxes in a user's own pictures: columns x, y, w, h of cases.csv, in pixels of the picture's file.
 
-One box a picture of label 1, around what its label says; x and y are its left and upper edge. Pictures of label 0 have
-none.
+One box a picture of label 1, around all that its label says; x and y are its left and upper edge. Pictures of label 0
+have none.
 """
 
 from __future__ import annotations
@@ -22,15 +22,9 @@ FINDING = "finding"  # what is in a box, by the one name that it needs
 STORED = (64, 224)  # pixels a side of a picture as it is kept for windows to be cut from: at least, at most
 
 
-def given(table: pd.DataFrame) -> bool:
-    """Whether the table means its columns as boxes."""
-    return set(COLUMNS) <= set(table)
-
-
 def why_not(table: pd.DataFrame, spacing_mm: tuple[float, ...] | None) -> str:
     """Why the boxes of a table cannot be used, the first fault with its row; empty if they can."""
-    if not given(table):
-        lacking = [name for name in COLUMNS if name not in table]
+    if lacking := [name for name in COLUMNS if name not in table]:
         return f"it wants boxes, columns x, y, w, h of cases.csv in pixels, and there is no column {lacking[0]}"
     if spacing_mm is not None:
         return "it wants pictures that are stretched whole, and these say the size of their pixels and are cut"
@@ -47,7 +41,7 @@ def columns(table: pd.DataFrame, spacing_mm: tuple[float, ...] | None) -> Mappin
     """What `Cases.about` says of the boxes, see `radiographs`; nothing where they cannot be used."""
     if why_not(table, spacing_mm):
         return {}
-    from fewscans.data.radiographs import about  # it imports torch, which adding a set does without
+    from fewscans.data.radiographs import about  # it imports torch, which sets without boxes do not need
 
     return about({FINDING: table["target"]}, [[] if box is None else [box] for box in _read(table)]).to_dict("list")
 

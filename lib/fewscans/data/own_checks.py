@@ -1,7 +1,7 @@
 """What `fewscans data add` looks at before a folder of one's own becomes a data set, and what it then says.
 
 The folder holds cases.csv, with the columns image, label (0 or 1) or number, patient and perhaps split, and any others
-(scanner, site, age, a box as x, y, w, h), which `fewscans audit` tries as shortcuts; and perhaps dataset.yaml.
+(scanner, site, age), which `fewscans audit` tries as shortcuts; boxes as x, y, w, h; and perhaps dataset.yaml.
 Every fault is one error that names the row or the file and says what would be right.
 """
 
@@ -68,7 +68,8 @@ def add(name: str, folder: Path | str, tell: Callable[[str], None] = lambda text
     patch, spacing, notes = _geometry(table, settings)
     table, folds, said = _split(table.rename(columns={target: "target"}), target)
     boxes = _boxes(table, target, spacing)
-    parts = table[["image", "target", "patient", "split", "fold"]].to_csv(index=False)
+    decides = ["image", "target", "patient", "split", "fold", *(c for c in own_boxes.COLUMNS if c in table)]
+    parts = table[decides].to_csv(index=False)
     chosen = Own(
         name=name, folder=str(folder), target=target, title=settings.title or name, case=settings.case,
         licence=settings.licence, cite=settings.citation, unit=settings.unit, patch=patch, spacing_mm=spacing,
@@ -276,7 +277,7 @@ def _split(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, int, list[st
 
 def _boxes(table: pd.DataFrame, target: str, spacing: tuple[float, ...] | None) -> list[str]:
     """Whether boxes on the plane can be used, if there are any."""
-    if target != "label" or int(table["axes"].iloc[0]) != 2 or not own_boxes.given(table):
+    if target != "label" or int(table["axes"].iloc[0]) != 2 or not set(own_boxes.COLUMNS) & set(table):
         return []
     why = own_boxes.why_not(table, spacing)
     return [f"boxes x, y, w, h: not used: {why}" if why else "boxes x, y, w, h: curriculum can use them"]

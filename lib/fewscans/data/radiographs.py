@@ -49,14 +49,14 @@ def checked_box(what: str, finding: str, x: float, y: float, width: float, heigh
     pixel over its edge is allowed and cut off).
     """
     across, down = size
-    if not (width > 0 and height > 0):
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, across), min(y + height, down)
+    if not (width > 0 and height > 0) or right <= left <= across or bottom <= top <= down:
         raise DataError(f"{what}: a box of {width:g} x {height:g} pixels shows nothing; correct it, or leave it out")
     if not (x >= -1 and y >= -1 and x + width <= across + 1 and y + height <= down + 1):
         raise DataError(
             f"{what}: the box from ({x:g}, {y:g}) to ({x + width:g}, {y + height:g}) reaches over the image of "
             f"{across} x {down} pixels; correct it, or leave it out"
         )
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, across), min(y + height, down)
     return Box(finding, left / across, top / down, (right - left) / across, (bottom - top) / down)
 
 

@@ -8,8 +8,8 @@ Both steps are one run of updates, each with its own warm-up and cosine; after e
 scored, and the checkpoint with their lowest loss is kept. Computing is counted in updates on whole images: a patch
 counts as much as its pixels. With `folds`, patients are divided into so many parts; a run trains one network a part,
 which predicts that part, is validated on the next and trained on the others, so all images are scored once. Of a
-user's own set a run trains one network, seeds rotate the parts, training images are drawn patient after patient, half
-of each class, and where a network looks is not scored.
+user's own set a run trains one network, seeds rotate the parts if there are some, training images are drawn patient
+after patient, half of each class, and where a network looks is not scored.
 
 Rows of the table, by split: "test", "test-style" and, where views are known, "test-AP" and "test-PA" have a row an
 image and finding; "test-lesions" and "test-pointing" are those of `places`.
@@ -35,7 +35,7 @@ from fewscans.data.base import Cases, Cut
 from fewscans.data.group_splits import Fold
 from fewscans.errors import DataError, ParamsError
 from fewscans.experiments import base, baselines
-from fewscans.experiments.base import Entry, OnStep, Run, auc_of, costs, require_best
+from fewscans.experiments.base import Entry, OnStep, Run, auc_of, costs, require_best, still_guessing
 from fewscans.experiments.curriculum import images, patches, places
 from fewscans.experiments.curriculum.arms import ARMS
 from fewscans.nn import efficientnet, resnet
@@ -118,11 +118,14 @@ class Curriculum(base.Experiment):
         some = {name: getattr(cases, name)[read] for name in ("images", "target", "case", "group", "split")}
         some["left_out"] = (*cases.left_out, *cases.case[~read].tolist())
         cases = replace(cases, **some, about=cases.about[read].reset_index(drop=True))
-        if grid.rotate:
-            return replace(cases, split=np.full(len(cases), "test"))  # each is tested in its turn
+        if grid.rotate:  # with folds, each is tested in its turn
+            return replace(cases, split=np.full(len(cases), "test")) if grid.folds else cases
         return replace(cases, truth=places.truth(cases, grid.findings))
 
     def check(self, grid: Grid, cases: Cases) -> None:
+        if patient_draws.by_patient(cases) is not grid.rotate:
+            raise ParamsError(f"rotate must be true for {cases.path}" if not grid.rotate else
+                              f"rotate is for sets of your own; leave it out for {cases.path}")  # fmt: skip
         labels = radiographs.labels(cases, grid.findings)
         for part in (part for seed in range(grid.seeds) for part in self._parts(grid, cases, seed)):
             for finding, *known in zip(grid.findings, labels[part.val].T, labels[part.test].T, strict=True):
@@ -164,8 +167,10 @@ class Curriculum(base.Experiment):
                 hill = places.prior(mine, grid.findings) if kind == "prior" else places.centre(grid.findings)
                 maps |= dict.fromkeys(part.test.tolist(), hill * share[:, None, None])
             else:
-                x = _shortcuts(cases) if kind == "shortcuts" else baselines.histogram(cases.images) * baselines.BINS
-                fitted = [baselines.ridge(x[subset], labels[subset, k], x[part.test], kind == "shortcuts")
+                x = _shortcuts(cases) if kind == "shortcuts" else None
+                known, new = (baselines.histogram(cases.images[some]) * baselines.BINS if x is None else x[some]
+                              for some in (subset, part.test))  # fmt: skip
+                fitted = [baselines.ridge(known, labels[subset, k], new, kind == "shortcuts")
                           for k in range(len(grid.findings))]  # fmt: skip
                 p = np.stack(fitted, axis=1).clip(0, 1)
             predicted += zip(cases.split[part.test], part.test, p, strict=True)
@@ -193,6 +198,8 @@ class Curriculum(base.Experiment):
             "best_val_loss": float(np.mean([made.best_loss["val_loss"] for made in fitted])),
             **costs(*fitted),
         }
+        if grid.rotate:  # half of what is drawn shows the finding
+            record["failed"] = still_guessing(fitted[0].history, math.log(2))
         return Entry(self.predict(run, grid, weights, cases, device), history.to_dict("records"), record), weights
 
     def _fit(self, run, grid: Grid, cases, part: Fold, number: int, device, checkpoint, on_step) -> train.Fitted:
@@ -205,7 +212,7 @@ class Curriculum(base.Experiment):
         def batch(positions: Tensor, step: int) -> tuple[Tensor, Tensor]:
             rng = np.random.default_rng([seed, 3, step])
             if schedule[step]:
-                drawn = source.draw(len(positions), rng, anywhere=spec.patches == "random")
+                drawn = source.draw(len(positions), rng, anywhere=spec.patches == "random", alike=grid.rotate)
                 y = rng.permutation(drawn.labels) if spec.shuffled else drawn.labels
                 seen = images.windows(x, *map(torch.from_numpy, drawn[:4]), grid.patch)
             else:
@@ -265,7 +272,7 @@ class Curriculum(base.Experiment):
     def _tables(self, run: Run, grid: Grid, cases: Cases, predicted, maps: Mapping[int, np.ndarray]) -> pd.DataFrame:
         """All rows of one run.   predicted: (split, place of the image, (K,)).   maps: (K, h, w) by place, or none."""
         labels, boxes = radiographs.labels(cases, grid.findings), radiographs.boxes(cases, grid.findings)
-        if "view" in cases.about:
+        if "view" in cases.about and not grid.rotate:
             views = cases.about["view"]
             predicted = [*predicted, *((f"test-{views[i]}", i, p) for split, i, p in predicted if split == "test")]
         made = [(split, i, f"{cases.case[i]}/{finding}", labels[i, k], p[k])

@@ -49,10 +49,11 @@ class Source:
         self.normal = index[(np.nan_to_num(labels[index], nan=1.0) == 0).all(axis=1)]
         self.of_image = dict(tuple(self.boxes.groupby("image")))
 
-    def draw(self, n: int, rng: np.random.Generator, anywhere: bool = False) -> Windows:
+    def draw(self, n: int, rng: np.random.Generator, anywhere: bool = False, alike: bool = False) -> Windows:
         """n windows: about half around boxes, moved at random; the others in the lungs of images without findings.
 
-        anywhere: all in the lungs of any image, with the labels of the whole image.
+        anywhere: all in the lungs of any image, with the labels of the whole image.   alike: the others are as large as
+        those around boxes, or their scale would tell them apart.
         """
         left, right, up, low = LUNG
         pool = self.index if anywhere else self.normal
@@ -61,7 +62,7 @@ class Source:
         if not anywhere:
             row, lesion = self.boxes.iloc[rng.integers(len(self.boxes), size=n)], rng.random(n) < 0.5
             longer = row[["width", "height"]].to_numpy().max(axis=1)
-            side = np.where(lesion, np.clip(ROOM * longer, self.side, 1.0), side)
+            side = np.where(lesion | alike, np.clip(ROOM * longer, self.side, 1.0), side)
             moved = rng.uniform(-0.5, 0.5, (2, n)) * np.maximum(side - longer, 0)
             image = np.where(lesion, row["image"], image)
             x = np.where(lesion, row["x"] + row["width"] / 2 + moved[0], x)
