@@ -102,7 +102,8 @@ def evenness(run: Results) -> Picture | None:
     note = (
         "Means over seeds; bands: all. Entropy over log 4: 1 if all kernels weigh the same. Spread: standard deviation "
     )
-    figure, axes = sheet(f"Attention by layer, {run.name}", 1, 2, 3.8, note + "of a weight over validation images.")
+    height = 3.2 + 0.19 * table["arm"].nunique()  # of which the legend takes a line an arm
+    figure, axes = sheet(f"Attention by layer, {run.name}", 1, 2, height, note + "of a weight over validation images.")
     handles = {}
     for arm, mine in table.groupby("arm", sort=False):
         largest = mine["n_train"].max()
