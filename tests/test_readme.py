@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fewscans import results, scorecard
@@ -225,6 +226,15 @@ def test_the_numbers_of_dynamic_networks_are_the_published_ones():
     pairs += [("p4m", "Z2"), ("dynamic-Z2", "Z2")]
     told = [tables.text(run.gain(*pair, 100, "auc")) for pair in pairs]
     told += [tables.text(run.gain("p4m", "Z2", 1000, "auc")), *gain.values(), *score.values()]
+    seeds = {arm: run.resampled("auc").values(arm, 1000) for arm in ("dynamic", "p4m")}
+    told += [f"from {seeds['dynamic'].min():.3f} to {seeds['dynamic'].max():.3f}"]
+    told += [f"static: {seeds['p4m'].min():.3f} to"]
+    late = run.history[(run.history["n_train"] == 1000) & (run.history["step"] == 1200)]
+    loss = late.groupby(late["arm"].astype(str))["train_loss"].mean()
+    told.append(f"ends at {loss['dynamic']:.2f} against {loss['p4m']:.2f}")
+    took = {arm: np.median([r["seconds_cpu"] for r in run.records if (r["arm"], r["n_train"]) == (arm, 1000)])
+            for arm in ("dynamic-compute", "p4m")}  # fmt: skip
+    told.append(f"takes {took['dynamic-compute'] / took['p4m']:.2f} times the processor time")
     assert [one for one in told if one not in notebook] == []
 
 
