@@ -138,6 +138,23 @@ def test_probabilities_have_the_volumes_shape_whatever_it_is(network):
     assert found.shape == (3, 9, 13, 17) and torch.allclose(found.sum(0), torch.ones(9, 13, 17), atol=1e-5)
 
 
+@pytest.mark.parametrize("network", [VOLUME, *AXES])
+def test_an_image_lies_in_the_middle_of_a_training_patch_or_of_whole_blocks(network):
+    seen = []
+
+    def net(x):
+        seen.append(x)
+        return torch.cat([x, -x], 1)
+
+    image = torch.rand(9, 30, 21) + 1
+    found = networks.logits(net, network, image, (16, 24, 24))
+    assert torch.equal(found, torch.stack([image, -image]))
+    sides = [size for name, size in zip("zyx", (16, 32, 24), strict=True) if name != network]
+    before = [extra for name, extra in zip("zyx", (3, 1, 1), strict=True) if name != network]
+    assert list(seen[0].shape[2:]) == sides
+    assert torch.nonzero(seen[0]).amin(0)[2:].tolist() == before
+
+
 def test_a_network_on_slices_sees_no_other_slice_and_one_on_volumes_does():
     image = torch.randn(16, 16, 16)
     changed = image.clone()
@@ -205,7 +222,7 @@ def test_interpolating_back_keeps_a_ramp_between_the_middles_and_the_mean():
 def test_both_kinds_of_networks_are_scored_on_the_same_thick_grid():
     nets = {name: networks.build(name, 3, 2, 0).eval() for name in (VOLUME, "z")}
     with torch.inference_mode():
-        found = [on_thick_slices(nets, name, torch.randn(17, 16, 18), False) for name in nets]
+        found = [on_thick_slices(nets, name, torch.randn(17, 16, 18), GRID) for name in nets]
     assert [mask.shape for mask in found] == [(5, 16, 18)] * 2
 
 
@@ -214,13 +231,35 @@ def test_both_kinds_of_networks_are_scored_on_the_same_thick_grid():
 
 @pytest.mark.parametrize("network", [VOLUME, *AXES])
 @pytest.mark.parametrize("thick", [0.0, 0.5, 1.0])
-def test_updates_on_slices_and_on_volumes_show_as_many_voxels_and_known_labels(cases, network, thick):
+def test_updates_on_slices_and_on_volumes_show_as_much_of_images_and_known_labels(cases, network, thick):
     drawn = Batches(cases, np.arange(6), network, (16, 24, 16), 2, seed=1, thick=thick)
     image, label = drawn.draw(torch.arange(drawn.count) % len(drawn), 0)
-    assert image.shape == label.shape and image.numel() == 2 * 16 * 24 * 16
+    if network == VOLUME:
+        assert image.shape == label.shape == (2, 1, 16, 24, 16)
+    else:
+        sides = cases.about[f"shape_{network}"].to_numpy()[:6].clip(max=(16, 24, 16)["zyx".index(network)])
+        assert len(image) == round(2 * sides.mean()), "as many slices as two volumes show, without their padding"
     assert set(label.unique().tolist()) == {0, 1, 2} and torch.isfinite(image).all()
     again = Batches(cases, np.arange(6), network, (16, 24, 16), 2, seed=1, thick=thick)
     assert torch.equal(again.draw(torch.arange(drawn.count) % len(drawn), 0)[0], image)
+
+
+def test_patches_are_moved_by_whole_voxels_so_that_what_is_not_turned_keeps_its_values(monkeypatch):
+    monkeypatch.setattr(batches, "MOVED", 0.0)
+    low, high = torch.tensor([[2, 4, 1]]).repeat(200, 1), torch.tensor([[20, 20, 16]]).repeat(200, 1)
+    grid = batches._places(low, high, (16, 16, 18), WINDOW, True, torch.Generator().manual_seed(0))
+    voxel = (grid.flip(-1) + 1) * (torch.tensor(WINDOW) - 1) / 2
+    assert torch.allclose(voxel, voxel.round(), atol=1e-4)
+    first, last = voxel.amin((1, 2, 3)).round(), voxel.amax((1, 2, 3)).round()
+    assert set(first[:, 0].tolist()) == {2, 3, 4}, "inside an image of 18 voxels"
+    assert first[:, 1].unique().tolist() == [4] and set(last[:, 2].tolist()) == {15, 16, 17, 18}, "around one of 15"
+
+
+@pytest.mark.parametrize("start", range(3))
+def test_what_thick_training_asks_of_a_volume_is_the_truth_on_thick_slices(start):
+    label = torch.from_numpy(np.random.default_rng(start).integers(0, 3, (17, 6, 5))).float()
+    asked = batches._labels_of_thick(label, start)
+    assert torch.equal(thick_labels(asked[start:], 3), thick_labels(label[start:], 3))
 
 
 @pytest.mark.parametrize("network", [VOLUME, *AXES])

@@ -62,7 +62,7 @@ def test_a_scan_of_the_training_voxels_is_drawn_as_a_case_is(arm, weights, image
     seen = standardised(torch.from_numpy(quantised(nifti.unit(image))))
     nets = {name: networks.build(name, 3, GRID.width, seed=1).eval() for name in (VOLUME, "z")}
     with torch.inference_mode():
-        wanted = segmented(nets, {arm: ARMS[arm]}, seen, False)[arm]
+        wanted = segmented(nets, {arm: ARMS[arm]}, seen, GRID)[arm]
     assert np.array_equal(mask.array, wanted) and len(np.unique(wanted)) > 1
 
 

@@ -2,8 +2,8 @@
 
 The yardstick is nnU-Net (Isensee et al., arXiv 1809.10486, 2018); the question and most of the statements are those of
 a thread of practitioners. One run of the arm "3D" trains a network on volumes and one on slices across each axis, on
-the same people with like augmentation (`batches`), as many updates, and as many voxels in each. All other segmentations
-of these networks are computed with it: three axes averaged, slices and volumes averaged, patches, morphology.
+the same people with like augmentation (`batches`), as many updates, and as many voxels of images in each. All other
+segmentations of these networks are computed with it: three axes averaged, slices and volumes averaged, morphology.
 
 A mask is too large for a table, so what stands there are the measures of `measures`: this experiment writes metrics at
 prediction, where others write what metrics are computed from. The network after the last update gives all rows.
@@ -56,7 +56,7 @@ class Grid(base.Grid):
     """What params.yaml says of one run at one profile; what all grids have: see `base.Grid`.
 
     window: voxels (D, H, W) that hold an image.   patch: what networks on volumes are trained on, sides in eighths.
-    volumes: patches of an update; slices are as many as hold their voxels.   width: channels of the first layer on
+    volumes: patches of an update; slices are as many as these show of images.   width: channels of the first layer on
     volumes.   all_axes: sizes at which "3D" trains networks on coronal and sagittal slices, too, not on axial ones
     alone.   slice_rates: learning rates of networks on slices at a size, where they differ from the run's.
     steps_at: updates at some sizes instead.   half: bfloat16.   folds: seed s is tested on fold s of the people.
@@ -198,7 +198,7 @@ class Volumes(base.Experiment):
             measure(_resized(votes.argmax(0), part.shape), part, cases.spacing_mm[i], _names(cases))
             for i, part in ((i, cases.images[i, 1][box]) for i, box in zip(test, boxes(cases, test), strict=True))
         ]
-        return _rows(run, run.arm, "test", cases, test, found)
+        return pd.concat(_splits(run, run.arm, cases, test, found, []), ignore_index=True)
 
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None
@@ -246,7 +246,7 @@ class Volumes(base.Experiment):
 
         def validate(net: nn.Module) -> dict[str, float]:
             of = [
-                float(loss(networks.logits(net, name, image, grid.half)[None], label[None, None]))
+                float(loss(networks.logits(net, name, image, grid.patch, grid.half)[None], label[None, None]))
                 for image, label in held
             ]
             return {"val_loss": float(np.mean(of))}
@@ -280,7 +280,7 @@ class Volumes(base.Experiment):
         with torch.inference_mode():
             for i, (image, label) in zip(test, _volumes(cases, test), strict=True):
                 truth, spacing = label.numpy().astype(np.uint8), tuple(cases.spacing_mm[i])
-                masks = segmented(nets, {name: ARMS[name] for name in arms}, image.to(device), grid.half)
+                masks = segmented(nets, {name: ARMS[name] for name in arms}, image.to(device), grid)
                 for name, mask in masks.items():
                     found[name][0].append(measure(mask, truth, spacing, _names(cases)))
                 if len(truth) < 2 * BLOCK:
@@ -288,7 +288,7 @@ class Volumes(base.Experiment):
                 thick = spacing[0] * BLOCK, *spacing[1:]
                 truth = thick_labels(label, len(_names(cases)) + 1).numpy()
                 for name in (name for name in arms if _plain(ARMS[name])):
-                    mask = on_thick_slices(nets, ARMS[name].of[0], image.to(device), grid.half)
+                    mask = on_thick_slices(nets, ARMS[name].of[0], image.to(device), grid)
                     found[name][1].append(measure(mask, truth, thick, _names(cases)))
         return pd.concat([
             table for name in arms for table in _splits(run, name, cases, test, *found[name])
@@ -315,19 +315,19 @@ def masks_of(
     ((image, label),) = _volumes(cases, np.array([index]))
     nets = loaded(weights, grid, len(_names(cases)) + 1, torch.device("cpu"))
     with torch.inference_mode():
-        masks = segmented(nets, {arm: ARMS[arm] for arm in arms}, image, grid.half)
+        masks = segmented(nets, {arm: ARMS[arm] for arm in arms}, image, grid)
     return image.numpy(), label.numpy().astype(np.uint8), masks
 
 
 def segmented(
-    nets: Mapping[str, nn.Module], arms: Mapping[str, Arm], image: Tensor, half: bool
+    nets: Mapping[str, nn.Module], arms: Mapping[str, Arm], image: Tensor, grid: Grid
 ) -> dict[str, np.ndarray]:
     """Labels of one standardised volume (d, h, w) by arm; each network sees it once, and once more in patches."""
-    whole = {name: networks.probabilities(net, name, image, half) for name, net in nets.items()}
+    whole = {name: networks.probabilities(net, name, image, grid.patch, grid.half) for name, net in nets.items()}
     masks = {}
     for name, arm in arms.items():
         if arm.made in OVERLAP:
-            probability = networks.in_patches(nets[arm.of[0]], image, OVERLAP[arm.made], half)
+            probability = networks.in_patches(nets[arm.of[0]], image, OVERLAP[arm.made], grid.half)
         else:
             probability = torch.stack([whole[network] for network in arm.of]).mean(0)
         probability = probability.float().cpu().numpy()
@@ -335,14 +335,14 @@ def segmented(
     return masks
 
 
-def on_thick_slices(nets: Mapping[str, nn.Module], network: str, image: Tensor, half: bool) -> np.ndarray:
+def on_thick_slices(nets: Mapping[str, nn.Module], network: str, image: Tensor, grid: Grid) -> np.ndarray:
     """Labels (d // 3, h, w) of a volume that was scanned in slices of three voxels."""
-    thick = thickened(image)
+    thick, setting = thickened(image), (grid.patch, grid.half)
     if network != VOLUME:
-        return networks.probabilities(nets[network], network, standardised(thick), half).argmax(0).cpu().numpy()
+        return networks.probabilities(nets[network], network, standardised(thick), *setting).argmax(0).cpu().numpy()
     count = len(thick)
     smooth = torch.einsum("ab,bhw->ahw", blur_of(len(image), 0, count).to(image.device), image)[: count * BLOCK]
-    probability = networks.probabilities(nets[network], network, standardised(smooth), half)
+    probability = networks.probabilities(nets[network], network, standardised(smooth), *setting)
     means = probability.view(len(probability), count, BLOCK, *image.shape[1:]).mean(2)
     return means.argmax(0).cpu().numpy()
 

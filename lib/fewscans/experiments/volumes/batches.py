@@ -1,10 +1,11 @@
 """What networks are trained on: patches of volumes, or as many voxels in slices, under like augmentation.
 
-A patch is moved at random inside the published image. One in five is turned by up to 15 degrees in each plane
-that it has: a slice in its own, a volume in three, so that half of the volumes are turned. One in five is scaled by up
-to a fifth. Half are mirrored left to right, none front to back, for a hippocampus has a front and a back.
+A patch is moved by whole voxels inside the published image, and keeps its values unless it is turned or scaled: to
+interpolate all would blur volumes across slices, and slices not. One in five is turned by up to 15 degrees in each
+plane that it has: a slice in its own, a volume in three, so that half of the volumes are turned. One in five is scaled
+by up to a fifth. Half are mirrored left to right, none front to back, for a hippocampus has a front and a back.
 All are made brighter or darker, and given noise. Slices are drawn from all training volumes, each in its own plane, so
-an update on slices shows more people than one on volumes; both show as many voxels.
+an update on slices shows more people than one on volumes; both show as many voxels of images.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Batches:
     """Training volumes, and what an update draws from them.
 
     network: "volume", or the axis that slices are across.   size: voxels (z, y, x) of a patch.   volumes: patches of an
-    update; there are as many slices as hold their voxels.   thick: see `arms.Arm`.
+    update; there are as many slices as they show of images, on average.   thick: see `arms.Arm`.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Batches:
             return
         axis = AXIS[network]
         self.size = tuple(side for i, side in enumerate(size) if i != axis)
-        self.count = volumes * size[axis]
+        self.count = round(volumes * float((high - low)[:, axis].clamp(max=size[axis]).float().mean()))
         if thick:  # a thick slice stands for the three that it is the mean of; labels are by majority
             blurred, majority = image.clone(), label.clone()
             for i, part in enumerate(box):
@@ -100,7 +101,7 @@ class Batches:
                 blur = through_thick(part[1].stop - part[1].start, int(phases[i]))
                 image[i][part] = standardised(torch.einsum("ab,bhw->ahw", blur, image[i][part]))
                 if self.thick == 1:
-                    label[i][part] = _blurred_labels(label[i][part], blur)
+                    label[i][part] = _labels_of_thick(label[i][part], int(phases[i]))
         elif self.thick:
             image[shown], label[shown] = self.thick_image[positions[shown]], self.thick_label[positions[shown]]
         bounds = self.low[positions], self.high[positions]
@@ -124,7 +125,7 @@ def _places(
     half = torch.tensor([side / 2 for side in size])
     ends = torch.stack([low + half, high - half])
     first, last = ends.amin(0), ends.amax(0)
-    centre = first + (last - first) * torch.rand(n, dim, generator=random) - 0.5
+    centre = first + ((last - first + 1) * torch.rand(n, dim, generator=random)).floor() - 0.5
     turn = torch.eye(dim).expand(n, dim, dim)
     for a in range(dim):
         for b in range(a + 1, dim):
@@ -181,10 +182,10 @@ def _thick_labels(label: Tensor, axis: int) -> Tensor:
     return torch.stack(shares).argmax(0).float()
 
 
-def _blurred_labels(label: Tensor, blur: Tensor) -> Tensor:
-    """What is left of labels (D, H, W) that were drawn on thick slices."""
-    shares = [torch.einsum("ab,bhw->ahw", blur, (label == c).float()) for c in range(int(label.max()) + 1)]
-    return torch.stack(shares).argmax(0).float()
+def _labels_of_thick(label: Tensor, start: int) -> Tensor:
+    """Labels (D, H, W) as drawn on thick slices, the first of which begins at `start`: each voxel has its slice's."""
+    thick = thick_labels(label[start:], int(label.max()) + 1).float()
+    return thick[((torch.arange(len(label)) - start) // BLOCK).clamp(0, len(thick) - 1)]
 
 
 def _stacked(volumes: Tensor, axis: int) -> Tensor:

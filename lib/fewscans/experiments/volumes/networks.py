@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -53,20 +54,27 @@ def multiply_adds(network: str, width: int, voxels: int) -> float:
     return voxels * (1.5 * sum(down) + 3 * sum(down[:-1]))
 
 
-def logits(net: nn.Module, network: str, image: Tensor, half: bool = False) -> Tensor:
-    """Of one standardised volume (d, h, w), padded with its mean to whole blocks: (classes, d, h, w) float32."""
+def logits(net: nn.Module, network: str, image: Tensor, patch: Sequence[int] = (0, 0, 0), half: bool = False) -> Tensor:
+    """Of one standardised volume (d, h, w): (classes, d, h, w) float32.
+
+    patch: what networks on volumes are trained on. An image that is smaller lies in its middle, among zeros, as it lies
+    somewhere in it in training; a larger one is padded to whole blocks.
+    """
     with train.mixed_precision(image.device, half):
         if network == VOLUME:
-            return net(_padded(image[None, None]))[0][(..., *map(slice, image.shape))].float()
+            return _padded(net, image[None, None], patch)[0].float()
         axis = AXIS[network]
+        plane = [side for i, side in enumerate(patch) if i != axis]
         slices = image.movedim(axis, 0).unsqueeze(1)  # (slices, 1, h, w)
-        parts = [net(_padded(part))[(..., *map(slice, slices.shape[2:]))] for part in slices.split(SLICES)]
+        parts = [_padded(net, part, plane) for part in slices.split(SLICES)]
         return torch.cat(parts).float().movedim(0, 1 + axis)  # (slices, classes, h, w) → (classes, d, h, w)
 
 
-def probabilities(net: nn.Module, network: str, image: Tensor, half: bool = False) -> Tensor:
+def probabilities(
+    net: nn.Module, network: str, image: Tensor, patch: Sequence[int] = (0, 0, 0), half: bool = False
+) -> Tensor:
     """As `logits`, over classes summing to 1."""
-    return logits(net, network, image, half).softmax(0)
+    return logits(net, network, image, patch, half).softmax(0)
 
 
 def in_patches(net: nn.Module, image: Tensor, overlap: float, half: bool = False) -> Tensor:
@@ -117,7 +125,9 @@ def filtered(probability: np.ndarray) -> np.ndarray:
     return np.where(mask, 1 + probability[1:].argmax(0), 0)
 
 
-def _padded(x: Tensor) -> Tensor:
-    """(B, 1, *S) with zeros at the ends, so that every side is a multiple of a block."""
-    ends = [[0, -side % 2 ** (LEVELS - 1)] for side in x.shape[2:]]
-    return F.pad(x, [n for end in reversed(ends) for n in end])
+def _padded(net: nn.Module, x: Tensor, least: Sequence[int]) -> Tensor:
+    """Answers (B, classes, *S) for x (B, 1, *S), between as many zeros as make every side whole blocks, and `least`."""
+    sides = x.shape[2:]
+    more = [max(side + -side % 2 ** (LEVELS - 1), size) - side for side, size in zip(sides, least, strict=True)]
+    padded = F.pad(x, [n for extra in reversed(more) for n in (extra // 2, extra - extra // 2)])
+    return net(padded)[(..., *(slice(extra // 2, extra // 2 + side) for extra, side in zip(more, sides, strict=True)))]

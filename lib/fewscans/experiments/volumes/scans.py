@@ -49,19 +49,19 @@ def segment(
     nets, volumes = loaded(weights, grid, max(trained.values()), device), {}
     for file in files:
         scan = nifti.read(file)
-        labels = _labels(scan, nets, arm, grid.half, device, np.array(spacing_mm, float))
+        labels = _labels(scan, nets, arm, grid, device, np.array(spacing_mm, float))
         written = nifti_out.write_labels(Path(out) / file.name, labels, file)
         counts = np.bincount(labels.ravel())
         volumes[written] = {label: float(counts[label] * scan.voxel_ml) for label in range(1, len(counts))}
     return volumes
 
 
-def _labels(scan: nifti.Volume, nets, arm: str, half: bool, device: torch.device, spacing: np.ndarray) -> np.ndarray:
+def _labels(scan: nifti.Volume, nets, arm: str, grid: Grid, device: torch.device, spacing: np.ndarray) -> np.ndarray:
     same = (np.abs(spacing / scan.spacing_mm - 1) < SAME).all()
     seen = scan if same else preprocess.resampled(scan, spacing)
     image = standardised(torch.from_numpy(quantised(nifti.unit(seen.array)))).to(device)
     with torch.inference_mode():
-        mask = segmented(nets, {arm: ARMS[arm]}, image, half)[arm].astype(np.uint8)
+        mask = segmented(nets, {arm: ARMS[arm]}, image, grid)[arm].astype(np.uint8)
     if same:
         return mask
     drawn = nifti.Volume(mask, seen.spacing_mm, seen.affine, scan.path)
