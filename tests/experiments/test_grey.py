@@ -131,6 +131,15 @@ def test_logistic_regression_is_that_of_scikit_learn():
     np.testing.assert_allclose(logistic(x, labels, new), oracle.predict_proba(new)[:, 1], atol=1e-4)
 
 
+def test_sharpness_is_the_mean_difference_of_neighbours_and_answers_where_label_1_is_blurred(cases):
+    assert grey.sharpness(np.array([[[0, 1, 1], [0, 0, 1]]])).tolist() == [0.5]
+    images = cases.images.astype(float)
+    images[cases.target == 1, :, 1:] = (images[cases.target == 1, :, 1:] + images[cases.target == 1, :, :-1]) / 2
+    grid, blurred = replace(GRID, arms={"sharpness": (20,)}), replace(cases, images=images.astype(np.uint8))
+    table = EXPERIMENT.train_run(Run(0, 20, "sharpness", 0.0), grid, blurred, CPU)[0].predictions
+    assert auc(table["target"].to_numpy(), table["prediction"].to_numpy()) > 0.9
+
+
 @pytest.mark.parametrize("arm", ["stem-random", "copied-random", "pixels"])
 def test_the_same_seed_gives_the_same_predictions_and_nothing_of_the_test_set_reaches_training(arm, cases):
     run = Run(0, 20, arm, 1e-3)

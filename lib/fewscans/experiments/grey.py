@@ -74,6 +74,7 @@ ARMS: dict[str, Arm] = {
     ),
     "pixels": Arm(trivial="pixels", label="logistic regression on pixels", colour=PINK, marker="h", line=":"),
     "histogram": Arm(trivial="histogram", label="histogram of values", colour="#8c8c8c", marker="h", line=":"),
+    "sharpness": Arm(trivial="sharpness", label="sharpness, one number", colour="#c8a000", marker="*", line=":"),
     "centre": Arm(trivial="centre", label="brightness of the centre", colour="#b0b0b0", marker="P", line=":"),
 }  # fmt: skip
 
@@ -212,6 +213,9 @@ class Grey(base.Experiment):
         if kind == "pixels":
             known, new = (cases.intensities(some).reshape(len(some), -1) for some in (subset, test))
             predicted = logistic(known, labels, new)
+        elif kind == "sharpness":
+            known, new = (sharpness(cases.intensities(some)) for some in (subset, test))
+            predicted = baselines.signed(known, labels, new)
         else:
             predicted = baselines.probability(kind, cases.images[subset], labels, cases.images[test])
         return rows(run, run.arm, "test", cases, test, predicted)
@@ -315,6 +319,11 @@ def logistic(x: np.ndarray, labels: np.ndarray, new: np.ndarray) -> np.ndarray:
     optimiser.step(loss)
     fitted = weights.detach().numpy()
     return 1 / (1 + np.exp(-((new - centre) @ fitted[:-1] + fitted[-1])))
+
+
+def sharpness(images: np.ndarray) -> np.ndarray:
+    """Mean difference of pixels side by side, (n,), of images (n, H, W): may say how they were resampled, no more."""
+    return np.abs(np.diff(images, axis=2)).reshape(len(images), -1).mean(axis=1)
 
 
 def _in_colour(cases: Cases) -> bool:
