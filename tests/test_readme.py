@@ -215,23 +215,26 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
 
 def test_the_numbers_of_dynamic_networks_are_the_published_ones():
     run = results.published("dynamic", "luna16-patches")
-    score = {(arm, n): f"{run.score(arm, n, 'auc').value:.3f}" for arm in ("dynamic", "p4m") for n in (100, 1000)}
-    gain = {(arm, n): tables.text(run.gain(arm, "p4m", n, "auc")) for n in (100, 1000)
+    score = {(arm, n): f"{run.score(arm, n, 'auc').value:.3f}" for arm in ("dynamic", "p4m") for n in (100, 300, 1000)}
+    gain = {(arm, n): tables.text(run.gain(arm, "p4m", n, "auc")) for n in (100, 300, 1000)
             for arm in ("dynamic", "dynamic-equivariant", "dynamic-compute")}  # fmt: skip
     both = f"AUC of {score['dynamic', 1000]}, the static network of as many parameters {score['p4m', 1000]}"
-    assert f"{both}: {gain['dynamic', 1000]}." in FLAT
-    assert f"equal multiply-adds, they gain {gain['dynamic-compute', 1000]}." in FLAT
+    assert f"{both}: {gain['dynamic', 1000]}; on 300 {gain['dynamic', 300]}." in FLAT
+    assert f"equal multiply-adds, they gain {gain['dynamic-compute', 1000]} on 1,000." in FLAT
     notebook = (ROOT / "notebooks/05_dynamic_gcnn.ipynb").read_text(encoding="utf-8")
-    pairs = [("dynamic", rival) for rival in ("dynamic-blind", "dynamic-noise", "dynamic-Z2", "centre")]
-    pairs += [("p4m", "Z2"), ("dynamic-Z2", "Z2")]
-    told = [tables.text(run.gain(*pair, 100, "auc")) for pair in pairs]
+    pairs = [("p4m", "Z2"), ("dynamic-Z2", "Z2"), *(("dynamic", f"dynamic-{rival}") for rival in ("blind", "noise"))]
+    told = [tables.text(run.gain(*pair, n, "auc")) for pair in pairs for n in (100, 300)]
+    told += [tables.text(run.gain("dynamic", *rival, "auc")) for rival in (("centre", 100), ("p4m-gated", 300))]
+    told += [tables.text(run.gain("dynamic", "dynamic-Z2", 300, "auc"))]
+    told += [f"noise has {run.resampled('auc').values('dynamic-noise', 300).min():.3f}"]
     told += [tables.text(run.gain("p4m", "Z2", 1000, "auc")), *gain.values(), *score.values()]
     seeds = {arm: run.resampled("auc").values(arm, 1000) for arm in ("dynamic", "p4m")}
     told += [f"from {seeds['dynamic'].min():.3f} to {seeds['dynamic'].max():.3f}"]
     told += [f"static: {seeds['p4m'].min():.3f} to"]
-    late = run.history[(run.history["n_train"] == 1000) & (run.history["step"] == 1200)]
-    loss = late.groupby(late["arm"].astype(str))["train_loss"].mean()
-    told.append(f"ends at {loss['dynamic']:.2f} against {loss['p4m']:.2f}")
+    for n, step, words in ((300, 1000, "ends at"), (1000, 1200, "and at")):
+        late = run.history[(run.history["n_train"] == n) & (run.history["step"] == step)]
+        loss = late.groupby(late["arm"].astype(str))["train_loss"].mean()
+        told.append(f"{words} {loss['dynamic']:.2f} against {loss['p4m']:.2f}")
     took = {arm: np.median([r["seconds_cpu"] for r in run.records if (r["arm"], r["n_train"]) == (arm, 1000)])
             for arm in ("dynamic-compute", "p4m")}  # fmt: skip
     told.append(f"takes {took['dynamic-compute'] / took['p4m']:.2f} times the processor time")
