@@ -72,14 +72,18 @@ def test_attention_is_told_of_records_that_have_it_by_layer():
     assert dynamic.seen(of(("p4m",))).empty and dynamic.evenness(of(("p4m", "dynamic"), attention=False)) is None
 
 
-def test_attention_is_drawn_at_the_largest_size_and_says_which():
+def test_attention_is_drawn_at_the_largest_size_that_most_arms_have_and_says_which():
     picture = dynamic.evenness(of(("p4m", "dynamic", "dynamic-noise")))
     entropy, spread = picture.figure.axes
     assert len(entropy.get_lines()) == 2
     assert np.allclose(entropy.get_lines()[0].get_ydata(), [0.9, 0.8, 0.7, 0.6, 0.5])
     assert np.allclose(spread.get_lines()[0].get_ydata(), 3.0), "0.01 a patch, at 300 patches"
     labels = [text.get_text() for text in picture.figure.legends[0].get_texts()]
-    assert len(labels) == 2 and all(label.endswith("N = 300") for label in labels)
+    assert len(labels) == 2 and "N = 300," in picture.title
+    run = of(("p4m", "dynamic", "dynamic-noise"))
+    fewer = [r for r in run.records if (r["arm"], r["n_train"]) != ("dynamic-noise", 300)]
+    picture = dynamic.evenness(Results(run.predictions, run.history, fewer, run.about, n_bootstrap=100))
+    assert len(picture.figure.axes[0].get_lines()) == 2 and "N = 100," in picture.title
 
 
 @pytest.mark.parametrize(

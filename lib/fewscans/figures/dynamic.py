@@ -95,30 +95,34 @@ def seen(run: Results) -> pd.DataFrame:
 
 @styled
 def evenness(run: Results) -> Picture | None:
-    """Entropy and spread of attention by layer, a line an arm at its largest size; None where no record has them."""
+    """Entropy and spread of attention by layer, a line an arm, at the largest size that most arms have; None where no
+    record has them.
+    """
     table = seen(run)
     if not len(table):
         return None
+    arms = table.groupby("n_train")["arm"].nunique()
+    n = arms[arms == arms.max()].index.max()
+    table, title = table[table["n_train"] == n], f"Attention by layer, N = {n:,}, {run.name}"
     note = (
         "Means over seeds; bands: all. Entropy over log 4: 1 if all kernels weigh the same. Spread: standard deviation "
     )
     height = 3.2 + 0.19 * table["arm"].nunique()  # of which the legend takes a line an arm
-    figure, axes = sheet(f"Attention by layer, {run.name}", 1, 2, height, note + "of a weight over validation images.")
+    figure, axes = sheet(title, 1, 2, height, note + "of a weight over validation images.")
     handles = {}
     for arm, mine in table.groupby("arm", sort=False):
-        largest = mine["n_train"].max()
-        mine, look = mine[mine["n_train"] == largest], run.arm(arm)
+        look = run.arm(arm)
         for panel, what in zip(axes[0], ("entropy", "spread"), strict=True):
             by = mine.groupby("layer", sort=False)[what]
             x = np.arange(len(by))
             panel.fill_between(x, by.min(), by.max(), color=look.colour, alpha=0.15, linewidth=0)
-            (handles[f"{look.label}, N = {largest:,}"],) = panel.plot(
+            (handles[look.label],) = panel.plot(
                 x, by.mean(), color=look.colour, marker=look.marker, linestyle=look.line
             )
             panel.set_xticks(x, by.mean().index, rotation=30, ha="right", fontsize=8.5)
             panel.set_ylabel({"entropy": "entropy / log 4", "spread": "spread over images"}[what])
     legend(figure, handles, 1)
-    return Picture(figure, f"Attention by layer, {run.name}", run.provenance)
+    return Picture(figure, title, run.provenance)
 
 
 def figures(run: Results) -> Mapping[str, Picture]:

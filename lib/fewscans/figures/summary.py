@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator
+from matplotlib.transforms import blended_transform_factory
 
 from fewscans import claims as claims_files
 from fewscans import paths, results
@@ -100,12 +101,13 @@ def fewer(runs: Sequence[Results], table: pd.DataFrame, title: str, note: str = 
     ends = ends[np.isfinite(ends) & (ends > 0)]
     left, right = min(0.08, 0.6 * ends.min()), max(30.0, 1.6 * ends.max())
     labels, heights, height = [], [], 0.0
+    margin = blended_transform_factory(figure.transFigure, panel.transData)  # headings begin at the figure's left edge
     for place, mine in shown.groupby("run", sort=False):
         run = runs[place]
-        on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
         against = run.arm(baseline(run) or "")
         heading = run.name + f", against {against.label}" * (not getattr(against, "group", "Z2").startswith("Z"))
-        panel.text(left, height, heading, fontsize=8.5, weight="bold", va="center", bbox=on_white)
+        written = panel.text(0.01, height, heading, fontsize=8.5, weight="bold", va="center", transform=margin)
+        written.set_in_layout(False)
         height += 1.1
         for row in mine.itertuples():
             look = run.arm(row.arm)
