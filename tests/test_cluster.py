@@ -11,7 +11,7 @@ import pytest
 
 from fewscans import ending
 from fewscans.errors import Stopped
-from fewscans.sweep import slurm, sweep
+from fewscans.sweep import slurm, sweep, worker
 
 from . import kill_sweep, lease_sweep
 from .test_cli import call, mistake, project, twin  # noqa: F401, fixtures
@@ -46,6 +46,25 @@ def test_a_signal_that_a_library_wraps_in_an_error_of_its_own_is_still_that_sign
     assert caught.value is raised
     with pytest.raises(SystemError, match="another"), ending.told_to_stop():
         raise SystemError("another")
+
+
+@linux
+@pytest.mark.parametrize("training", [True, False])
+def test_a_worker_that_was_told_to_stop_hears_no_second_signal_while_python_ends(training):
+    before = {one: signal.getsignal(one) for one in worker.STOP_SIGNALS}
+    try:
+        told = worker._Told()
+        with pytest.raises(SystemExit):
+            if training:
+                with told.later():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    assert told.signal == "SIGTERM", "the training goes on until it has saved"
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # as the sweep does to all that it ends
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 @linux

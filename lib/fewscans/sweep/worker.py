@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import NoReturn
 
 from fewscans.errors import FewscansError, Stopped, of_the_system
 
@@ -91,7 +92,7 @@ class _Told:
     def _hear(self, number: int, _) -> None:
         self.signal = signal.Signals(number).name
         if not self.training:
-            sys.exit()
+            _end()
 
     def stop(self) -> None:
         """Raises Stopped if a signal came."""
@@ -104,7 +105,14 @@ class _Told:
         yield
         self.training = False
         if self.signal is not None:
-            sys.exit()
+            _end()
+
+
+def _end() -> NoReturn:
+    """Leaves. The signal that the sweep sends to all it ends would come while Python ends, and leave a traceback."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit()
 
 
 def end_with_parent() -> None:
