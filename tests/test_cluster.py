@@ -123,12 +123,13 @@ class Job:
 
     def __init__(self, folder, room, host, environment):
         bin = room / "bin"
-        bin.mkdir(exist_ok=True)
-        command = f'exec {sys.executable} -c "from fewscans.cli import main; main()" "$@" --slots 1\n'
-        for name, text in (("fewscans", command), ("scontrol", f'echo "$@" >> {room}/scontrol.log\n')):
-            (bin / name).write_text("#!/bin/bash\n" + text)
-            (bin / name).chmod(0o755)
-        (room / "train.sbatch").write_text(slurm.script(RUN, 2, 0, 1, 1.0))
+        if not bin.is_dir():  # once: a script that is open for writing cannot be started by a job that already runs
+            bin.mkdir()
+            command = f'exec {sys.executable} -c "from fewscans.cli import main; main()" "$@" --slots 1\n'
+            for name, text in (("fewscans", command), ("scontrol", f'echo "$@" >> {room}/scontrol.log\n')):
+                (bin / name).write_text("#!/bin/bash\n" + text)
+                (bin / name).chmod(0o755)
+            (room / "train.sbatch").write_text(slurm.script(RUN, 2, 0, 1, 1.0))
         own = {k: v for k, v in os.environ.items() if not k.startswith(("FEWSCANS_", "DVC_"))}
         own |= {"FEWSCANS_ROOT": str(folder), "FEWSCANS_STORE": str(room / "store"), "PLAYED_HOST": host}
         own |= environment | {"PATH": f"{bin}:{os.environ['PATH']}", "SLURM_JOB_ID": host}
