@@ -1,10 +1,13 @@
 """The dynamic experiment: arms that cost the same, attention that is told, predictions that can be made again."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from fewscans import params, store
 from fewscans.errors import DataError, ParamsError
@@ -12,6 +15,7 @@ from fewscans.experiments.base import Run
 from fewscans.experiments.dynamic import EXPERIMENT, Grid
 from fewscans.experiments.dynamic.arms import ARMS
 
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "dynamic" / "luna16-patches"
 CPU = torch.device("cpu")
 NETWORKS = [name for name, arm in ARMS.items() if arm.trivial is None and arm.computed_with is None]
 DYNAMIC = [name for name in NETWORKS if ARMS[name].kernels > 1]
@@ -85,6 +89,23 @@ def test_the_mean_over_turned_copies_is_the_answer_itself(patches, arm, turned):
     table = trained(arm, patches, LONGER)[0].predictions.query("split == 'test'")
     by_arm = {name: rows["prediction"].to_numpy() for name, rows in table.groupby("arm")}
     assert np.abs(by_arm[turned] - by_arm[arm]).max() < 1e-5 < 1e-4 < by_arm[arm].std()
+
+
+@pytest.mark.parametrize(
+    ("arm", "equivariant"), [("p4m", True), ("dynamic", True), ("dynamic-equivariant", True), ("dynamic-Z2", False)]
+)
+def test_a_published_network_gives_turned_and_mirrored_images_the_same_answer(arm, equivariant):
+    about = json.loads((PUBLISHED / "weights" / "weights.json").read_text(encoding="utf-8"))
+    grid = params.typed(about["grid"], Grid, "grid")
+    ((seed, n),) = {(r["seed"], r["n_train"]) for r in (one["record"] for one in about["networks"]) if r["arm"] == arm}
+    net = EXPERIMENT.network(Run(seed, n, arm, 1e-2), grid).eval()
+    net.load_state_dict(load_file(PUBLISHED / "weights" / f"{arm}.safetensors"))
+    x = torch.rand(6, grid.colours, *grid.patch, generator=torch.Generator().manual_seed(0))
+    copies = [turned for half in (x, x.flip(-1)) for turned in (half.rot90(k, (-2, -1)) for k in range(4))]
+    with torch.no_grad():
+        answers = torch.stack([net(copy) for copy in copies])
+    off = (answers - answers[0]).abs().max() / answers[0].abs().max()
+    assert (off <= 1e-5) == equivariant, float(off)
 
 
 @pytest.mark.parametrize("arm", DYNAMIC)
