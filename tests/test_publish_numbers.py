@@ -230,8 +230,8 @@ def test_numbers_reach_the_scorecard_whatever_their_unit(project, unit):
 
 
 def test_the_readme_counts_images_not_their_measures_and_names_the_split_of_an_arm_without_a_test(project):
-    cases = [f"scan{i}/{measure}" for i in range(3) for measure in ("dice", "hd95")]
-    rows = {"n_train": 8, "seed": 0, "case": cases, "group": [case[:5] for case in cases], "target": 1.0}
+    cases = [f"person/scan{i}/{measure}" for i in range(3) for measure in ("dice", "hd95")]
+    rows = {"n_train": 8, "seed": 0, "case": cases, "group": [case[:12] for case in cases], "target": 1.0}
     arms = (("3D", "val"), ("3D", "test"), ("2D", "test-first"))
     table = pd.concat([pd.DataFrame(rows | {"arm": arm, "split": split}) for arm, split in arms])
     known = {key: ["1"] for key in ("device", "torch", "threads")}

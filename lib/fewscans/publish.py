@@ -93,7 +93,7 @@ def publish(
             f"{run} is not fit to be published: {'; '.join(complaints)}. To publish it all the same, "
             "say why: --incomplete REASON"
         )
-    step = step_of(predictions) if found.dataset.target == "number" else None
+    step = step_of(predictions) if experiments.get(spec.experiment).target == "number" else None
     about = {
         "run": run,
         "experiment": spec.experiment,
@@ -290,11 +290,11 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         split = min(mine["split"].unique())  # "test", unless the arm has others alone
         mine = mine[mine["split"] == split]
         case = mine.drop_duplicates("case")
-        images = case["case"].str.partition("/")[0].nunique()
+        images = case["case"].str.rpartition("/")[0].nunique()
         sizes = ", ".join(str(n) for n in sorted(mine["n_train"].unique()))
         target = case["target"]
         cases = f"{len(case)} ({f'{target.min():.4g} to {target.max():.4g}' if number else int(target.sum())})"
-        if number and images < len(case):  # a case is an image's measure
+        if number and 1 < images < len(case):  # a case is an image's measure
             cases = f"{images} (each with {len(case) // images} measures)"
         shown = arm if split == "test" else f"{arm} ({split})"
         rows.append(f"| {shown} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
