@@ -1,9 +1,12 @@
 """Tables and figures of slices against volumes say what the tables hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from fewscans.experiments.volumes.arms import ARMS
 from fewscans.figures import volumes
 from fewscans.figures.style import Picture
 from fewscans.results import Results
@@ -20,6 +23,11 @@ def results() -> Results:
             for seed in range(3):
                 rng = np.random.default_rng([seed, n, len(arm)])
                 records.append({"arm": arm, "n_train": n, "seed": seed, "learning_rate": 1e-3, "failed": False})
+                if arm in ("3D", "3D-thick"):
+                    one = {"parameters": 350_000, "macs": 1.2e9, "seconds": 100.0 + seed}
+                    records[-1] |= {
+                        f"{key}_{net}": v * (1 + (net == "z")) for net in ("volume", "z") for key, v in one.items()
+                    }
                 for split in ("test", "test-thick"):
                     for case in range(20):
                         dice = 0.8 + SKILL[arm] + rng.normal(0, 0.02) - 0.1 * (split == "test-thick")
@@ -46,6 +54,16 @@ def test_the_table_has_a_row_an_arm_and_every_measure_with_its_interval(results)
 def test_sizes_of_the_test_set_are_cases_not_rows(results):
     assert results.test_set == {"cases": 20, "groups": 10, "seeds": 3}
     assert results.score_name == "mean:dice"
+
+
+def test_costs_are_told_network_by_network_and_seconds_only_of_what_is_published(results):
+    columns = ["parameters", "multiply-adds", "CPU seconds of training"]
+    assert volumes.costs(results).columns.tolist() == columns[:2]
+    table = volumes.costs(replace(results, published=True))
+    thick = ARMS["3D-thick"].label
+    assert table.index.tolist() == [(arm, on) for arm in ("3D U-Net", thick) for on in ("volumes", "axial slices")]
+    assert table.columns.tolist() == columns
+    assert table.loc[("3D U-Net", "axial slices")].tolist() == [700_000, 2.4e9, 202]
 
 
 def test_gains_over_n_are_drawn_for_each_label(results):

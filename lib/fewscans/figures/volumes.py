@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fewscans.experiments.volumes.arms import ARMS
+from fewscans.experiments.volumes.arms import ARMS, AXES, VOLUME
 from fewscans.figures import curves, slices
 from fewscans.figures.style import GREY, Picture, legend, picture_only, sheet, styled
 from fewscans.figures.tables import text
@@ -31,6 +31,25 @@ def measures(results: Results, arms: Sequence[str], n_train: int, split: str = "
         found = {column: results.score(arm, n_train, score, split) for column, score in asked.items()}
         rows[results.arm(arm).label] = {column: text(estimate) for column, estimate in found.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_tuples(asked))
+
+
+def costs(results: Results) -> pd.DataFrame:
+    """What each network has and what its training took, medians over runs: rows by arm and network.
+
+    Multiply-adds: of a forward pass on an update's images.   Seconds are the machine's that trained, so those of this
+    machine's own runs are not shown.
+    """
+    records, rows = pd.DataFrame(results.records), {}
+    names = {VOLUME: "volumes"} | {axis: f"{name} slices" for axis, name in AXES.items()}
+    columns = {"parameters": "parameters", "macs": "multiply-adds", "seconds": "CPU seconds of training"}
+    for arm, mine in records.groupby("arm", sort=False):
+        for network, label in names.items():
+            found = {name: mine.get(f"{key}_{network}", pd.Series()).median() for key, name in columns.items()}
+            if found["parameters"] > 0:
+                rows[results.arm(arm).label, label] = found
+    index = pd.MultiIndex.from_tuples(rows, names=["arm", "network on"])
+    table = pd.DataFrame(list(rows.values()), index, list(columns.values()))
+    return table.iloc[:, : None if results.published else 2].round().astype("Int64")
 
 
 def gain_over_n(results: Results, arm: str = "3D", baseline: str = "2D", note: str = "") -> Picture:
