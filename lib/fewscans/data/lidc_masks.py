@@ -32,7 +32,7 @@ def read(folder: Path | str, window: tuple[int, int, int] = WINDOW, cache: Path 
     Returns: as `msd_segmentation.read`: target: the nodule's volume in ml, as published.   case, group, fold: as
              `lidc_voi.read`.   about: fold, labels ("nodule"), shape_z, shape_y, shape_x, and stored, which is here how
              far slices are apart: "thin" (at most 1.25 mm), "thick2mm" (2 mm and more) or "between".
-    Raises:  DataError as `lidc_voi.read`, and for a mask that is empty or has another shape than its image.
+    Raises:  DataError as `lidc_voi.read`, and for a mask that is empty or whose voxels are not its image's.
     """
     folder = Path(folder)
     table = lidc_voi.nodules(folder)
@@ -49,15 +49,14 @@ def _cut(folder: Path, table: pd.DataFrame, window: tuple[int, int, int]) -> dic
     images, rows = [], []
     with Archive(folder / IMAGES) as scans, Archive(folder / MASKS) as masks:
         for name in table["file"]:
-            scan, mask = scans.read(name), masks.read(name)
-            if mask.array.shape != scan.array.shape or not (mask.array > 0).any():
-                fault = f"its shape (z y x) is {mask.array.shape}, its image's {scan.array.shape}, or it is empty"
-                raise DataError(f"{masks.path}: {name}: {fault}; {AGAIN}")
+            scan, mask = scans.read(name), masks.read(name, mask=True)
+            nifti.same_grid(scan, mask)
             middle = (np.array(scan.array.shape) - 1) / 2
             pair = cutting.to_code(cutting.to_unit(scan.array)), (mask.array > 0).astype(np.uint8)
             images.append(np.stack([nifti.crop(part, middle, window) for part in pair]))
             volume = np.count_nonzero(mask.array) * np.prod(scan.spacing_mm) / 1000
-            apart = THIN if scan.spacing_mm[0] <= THIN_MM else THICK if scan.spacing_mm[0] >= THICK_MM else BETWEEN
+            mm = round(float(scan.spacing_mm[0]), 3)  # some files say 1.2500001
+            apart = THIN if mm <= THIN_MM else THICK if mm >= THICK_MM else BETWEEN
             rows.append((volume, scan.spacing_mm, *np.minimum(scan.array.shape, window), apart))
     about = pd.DataFrame(rows, columns=["volume", "spacing", "shape_z", "shape_y", "shape_x", "stored"])
     case = table.apply(lambda r: f"{r['patient_id']}/{r['nodule_id']}@{r['diameter_mm']:.1f}mm", axis=1)
