@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fewscans import claims
 from fewscans.experiments.volumes.arms import ARMS
-from fewscans.figures import volumes
+from fewscans.figures import tables, volumes
 from fewscans.figures.style import Picture
 from fewscans.results import Results
 
@@ -64,6 +65,13 @@ def test_costs_are_told_network_by_network_and_seconds_only_of_what_is_published
     assert table.index.tolist() == [(arm, on) for arm in ("3D U-Net", thick) for on in ("volumes", "axial slices")]
     assert table.columns.tolist() == columns
     assert table.loc[("3D U-Net", "axial slices")].tolist() == [700_000, 2.4e9, 202]
+
+
+def test_power_is_told_for_measures_of_masks_too(results):
+    test = claims.Test("volumes-msd-hippocampus", "3D", 32, "mean:dice-anterior", 0.0, claimed="above", baseline="2D")
+    shown = tables.power(results, {"anterior": test}, {"anterior": 5}, 10)
+    gain = results.gain("3D", "2D", 32, "mean:dice-anterior")
+    assert float(shown.iloc[0, 0].partition(" ")[0]) == pytest.approx(gain.value, abs=1e-3)
 
 
 def test_gains_over_n_are_drawn_for_each_label(results):

@@ -229,10 +229,10 @@ def power(pilot: Results, tests: Mapping[str, Test], seeds: Mapping[str, int], n
     """
     rows = {}
     for name, test in tests.items():
-        kind, _, score = test.metric.rpartition(":")
+        score = test.metric.removeprefix("data_efficiency:")
         try:
             table = pilot.resampled(score, test.split)
-            if kind == "data_efficiency":
+            if score != test.metric:
                 at = test.line * test.n_train
                 keys, weights = curve_weights(table, test.baseline, test.arm, test.n_train, at)
                 spread, line = table.joint(keys).spread(weights), 0.0
