@@ -242,3 +242,6 @@ def test_the_readme_counts_images_not_their_measures_and_names_the_split_of_an_a
     assert "| 3D | 8 | 1 | 3 (each with 2 measures) | 3 |" in text
     assert "| 2D (test-first) | 8 | 1 | 3 (each with 2 measures) | 3 |" in text
     assert "- splits: `test` is of the network after the last update\n" in text
+    nodules = table.assign(case=[f"person{i % 2}/{i}" for i in range(len(table))])
+    text = publishing._readme(about | {"incomplete": None}, nodules, [{"last_val_loss": 0.1}])
+    assert "measures" not in text, "numbers of nodules, two people"

@@ -194,7 +194,7 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
     words = f"a Dice of {scores['3D']:.3f}, one on slices {scores['2D']:.3f}; the difference is {tables.text(gain)}."
     assert words in FLAT and f"slices are ahead by {tables.text(thick)}" in FLAT
     trained = run.gain("3D-thick", "2D-thick", 32, "mean:dice", "test-thick")
-    assert f"if trained so, volumes by {tables.text(trained)}" in FLAT
+    assert f"with 32 such in training, volumes by {tables.text(trained)}" in FLAT
     notebook = (ROOT / "notebooks/06_slices_or_volumes.ipynb").read_text(encoding="utf-8")
     told = [gain, thick, *(run.gain("3D", "2D", 128, f"mean:dice-{part}") for part in ("anterior", "posterior"))]
     told += [run.gain(*pair, 128, "bias:consistency-z") for pair in (("3D", "2D"), ("2D-filtered", "2D"))]
@@ -212,8 +212,9 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
         gains[part] = arms["3D"] - arms["2D"]
     won = f"{(gains['dice'] > 0).mean():.0%}".replace("%", " %")
     assert f"The median gain is {gains['dice'].median():.3f}, and 3D wins in {won} of cases." in notebook
-    assert "Three posterior parts, which 2D misses, gain more than 0.24" in notebook
-    assert (gains["dice-posterior"] > 0.24).sum() == 3
+    assert "Three posterior parts, which one 2D network (seed 0) half misses, gain more than 0.24" in notebook
+    large = gains["dice-posterior"][gains["dice-posterior"] > 0.24]
+    assert large.index.get_level_values("seed").tolist() == [0, 0, 0]
 
 
 def test_the_numbers_of_dynamic_networks_are_the_published_ones():

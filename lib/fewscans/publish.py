@@ -290,12 +290,12 @@ def _readme(about: dict, predictions: pd.DataFrame, records: list[dict]) -> str:
         split = min(mine["split"].unique())  # "test", unless the arm has others alone
         mine = mine[mine["split"] == split]
         case = mine.drop_duplicates("case")
-        images = case["case"].str.rpartition("/")[0].nunique()
+        images, measures = (case["case"].str.rpartition("/")[part].nunique() for part in (0, 2))
         sizes = ", ".join(str(n) for n in sorted(mine["n_train"].unique()))
         target = case["target"]
         cases = f"{len(case)} ({f'{target.min():.4g} to {target.max():.4g}' if number else int(target.sum())})"
-        if number and 1 < images < len(case):  # a case is an image's measure
-            cases = f"{images} (each with {len(case) // images} measures)"
+        if number and images > 1 and images * measures == len(case):  # a case is an image's measure
+            cases = f"{images} (each with {measures} measures)"
         shown = arm if split == "test" else f"{arm} ({split})"
         rows.append(f"| {shown} | {sizes} | {mine['seed'].nunique()} | {cases} | {case['group'].nunique()} |")
     folds = ", and in which part for each seed" if about["params"].get("folds") else ""

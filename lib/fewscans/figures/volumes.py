@@ -36,7 +36,7 @@ def measures(results: Results, arms: Sequence[str], n_train: int, split: str = "
 def costs(results: Results) -> pd.DataFrame:
     """What each network has and what its training took, medians over runs: rows by arm and network.
 
-    Multiply-adds: of a forward pass on an update's images.   Seconds are the machine's that trained, so those of this
+    Multiply-adds: of a forward pass on a patch's voxels.   Seconds are the machine's that trained, so those of this
     machine's own runs are not shown.
     """
     records, rows = pd.DataFrame(results.records), {}
