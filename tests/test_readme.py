@@ -215,6 +215,15 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
     assert "Three posterior parts, which one 2D network (seed 0) half misses, gain more than 0.24" in notebook
     large = gains["dice-posterior"][gains["dice-posterior"] > 0.24]
     assert large.index.get_level_values("seed").tolist() == [0, 0, 0]
+    rest = gains["dice-posterior"].drop(large.index).mean()
+    assert f"without them the posterior part gains {rest:.3f}." in notebook
+    rows = run.predictions.astype({"case": str, "arm": str}).query("split == 'test-thick' and n_train == 32")
+    rows = rows[rows["case"].str.endswith("/dice")]
+    arms = rows.pivot(index=["case", "seed"], columns="arm", values="prediction")
+    ahead = arms["3D-thick"] - arms["2D-thick"]
+    assert (ahead.groupby("seed").mean() > 0).all() and ahead.index.unique("seed").size == 5
+    won = f"{(ahead > 0).mean():.0%}".replace("%", " %")
+    assert f"with 3D ahead in all five seeds and in {won} of cases" in notebook
 
 
 def test_the_numbers_of_dynamic_networks_are_the_published_ones():
