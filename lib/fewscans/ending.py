@@ -18,11 +18,10 @@ PARENT_POLL_SECONDS = 0.5
 @contextmanager
 def told_to_stop() -> Iterator[None]:
     """Inside, SIGTERM and SIGUSR1, which clusters send, raise Stopped: once, and never while all is being saved."""
-    from fewscans.sweep.worker import STOP_SIGNALS
+    from fewscans.sweep.worker import STOP_SIGNALS, deaf
 
     def told(number: int, _) -> None:
-        for one in STOP_SIGNALS:
-            signal.signal(one, signal.SIG_IGN)
+        deaf()
         raise Stopped(signal.Signals(number).name)
 
     before = {one: signal.signal(one, told) for one in STOP_SIGNALS}

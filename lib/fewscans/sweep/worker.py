@@ -108,10 +108,17 @@ class _Told:
             _end()
 
 
-def _end() -> NoReturn:
-    """Leaves. The signal that the sweep sends to all it ends would come while Python ends, and leave a traceback."""
+def deaf() -> None:
+    """From here on a signal to stop changes nothing, such as the one that the sweep sends to all it ends.
+
+    By a handler that does nothing: of a signal that comes just as SIG_IGN is set, Python prints a traceback.
+    """
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
+
+
+def _end() -> NoReturn:
+    deaf()
     sys.exit()
 
 
