@@ -138,7 +138,8 @@ def kept() -> dict[str, Picture]:
     run = published("volumes", "msd-hippocampus")
     if run is None:
         return {}
-    return {"volumes_thick": thick(run), "volumes_consistency": consistency(run, max(_sizes(run, "test", "3D")))}
+    fit = consistency(run, max(_sizes(run, "test", "3D")))
+    return {"volumes_gains": gain_over_n(run), "volumes_thick": thick(run), "volumes_consistency": fit}
 
 
 def _labels(results: Results) -> list[str]:
