@@ -69,7 +69,7 @@ def test_slices_of_one_person_on_both_sides_look_like_knowledge():
     assert all(mean(table.loc["slices drawn at random", f"{n} people"]) > 0.9 for n in thread.PEOPLE)
     held = table.loc["people held out"]
     assert all(abs(mean(cell) - 0.5) < 0.15 for cell in held)
-    assert abs(mean(table.loc["45 further people, asked of the first 63", "63 people"]) - 0.5) < 0.15
+    assert abs(mean(table.loc["45 further people, training on the first 63", "63 people"]) - 0.5) < 0.15
     nothing = thread.by_slice_or_person(people(known=0.0), draws=5)
     assert abs(mean(nothing.loc["slices drawn at random", "63 people"]) - 0.5) < 0.1  # the test can fail
 

@@ -97,7 +97,7 @@ def by_slice_or_person(cases: Cases, draws: int = 20, seed: int = 0) -> pd.DataF
             for name, test in parts.items():
                 found.setdefault((name, count), []).append(_nearest(images, label, mine[~test], mine[test]))
         first, others = (np.flatnonzero(np.isin(person, some)) for some in np.split(people, [PEOPLE[0]]))
-        further = f"{PEOPLE[1] - PEOPLE[0]} further people, asked of the first {PEOPLE[0]}"
+        further = f"{PEOPLE[1] - PEOPLE[0]} further people, training on the first {PEOPLE[0]}"
         found.setdefault((further, PEOPLE[0]), []).append(_nearest(images, label, first, others))
     shown = {
         (name, f"{n} people"): f"{np.mean(x):.2f} ({min(x):.2f} to {max(x):.2f})" for (name, n), x in found.items()

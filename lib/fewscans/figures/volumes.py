@@ -68,7 +68,7 @@ def thick(results: Results, note: str = "") -> Picture:
     pairs = [pair for pair in PAIRS if all(pair[2] in _sizes(results, "test-thick", arm) for arm in pair[:2])]
     if not pairs:
         raise ValueError(f"{results.run}: no pair of arms was scored on thick slices")
-    title = f"Mean Dice, {results.name}, 3 mm along z"
+    title = f"Mean Dice on slices of 1 mm and of 3 mm, {results.name}"
     figure, axes = sheet(title, 1, len(pairs), 3.6, note, sharey=True)
     for panel, (*arms, n) in zip(axes[0], pairs, strict=True):
         for offset, arm in zip((-0.06, 0.06), arms, strict=True):

@@ -109,9 +109,10 @@ class _Told:
 
 
 def deaf() -> None:
-    """From here on a signal to stop changes nothing, such as the one that the sweep sends to all it ends.
+    """From here on a signal to stop raises nothing, such as the one that the sweep sends to all it ends.
 
-    By a handler that does nothing: of a signal that comes just as SIG_IGN is set, Python prints a traceback.
+    By a handler that does nothing: of a signal that comes just as SIG_IGN is set, Python prints a traceback. In its
+    last moments Python takes the handler away; a signal then ends the process at once, without a word.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: None)
