@@ -206,7 +206,11 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
     told += [run.gain(*pair, 128, "mean:dice", "test-thick") for pair in thickness]
     told += [run.gain(*pair, 128, "mean:dice") for pair in thickness[:2]]
     told += [run.gain("2D-filtered", "2D", 8, score) for score in ("mean:dice", "bias:consistency-z")]
-    told.append(run.gain("2D", "3D", 8, "mean:dice", "test-thick"))
+    told += [run.gain("2D", "3D", n, "mean:dice", "test-thick") for n in (8, 32)]
+    axes = [("3D", "2D"), ("3D", "2D-coronal"), ("3D", "2D-sagittal"), ("2D-vote", "2D"), ("2D-vote", "3D")]
+    told += [run.gain(*pair, 32, "mean:dice") for pair in axes]
+    turned = [(("2D-thick", 32), 1.0), (("3D-thick", 32), -1.0), (("2D", 32), -1.0), (("3D", 32), 1.0)]
+    told.append(run.resampled("mean:dice", "test-thick").spread(results.combination(*turned)).estimate(0.95))
     told.append(results.pilot("volumes-msd-hippocampus").gain("3D", "2D", 8, "mean:dice"))
     told.append(run.gain("2D-thick", "3D-thick", 32, "mean:dice", "test-thick"))
     scans = {part: run.score("3D-by-scan", 128, f"mean:dice-{part}", "test-first") for part in PAPER}
