@@ -82,7 +82,9 @@ def test_gains_over_n_are_drawn_for_each_label(results):
 
 
 def test_thick_slices_are_drawn_for_the_pairs_that_were_scored(results):
-    assert len(volumes.thick(results).figure.axes) == 2
+    panels = volumes.thick(results).figure.axes
+    headings = [panel.get_title(loc="left") or panel.get_title() for panel in panels]
+    assert headings == ["trained on 1 mm\nN = 128", "trained on 1 mm\nN = 32", "trained on 3 mm\nN = 32"]
     bare = Results(results.predictions.query("split == 'test'"), results.history, results.records, results.about)
     with pytest.raises(ValueError, match="no pair of arms"):
         volumes.thick(bare)

@@ -19,7 +19,9 @@ COLUMNS = {
 }  # fmt: skip
 CONSISTENCY = "bias:consistency-z"
 TRUTH_COLOUR = "#ffffff"
-PAIRS = (("2D", "3D", 128), ("2D-thickness", "3D-thickness", 128), ("2D-thick", "3D-thick", 32))  # arms and their N
+PAIRS = (  # arms and their N
+    ("2D", "3D", 128), ("2D-thickness", "3D-thickness", 128), ("2D", "3D", 32), ("2D-thick", "3D-thick", 32),
+)  # fmt: skip
 
 
 def measures(results: Results, arms: Sequence[str], n_train: int, split: str = "test") -> pd.DataFrame:
@@ -68,7 +70,7 @@ def thick(results: Results, note: str = "") -> Picture:
     pairs = [pair for pair in PAIRS if all(pair[2] in _sizes(results, "test-thick", arm) for arm in pair[:2])]
     if not pairs:
         raise ValueError(f"{results.run}: no pair of arms was scored on thick slices")
-    title = f"Mean Dice on slices of 1 mm and of 3 mm, {results.name}"
+    title = f"Mean Dice on slices of 1 and 3 mm, {results.name}"
     figure, axes = sheet(title, 1, len(pairs), 3.6, note, sharey=True)
     for panel, (*arms, n) in zip(axes[0], pairs, strict=True):
         for offset, arm in zip((-0.06, 0.06), arms, strict=True):
@@ -81,7 +83,7 @@ def thick(results: Results, note: str = "") -> Picture:
                 panel.plot([x, x], [estimate.low, estimate.high], color=look.colour, linewidth=1.5)
         panel.set_xticks([0, 1], ["1 mm", "3 mm"])
         panel.set_xlim(-0.4, 1.4)
-        how = ARMS[arms[1]].label.partition(", ")[2] or "trained on 1 mm"
+        how = {0.0: "trained on 1 mm", 0.5: "trained on both", 1.0: "trained on 3 mm"}[ARMS[arms[1]].thick]
         panel.set_title(f"{how}\nN = {n}", fontsize=9)
     axes[0, 0].set_ylabel("mean Dice")
     legend(figure, {line.get_label(): line for line in axes[0, 0].get_lines() if line.get_label()[0] != "_"})
