@@ -349,6 +349,19 @@ def test_a_grid_with_gaps_is_published_only_with_its_reason(project):
     assert load_published("gcnn", "luna16-patches-twin").about["incomplete"].startswith("the cluster closed")
 
 
+def test_what_is_computed_along_with_an_arm_at_some_sizes_alone_leaves_no_gap(project):
+    finished(project)
+    file = project / "runs" / f"{RUN}.parquet"
+    table = pd.read_parquet(file)
+    file.unlink()
+    lone = (table["arm"].astype(str) == "Z2-tta-p4") & (table["n_train"] == 100)
+    table[~(lone & (table["seed"] == 0))].to_parquet(file, index=False)
+    with pytest.raises(RunError, match="the grid lacks 1 runs, the first: arm Z2-tta-p4 at N = 100, seed 0"):
+        publish(RUN, minimum_seeds=3)
+    table[~lone].to_parquet(file, index=False)
+    assert load_published("gcnn", publish(RUN, minimum_seeds=3).name).about["incomplete"] is None
+
+
 def test_few_seeds_are_refused(project):
     finished(project)
     with pytest.raises(RunError, match="3 seeds, fewer than 5"):

@@ -232,10 +232,11 @@ def _missing(found: Results, grid: Grid) -> list[str]:
         return []
     cells = found.predictions[["arm", "n_train", "seed"]].drop_duplicates()
     have = set(zip(cells["arm"].astype(str), cells["n_train"], cells["seed"], strict=True))
-    made = {name for name, _, _ in have}  # what is computed along with an arm is so only where the data allow it
+    made = {name for name, _, _ in have}  # what is computed along with an arm is so only where the data allow it,
+    at = {(name, n) for name, n, _ in have}  # and only at sizes at which the arm trains what it takes
     along = {arm: [arm, *(a for a in made if grid.ARMS[a].computed_with == arm)] for arm in grid.arms}
     wanted = [(name, n, seed) for arm, sizes in grid.arms.items() for name in along[arm] for n in sizes
-              for seed in grid.seeds_of(n)]  # fmt: skip
+              if (name, n) in at or (arm, n) not in at for seed in grid.seeds_of(n)]  # fmt: skip
     return [f"arm {arm} at N = {n}, seed {seed}" for arm, n, seed in sorted(wanted) if (arm, n, seed) not in have]
 
 
