@@ -207,6 +207,9 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
     told += [run.gain(*pair, 128, "mean:dice") for pair in thickness[:2]]
     told += [run.gain("2D-filtered", "2D", 8, score) for score in ("mean:dice", "bias:consistency-z")]
     told += [run.gain("2D", "3D", n, "mean:dice", "test-thick") for n in (8, 32)]
+    kinds = ("float32", "uint8"), ("uint8", "float32")
+    stored = [(f"3D-{one}", f"3D-{other}", 16, "mean:dice", f"test-{other}") for one, other in kinds]
+    told += [run.gain(*pair) for pair in stored]
     axes = [("3D", "2D"), ("3D", "2D-coronal"), ("3D", "2D-sagittal"), ("2D-vote", "2D"), ("2D-vote", "3D")]
     told += [run.gain(*pair, 32, "mean:dice") for pair in axes]
     turned = [(("2D-thick", 32), 1.0), (("3D-thick", 32), -1.0), (("2D", 32), -1.0), (("3D", 32), 1.0)]
