@@ -4,13 +4,16 @@ import dataclasses
 import json
 import math
 import re
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fewscans import results, scorecard
 from fewscans.data import registry
+from fewscans.data.group_splits import nested_by_group
 from fewscans.figures import tables
 
 ROOT = Path(__file__).parents[1]
@@ -245,6 +248,32 @@ def test_the_numbers_of_slices_and_volumes_are_the_published_ones():
     assert (ahead.groupby("seed").mean() > 0).all() and ahead.index.unique("seed").size == 5
     won = f"{(ahead > 0).mean():.0%}".replace("%", " %")
     assert f"with 3D ahead in all five seeds and in {won} of cases" in notebook
+
+
+def test_the_other_facts_of_slices_and_volumes_are_those_of_the_tables():
+    run = results.published("volumes", "msd-hippocampus")
+    notebook = (ROOT / "notebooks/06_slices_or_volumes.ipynb").read_text(encoding="utf-8")
+    at_32 = {arm: f"{run.score(arm, 32, 'mean:dice').value:.3f}" for arm in ("3D", "2D", "2D-vote")}
+    assert f"{at_32['3D']} against {at_32['2D']}, again in all five seeds" in notebook
+    assert f"make up for it: {at_32['2D-vote']}." in notebook
+    seconds = pd.DataFrame(run.records).query("arm == '3D' and n_train == 32")
+    slices = sum(seconds[f"seconds_{axis}"].mean() for axis in "zyx")
+    assert round(slices / seconds["seconds_volume"].mean(), 1) == 4.5 and "four and a half times" in notebook
+    rows = run.predictions.astype({"case": str, "arm": str})
+    rows = rows[rows["case"].str.endswith("/dice")].pivot_table("prediction", ["split", "n_train", "seed"], "arm")
+    ahead = [rows.loc["test", n].eval("`3D` - `2D`") for n in (8, 32)]
+    ahead.append(rows.loc["test-uint8", 16].eval("`3D-uint8` - `3D-float32`"))
+    assert all(len(gain) == 5 and (gain > 0).all() for gain in ahead)
+    arms = ("3D", "2D", "3D-thickness", "2D-thickness")
+    trained = [run.score(arm, 128, "bias:consistency-z", "test-thick") for arm in arms]
+    assert all(one.low > 0 for one in trained) and "trained on 128 volumes lie above 0" in notebook
+    split = pd.read_csv(ROOT / "reports/published/volumes/msd-hippocampus/split.csv")
+    shared = {}
+    for n in (sizes := (8, 32, 128)):
+        pools = [np.flatnonzero(split[f"fold of seed {seed}"] == "train") for seed in range(5)]
+        drawn = [set(nested_by_group(split["group"], n, seed, pool, sizes)) for seed, pool in enumerate(pools)]
+        shared[n] = round(np.mean([len(a & b) / n for a, b in combinations(drawn, 2)]), 1)
+    assert shared == {8: 0, 32: 0.1, 128: 0.4} and "none with 8, a tenth with 32, 40 % on average with 128" in notebook
 
 
 def test_the_numbers_of_dynamic_networks_are_the_published_ones():
