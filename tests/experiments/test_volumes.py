@@ -417,3 +417,54 @@ def test_cases_without_masks_of_the_window_are_refused(cases):
         EXPERIMENT.read("pvs", Path("x"), GRID)
     with pytest.raises(DataError, match="cannot be drawn"):
         EXPERIMENT.check(grid_of("3D-by-scan", 40), cases)
+
+
+# slices as they are far apart
+
+
+def test_networks_on_volumes_see_thick_slices_interpolated_and_answer_for_each(cases):
+    grid = grid_of("3D", slice_mm=1.25)
+    assert [grid.parts_of(apart) for apart in (0.45, 1.25, 1.8, 2.0, 2.5, 5.0)] == [1, 1, 1, 2, 2, 4]
+    assert GRID.parts_of(2.5) == 1, "unless the grid asks for it"
+    seen = batches.interpolated(torch.tensor([0.0, 4.0]).view(2, 1, 1), 2)
+    assert seen.flatten().tolist() == [0, 1, 3, 4], "between the middles of slices"
+    net, image = networks.build(VOLUME, 3, 2, seed=0).eval(), torch.randn(9, 13, 17)
+    with torch.inference_mode():
+        each = networks.probabilities(net, VOLUME, batches.interpolated(image, 2))
+        found = networks.probabilities(net, VOLUME, image, finer=2)
+        alike = [networks.logits(net, VOLUME, image, finer=times).softmax(0) for times in (1, 2)]
+    assert torch.allclose(found, each.view(3, 9, 2, 13, 17).mean(2), atol=1e-5)
+    assert not torch.allclose(*alike, atol=1e-3)
+
+
+def test_training_on_interpolated_slices_keeps_labels_with_their_image(cases):
+    drawn = Batches(cases, np.arange(12), VOLUME, (16, 16, 16), 2, seed=0, finer=[1, 2] * 6)
+    assert drawn.image.shape[2] == 2 * WINDOW[0] and set(drawn.label.unique().tolist()) == {0, 1, 2}
+    depth = (drawn.high - drawn.low)[:, 0].tolist()
+    assert depth == [n * t for n, t in zip(cases.about["shape_z"][:12], [1, 2] * 6, strict=True)]
+    assert drawn.image[drawn.label > 0].mean() < drawn.image[drawn.label == 0].mean() - 1
+    image, label = drawn.draw(torch.arange(2), 3)
+    assert image.shape == (2, 1, 16, 16, 16) and image[label > 0].mean() < image[label == 0].mean() - 1
+    flat = Batches(cases, np.arange(12), "z", (16, 16, 16), 2, seed=0, finer=[1, 2] * 6)
+    assert torch.equal(flat.image, Batches(cases, np.arange(12), "z", (16, 16, 16), 2, seed=0).image)
+
+
+def test_a_run_on_interpolated_slices_has_scores_of_its_own_and_predicts_them_again(cases):
+    far = replace(cases, spacing_mm=np.full((40, 3), [2.0, 1, 1]))
+    grid = grid_of("3D", slice_mm=1.0)
+    entry, weights = EXPERIMENT.train_network(run(), grid, far, CPU, None, None)
+    assert entry.predictions.equals(EXPERIMENT.predict(run(), grid, weights, far, CPU))
+    plain, _ = EXPERIMENT.train_network(run(), grid_of("3D"), far, CPU, None, None)
+    same = [table[table["arm"] == "2D"].reset_index(drop=True) for table in (entry.predictions, plain.predictions)]
+    assert set(entry.predictions["split"]) < set(plain.predictions["split"]), "none is thickened"
+    kept = same[1][same[1]["split"] != "test-thick"].reset_index(drop=True)
+    assert same[0].equals(kept), "slices are seen as they are"
+    assert EXPERIMENT.decides(run(), grid) != EXPERIMENT.decides(run(), grid_of("3D"))
+
+
+def test_slices_are_not_interpolated_where_training_cuts_or_thickens_them():
+    for arm in ("3D-patches", "3D-thick"):
+        with pytest.raises(ParamsError, match=f"slice_mm does not go with arms.{arm}"):
+            grid_of(arm, slice_mm=1.0)
+    with pytest.raises(ParamsError, match="above 0"):
+        grid_of("3D", slice_mm=0)

@@ -1,6 +1,6 @@
 """The 994 lung nodules of `lidc_voi` with their masks, in the voxels of their scans.
 
-Slices are 0.45 to 2.5 mm apart, voxels in the plane 0.46 to 0.98 mm. Nothing is resampled: networks see what was
+Slices are 0.45 to 2.5 mm apart, voxels in the plane 0.46 to 0.98 mm. Nothing is resampled here: slices are as they were
 scanned. Half of the published boxes have six slices or fewer, and end along z where the nodule ends, so there is little
 context across slices, less in thick ones: a network on volumes has less to gain from space than in a whole scan.
 """

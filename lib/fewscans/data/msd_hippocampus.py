@@ -64,7 +64,7 @@ class Task:
         mask = nifti.read_mask(self.cases["label"].iloc[row])
         nifti.same_grid(image, mask)
         if not mask.array.any():
-            raise DataError(f"{mask.path}: no voxel is labelled 1 or 2; copy the label map again")
+            raise DataError(f"{mask.path}: no voxel is labelled; copy the label map again")
         return image, mask
 
 

@@ -59,7 +59,8 @@ class Grid(base.Grid):
     volumes: patches of an update; slices are as many as these show of images.   width: channels of the first layer on
     volumes.   all_axes: sizes at which "3D" trains networks on coronal and sagittal slices, too, not on axial ones
     alone.   slice_rates: learning rates of networks on slices at a size, where they differ from the run's.
-    steps_at: updates at some sizes instead.   half: bfloat16.   folds: seed s is tested on fold s of the people.
+    steps_at: updates at some sizes instead.   slice_mm: networks on volumes see slices that are farther apart as two or
+    more, interpolated, about so far apart.   half: bfloat16.   folds: seed s is tested on fold s of the people.
     pilot: the validation cases are predicted in place of the test cases.
     """
 
@@ -73,6 +74,7 @@ class Grid(base.Grid):
     all_axes: tuple[int, ...] = ()
     slice_rates: dict[str, float] = field(default_factory=dict)
     steps_at: dict[str, int] = field(default_factory=dict)
+    slice_mm: float | None = None
     half: bool = False
     folds: int = 5
     pilot: bool = False
@@ -91,6 +93,10 @@ class Grid(base.Grid):
         if any(steps < 1 for steps in self.steps_at.values()):
             raise ParamsError(f"steps_at must be whole numbers from 1, got {self.steps_at}")
         self.check_named("all_axes", dict.fromkeys(map(str, self.all_axes)), "3D")
+        if self.slice_mm is not None and not self.slice_mm > 0:
+            raise ParamsError(f"slice_mm must be above 0, got {self.slice_mm}")
+        if self.slice_mm and (other := [arm for arm in self.arms if ARMS[arm].small or ARMS[arm].thick]):
+            raise ParamsError(f"slice_mm does not go with arms.{other[0]}, whose training cuts or thickens slices")
 
     def steps_of(self, arm: str, n: int) -> int:
         """Updates of each network of a run."""
@@ -99,6 +105,10 @@ class Grid(base.Grid):
     def networks_of(self, spec: Arm, n: int) -> list[str]:
         """What a run of that arm trains at a size."""
         return [name for name in spec.networks if name in (VOLUME, "z") or n in self.all_axes]
+
+    def parts_of(self, apart_mm: float) -> int:
+        """How many slices networks on volumes see for one, at that distance of slices."""
+        return max(1, round(apart_mm / self.slice_mm)) if self.slice_mm else 1
 
     def patches_of(self, spec: Arm) -> tuple[tuple[int, ...], int]:
         """Size and number of an update's patches of volumes."""
@@ -154,6 +164,7 @@ class Volumes(base.Experiment):
             chosen |= {"steps": grid.steps_of(run.arm, run.n_train), "of": grid.steps}  # of: eval_every counts in it
             chosen |= {"networks": grid.networks_of(ARMS[run.arm], run.n_train)}
             chosen |= {name: getattr(grid, name) for name in names}
+            chosen |= {"slice_mm": grid.slice_mm} if grid.slice_mm else {}
         return chosen
 
     def updates(self, run: Run, grid: Grid) -> int:
@@ -209,7 +220,8 @@ class Volumes(base.Experiment):
         own = checkpoint if len(wanted) == 1 else None  # an interrupted run of several restarts from its first one
         fitted, weights, parameters, failed = {}, {}, {}, False
         for name in wanted:
-            drawn = Batches(cases, subset, name, *grid.patches_of(spec), run.seed, spec.thick)
+            finer = [grid.parts_of(apart) for apart in cases.spacing_mm[subset, 0]]
+            drawn = Batches(cases, subset, name, *grid.patches_of(spec), run.seed, spec.thick, finer)
             net, fit = self._fit(run, grid, cases, drawn, val[:VALIDATED], device, own, on_step)
             fitted[name] = fit
             own_weights = {key: value for key, value in fit.last.items() if not key.startswith(TWICE)}
@@ -238,6 +250,7 @@ class Volumes(base.Experiment):
         name, classes = drawn.network, len(_names(cases)) + 1
         net = networks.build(name, classes, grid.width, run.seed).to(device)
         loss = objective()
+        parts = [grid.parts_of(apart) for apart in cases.spacing_mm[val, 0]]
         held = [(image.to(device), label.to(device)) for image, label in _volumes(cases, val)]
 
         def batch(positions: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -246,8 +259,8 @@ class Volumes(base.Experiment):
 
         def validate(net: nn.Module) -> dict[str, float]:
             of = [
-                float(loss(networks.logits(net, name, image, grid.patch, grid.half)[None], label[None, None]))
-                for image, label in held
+                float(loss(networks.logits(net, name, image, grid.patch, grid.half, finer)[None], label[None, None]))
+                for (image, label), finer in zip(held, parts, strict=True)
             ]
             return {"val_loss": float(np.mean(of))}
 
@@ -280,10 +293,11 @@ class Volumes(base.Experiment):
         with torch.inference_mode():
             for i, (image, label) in zip(test, _volumes(cases, test), strict=True):
                 truth, spacing = label.numpy().astype(np.uint8), tuple(cases.spacing_mm[i])
-                masks = segmented(nets, {name: ARMS[name] for name in arms}, image.to(device), grid)
+                shown = {name: ARMS[name] for name in arms}
+                masks = segmented(nets, shown, image.to(device), grid, grid.parts_of(spacing[0]))
                 for name, mask in masks.items():
                     found[name][0].append(measure(mask, truth, spacing, _names(cases)))
-                if len(truth) < 2 * BLOCK:
+                if len(truth) < 2 * BLOCK or grid.slice_mm:
                     continue
                 thick = spacing[0] * BLOCK, *spacing[1:]
                 truth = thick_labels(label, len(_names(cases)) + 1).numpy()
@@ -315,15 +329,20 @@ def masks_of(
     ((image, label),) = _volumes(cases, np.array([index]))
     nets = loaded(weights, grid, len(_names(cases)) + 1, torch.device("cpu"))
     with torch.inference_mode():
-        masks = segmented(nets, {arm: ARMS[arm] for arm in arms}, image, grid)
+        finer = grid.parts_of(cases.spacing_mm[index, 0])
+        masks = segmented(nets, {arm: ARMS[arm] for arm in arms}, image, grid, finer)
     return image.numpy(), label.numpy().astype(np.uint8), masks
 
 
 def segmented(
-    nets: Mapping[str, nn.Module], arms: Mapping[str, Arm], image: Tensor, grid: Grid
+    nets: Mapping[str, nn.Module], arms: Mapping[str, Arm], image: Tensor, grid: Grid, finer: int = 1
 ) -> dict[str, np.ndarray]:
-    """Labels of one standardised volume (d, h, w) by arm; each network sees it once, and once more in patches."""
-    whole = {name: networks.probabilities(net, name, image, grid.patch, grid.half) for name, net in nets.items()}
+    """Labels of one standardised volume (d, h, w) by arm; each network sees it once, and once more in patches.
+
+    finer: see `networks.logits`.
+    """
+    setting = grid.patch, grid.half, finer
+    whole = {name: networks.probabilities(net, name, image, *setting) for name, net in nets.items()}
     masks = {}
     for name, arm in arms.items():
         if arm.made in OVERLAP:

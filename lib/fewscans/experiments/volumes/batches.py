@@ -45,12 +45,13 @@ class Batches:
     """Training volumes, and what an update draws from them.
 
     network: "volume", or the axis that slices are across.   size: voxels (z, y, x) of a patch.   volumes: patches of an
-    update; there are as many slices as they show of images, on average.   thick: see `arms.Arm`.
+    update; there are as many slices as they show of images, on average.   thick: see `arms.Arm`.   finer: for each
+    case, how many slices networks on volumes see for one, interpolated; its labels are repeated.
     """
 
     def __init__(
         self, cases: Cases, index: np.ndarray, network: str, size: Sequence[int], volumes: int, seed: int,
-        thick: float = 0.0,
+        thick: float = 0.0, finer: Sequence[int] = (),
     ):  # fmt: skip
         self.network, self.seed, self.thick = network, seed, thick
         box = boxes(cases, index)
@@ -58,6 +59,8 @@ class Batches:
         image, label = torch.zeros(pairs[:, 0].shape), pairs[:, 1].float()
         for i, part in enumerate(box):
             image[i][part] = standardised(pairs[i, 0][part])
+        if network == VOLUME and max(finer, default=1) > 1:
+            image, label, box = _finer(image, label, box, finer)
         low, high = (torch.tensor([[getattr(s, end) for s in part] for part in box]) for end in ("start", "stop"))
         if network == VOLUME:
             self.size, self.count = tuple(size), volumes
@@ -111,6 +114,28 @@ class Batches:
         gain, offset, noise = (torch.rand(3, n, generator=random) * 2 - 1).view(3, n, *[1] * (dim + 1))
         image = image * (1 + GAIN * gain) + OFFSET * offset
         return image + NOISE * noise.abs() * torch.randn(image.shape, generator=random), label
+
+
+def interpolated(image: Tensor, finer: int) -> Tensor:
+    """So many slices for each, on straight lines between the middles of slices: (d, h, w) → (d * finer, h, w)."""
+    if finer == 1:
+        return image
+    return F.interpolate(image[None, None], scale_factor=(finer, 1, 1), mode="trilinear", align_corners=False)[0, 0]
+
+
+def _finer(
+    image: Tensor, label: Tensor, box: Sequence[tuple[slice, ...]], finer: Sequence[int]
+) -> tuple[Tensor, Tensor, list[tuple[slice, ...]]]:
+    """Images and labels (n, D, H, W) in a window that is as many times as deep as the finest needs, and their boxes."""
+    depth = image.shape[1] * max(finer)
+    found = image.new_zeros(2, len(image), depth, *image.shape[2:])
+    places = []
+    for i, (part, times) in enumerate(zip(box, finer, strict=True)):
+        seen, drawn = interpolated(image[i][part], times), label[i][part].repeat_interleave(times, 0)
+        start = (depth - len(seen)) // 2
+        places.append((slice(start, start + len(seen)), *part[1:]))
+        found[0, i][places[-1]], found[1, i][places[-1]] = seen, drawn
+    return found[0], found[1], places
 
 
 def _places(

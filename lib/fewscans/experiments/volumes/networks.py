@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from fewscans import train
 from fewscans.experiments.volumes.arms import VOLUME
-from fewscans.experiments.volumes.batches import AXIS
+from fewscans.experiments.volumes.batches import AXIS, interpolated
 
 LEVELS = 4
 SLICES = 64  # predicted at a time
@@ -54,15 +54,21 @@ def multiply_adds(network: str, width: int, voxels: int) -> float:
     return voxels * (1.5 * sum(down) + 3 * sum(down[:-1]))
 
 
-def logits(net: nn.Module, network: str, image: Tensor, patch: Sequence[int] = (0, 0, 0), half: bool = False) -> Tensor:
+def logits(
+    net: nn.Module, network: str, image: Tensor, patch: Sequence[int] = (0, 0, 0), half: bool = False, finer: int = 1
+) -> Tensor:
     """Of one standardised volume (d, h, w): (classes, d, h, w) float32.
 
     patch: what networks on volumes are trained on. An image that is smaller lies in its middle, among zeros, as it lies
-    somewhere in it in training; a larger one is padded to whole blocks.
+    somewhere in it in training; a larger one is padded to whole blocks.   finer: networks on volumes see so many slices
+    for each, interpolated, and the mean of their probabilities is the slice's.
     """
     with train.mixed_precision(image.device, half):
         if network == VOLUME:
-            return _padded(net, image[None, None], patch)[0].float()
+            found = _padded(net, interpolated(image, finer)[None, None], patch)[0].float()
+            if finer == 1:
+                return found
+            return found.log_softmax(0).unflatten(1, (-1, finer)).logsumexp(2) - math.log(finer)
         axis = AXIS[network]
         plane = [side for i, side in enumerate(patch) if i != axis]
         slices = image.movedim(axis, 0).unsqueeze(1)  # (slices, 1, h, w)
@@ -71,10 +77,10 @@ def logits(net: nn.Module, network: str, image: Tensor, patch: Sequence[int] = (
 
 
 def probabilities(
-    net: nn.Module, network: str, image: Tensor, patch: Sequence[int] = (0, 0, 0), half: bool = False
+    net: nn.Module, network: str, image: Tensor, patch: Sequence[int] = (0, 0, 0), half: bool = False, finer: int = 1
 ) -> Tensor:
     """As `logits`, over classes summing to 1."""
-    return logits(net, network, image, patch, half).softmax(0)
+    return logits(net, network, image, patch, half, finer).softmax(0)
 
 
 def in_patches(net: nn.Module, image: Tensor, overlap: float, half: bool = False) -> Tensor:

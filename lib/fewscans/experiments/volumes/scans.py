@@ -61,7 +61,8 @@ def _labels(scan: nifti.Volume, nets, arm: str, grid: Grid, device: torch.device
     seen = scan if same else preprocess.resampled(scan, spacing)
     image = standardised(torch.from_numpy(quantised(nifti.unit(seen.array)))).to(device)
     with torch.inference_mode():
-        mask = segmented(nets, {arm: ARMS[arm]}, image, grid)[arm].astype(np.uint8)
+        finer = grid.parts_of(seen.spacing_mm[0])
+        mask = segmented(nets, {arm: ARMS[arm]}, image, grid, finer)[arm].astype(np.uint8)
     if same:
         return mask
     drawn = nifti.Volume(mask, seen.spacing_mm, seen.affine, scan.path)
