@@ -21,7 +21,7 @@ from fewscans.data.group_splits import part_of_fold
 from fewscans.data.lidc_voi import AGAIN, IMAGES, MASKS, TABLE, Archive
 from fewscans.errors import DataError
 
-WINDOW = (24, 64, 64)  # z y x voxels
+WINDOW = (64, 80, 80)  # z y x voxels; cuts one mask, by 0.3 %
 THIN_MM, THICK_MM = 1.25, 2.0  # at most, at least, between slices
 THIN, THICK, BETWEEN = "thin", "thick2mm", "between"  # in `about["stored"]`
 

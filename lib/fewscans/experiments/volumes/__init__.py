@@ -41,14 +41,12 @@ from fewscans.experiments.volumes.arms import ARMS, READERS, VOLUME, Arm
 from fewscans.experiments.volumes.batches import BLOCK, Batches, boxes, standardised, thick_labels, thickened
 from fewscans.experiments.volumes.batches import through_thick as blur_of
 from fewscans.experiments.volumes.measures import measure
+from fewscans.experiments.volumes.rows import first_of_each, of_arm, plain
 
-VALIDATED = 16  # volumes of the validation set whose loss is computed while training
-DIGITS = 4  # of a measure in the table
+VALIDATED = 16  # volumes, spread over the validation set, whose loss is computed while training
 WARM_UP = 0.05  # of the updates, over which the rate rises
 TWICE = "skip_layers."  # how DynUNet calls its layers a second time
 OVERLAP = {"patches": 0.5, "seams": 0.0}  # of neighbouring patches
-STORED = ("float32", "uint8", "thin", "thick2mm")  # values of about["stored"] with a split of their own
-COLUMNS = ["arm", "n_train", "seed", "split", "case", "group", "target", "prediction"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +207,7 @@ class Volumes(base.Experiment):
             measure(_resized(votes.argmax(0), part.shape), part, cases.spacing_mm[i], _names(cases))
             for i, part in ((i, cases.images[i, 1][box]) for i, box in zip(test, boxes(cases, test), strict=True))
         ]
-        return pd.concat(_splits(run, run.arm, cases, test, found, []), ignore_index=True)
+        return pd.concat(of_arm(run, run.arm, cases, test, found, []), ignore_index=True)
 
     def train_network(
         self, run: Run, grid: Grid, cases: Cases, device: torch.device, checkpoint: Path | None, on_step: OnStep | None
@@ -220,21 +218,24 @@ class Volumes(base.Experiment):
         own = checkpoint if len(wanted) == 1 else None  # an interrupted run of several restarts from its first one
         fitted, weights, parameters, failed = {}, {}, {}, False
         for name in wanted:
-            finer = [grid.parts_of(apart) for apart in cases.spacing_mm[subset, 0]]
+            finer = [grid.parts_of(apart) for apart in cases.spacing_mm[subset, 0]] if grid.slice_mm else ()
             drawn = Batches(cases, subset, name, *grid.patches_of(spec), run.seed, spec.thick, finer)
-            net, fit = self._fit(run, grid, cases, drawn, val[:VALIDATED], device, own, on_step)
+            net, fit = self._fit(run, grid, cases, drawn, val, device, own, on_step)
             fitted[name] = fit
             own_weights = {key: value for key, value in fit.last.items() if not key.startswith(TWICE)}
             weights |= {f"{name}.{key}": value for key, value in own_weights.items()}
             parameters[name] = sum(p.numel() for p in net.parameters())
             failed |= still_guessing(fit.history, guessing(drawn.label, len(_names(cases)) + 1))
         tables = self._predictions(run, grid, weights, cases, device)
+        dice = tables[tables["case"].str.endswith("/dice") & (tables["split"] == "test")]
+        scores = dice.groupby("arm")["prediction"].mean() if grid.pilot else {}
         voxels = int(np.prod(grid.patch))
         record = {
             "parameters": next(iter(parameters.values())), "failed": failed,
             **{f"parameters_{name}": count for name, count in parameters.items()},
             **{f"macs_{name}": networks.multiply_adds(name, grid.width, voxels) for name in fitted},
             "macs": networks.multiply_adds(next(iter(fitted)), grid.width, voxels),
+            **{f"val_dice_{arm}": float(value) for arm, value in scores.items()},
             "steps": grid.steps_of(run.arm, run.n_train), "n_val": len(val), "slice_rate": self._slice_rate(run, grid),
             "last_val_loss": float(np.mean([fit.history[-1]["val_loss"] for fit in fitted.values()])),
             "best_val_loss": float(np.mean([fit.best_loss["val_loss"] for fit in fitted.values()])),
@@ -250,6 +251,7 @@ class Volumes(base.Experiment):
         name, classes = drawn.network, len(_names(cases)) + 1
         net = networks.build(name, classes, grid.width, run.seed).to(device)
         loss = objective()
+        val = val[np.linspace(0, len(val) - 1, min(VALIDATED, len(val))).astype(int)]
         parts = [grid.parts_of(apart) for apart in cases.spacing_mm[val, 0]]
         held = [(image.to(device), label.to(device)) for image, label in _volumes(cases, val)]
 
@@ -301,11 +303,11 @@ class Volumes(base.Experiment):
                     continue
                 thick = spacing[0] * BLOCK, *spacing[1:]
                 truth = thick_labels(label, len(_names(cases)) + 1).numpy()
-                for name in (name for name in arms if _plain(ARMS[name])):
+                for name in (name for name in arms if plain(ARMS[name])):
                     mask = on_thick_slices(nets, ARMS[name].of[0], image.to(device), grid)
                     found[name][1].append(measure(mask, truth, thick, _names(cases)))
         return pd.concat([
-            table for name in arms for table in _splits(run, name, cases, test, *found[name])
+            table for name in arms for table in of_arm(run, name, cases, test, *found[name])
         ], ignore_index=True)  # fmt: skip
 
 
@@ -366,11 +368,6 @@ def on_thick_slices(nets: Mapping[str, nn.Module], network: str, image: Tensor, 
     return means.argmax(0).cpu().numpy()
 
 
-def first_of_each(cases: Cases, index: np.ndarray) -> np.ndarray:
-    """Of some cases, the first of every person."""
-    return np.sort(index[np.unique(cases.group[index], return_index=True)[1]])
-
-
 def objective():
     """Soft Dice of the labels, over the batch, and cross-entropy: (logits, labels (B, 1, *S)) → a scalar."""
     from monai.losses import DiceCELoss
@@ -382,11 +379,6 @@ def guessing(label: Tensor, classes: int) -> float:
     """The loss of the best guess that looks at no image: every voxel has the shares of the labels, (n, 1, *S)."""
     share = torch.bincount(label.long().flatten(), minlength=classes).double() / label.numel()
     return float(1 - share[1:].mean() - (share * share.clamp_min(1e-12).log()).sum())
-
-
-def _plain(arm: Arm) -> bool:
-    """Whether it is one network that sees a whole volume, or slices across z."""
-    return arm.made == "whole" and arm.of in ((VOLUME,), ("z",))
 
 
 def _names(cases: Cases) -> list[str]:
@@ -415,36 +407,6 @@ def _joined(fitted: Mapping[str, train.Fitted]) -> list[dict[str, float]]:
             row |= {f"{key}_{name}": own[key] for key in ("train_loss", "val_loss")}
         rows.append(row | {key: float(np.mean([r[key] for r in together])) for key in ("train_loss", "val_loss")})
     return rows
-
-
-def _splits(run: Run, arm: str, cases: Cases, test: np.ndarray, whole: list, thick: list) -> list[pd.DataFrame]:
-    """An arm's rows in each split that it is compared in."""
-    spec, stored = ARMS[arm], cases.about["stored"].to_numpy(str)[test]
-    kept = {} if spec.pool == "scan" else {"test": np.ones(len(test), bool)}  # other sides may have been trained on
-    if _plain(spec) and spec.thick == 0 and spec.updates == 1:
-        if spec.pool in ("person", "scan"):
-            kept["test-first"] = np.isin(test, first_of_each(cases, test))
-        if spec.pool != "scan":
-            kept |= {f"test-{kind}": stored == kind for kind in STORED if (stored == kind).any()}
-    shallow = cases.about["shape_z"].min() < 2 * BLOCK  # scans that have thick slices as they are
-    thick = thick if spec.pool == "person" and spec.updates == 1 and not shallow else []
-    tables = [
-        _rows(run, arm, split, cases, test[which], [m for m, use in zip(whole, which, strict=True) if use])
-        for split, which in kept.items()
-    ]
-    return [*tables, *([_rows(run, arm, "test-thick", cases, test, thick)] if thick else [])]
-
-
-def _rows(
-    run: Run, arm: str, split: str, cases: Cases, index: np.ndarray, found: list[dict[str, tuple[float, float]]]
-) -> pd.DataFrame:
-    """A row for each measure of each case."""
-    rows = [
-        (arm, run.n_train, run.seed, split, f"{cases.case[i]}/{name}", cases.group[i], *np.round(pair, DIGITS))
-        for i, of_case in zip(index, found, strict=True)
-        for name, pair in of_case.items()
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"n_train": "int64", "seed": "int64"})
 
 
 EXPERIMENT = Volumes()

@@ -46,7 +46,8 @@ class Batches:
 
     network: "volume", or the axis that slices are across.   size: voxels (z, y, x) of a patch.   volumes: patches of an
     update; there are as many slices as they show of images, on average.   thick: see `arms.Arm`.   finer: for each
-    case, how many slices networks on volumes see for one, interpolated; its labels are repeated.
+    case, how many slices networks on volumes see for one, interpolated, with its labels. Then a case may have two
+    slices or fifty, so networks on slices draw a case first, and then one of its slices; else one of all slices.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Batches:
         thick: float = 0.0, finer: Sequence[int] = (),
     ):  # fmt: skip
         self.network, self.seed, self.thick = network, seed, thick
+        self.slices = None  # of each case, where a case is drawn first
         box = boxes(cases, index)
         pairs = torch.from_numpy(cases.images[index])  # (n, 2, D, H, W)
         image, label = torch.zeros(pairs[:, 0].shape), pairs[:, 1].float()
@@ -81,6 +83,7 @@ class Batches:
         of = torch.arange(len(index)).repeat_interleave(slices)
         at = torch.arange(slices).repeat(len(index))
         kept = (at >= low[of, axis]) & (at < high[of, axis])
+        self.slices = torch.bincount(of[kept]) if finer else None
         plane = [i for i in range(3) if i != axis]
         self.low, self.high = (bound[of[kept]][:, plane] for bound in (low, high))
         self.image, self.label = self.image[kept], self.label[kept]
@@ -88,13 +91,16 @@ class Batches:
             self.thick_image, self.thick_label = self.thick_image[kept], self.thick_label[kept]
 
     def __len__(self) -> int:
-        """Samples of a pass: volumes, or slices."""
-        return len(self.image)
+        """Samples of a pass: volumes, or slices, or the cases that slices are drawn from."""
+        return len(self.image if self.slices is None else self.slices)
 
     def draw(self, positions: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """One update: images (B, 1, *size) float32, and labels, the same with whole numbers."""
         random = train.generator(self.seed, "augmentation", step)
         n, dim = len(positions), len(self.size)
+        if self.slices is not None:
+            count, end = self.slices[positions], self.slices.cumsum(0)[positions]
+            positions = end - 1 - (count * torch.rand(n, generator=random)).long()
         shown = torch.rand(n, generator=random) < self.thick
         image, label = self.image[positions], self.label[positions]
         if self.thick and dim == 3:
