@@ -15,7 +15,8 @@ Splits of the table:
   back, and their probabilities are averaged over each thick slice.
 - "test-first": of every person the side with the lower number, for the arms that are split by scan.
 - "test-float32", "test-uint8": by how a file stores voxels.
-- "test-thin", "test-thick2mm": by how far slices are apart.
+- "test-thin", "test-thick2mm": by how far slices are apart. Networks on slices see them as they are, on volumes
+  thick ones interpolated, where the grid says so (`slice_mm`); both are scored on the slices of the scan.
 """
 
 from __future__ import annotations
