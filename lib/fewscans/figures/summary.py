@@ -105,7 +105,7 @@ def fewer(runs: Sequence[Results], table: pd.DataFrame, title: str, note: str = 
     for place, mine in shown.groupby("run", sort=False):
         run = runs[place]
         against = run.arm(baseline(run) or "")
-        heading = run.name + f", against {against.label}" * (not getattr(against, "group", "Z2").startswith("Z"))
+        heading = run.name + f", against {against.label}" * (not getattr(against, "group", "").startswith("Z"))
         written = panel.text(0.01, height, heading, fontsize=8.5, weight="bold", va="center", transform=margin)
         written.set_in_layout(False)
         height += 1.1
