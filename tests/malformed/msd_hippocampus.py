@@ -118,7 +118,7 @@ CASES = {
     "label below 0": (_label(3, _set(-1)), ["the label -1"], "labelsTr/hippocampus_003.nii.gz"),
     "label in between": (_label(3, _set(0.5)), ["the label 0.5"], "labelsTr/hippocampus_003.nii.gz"),
     "no posterior": (_label(3, lambda a: a * (a == 1)), ["no voxel is labelled 2"], "labelsTr/hippocampus_003.nii.gz"),
-    "nothing labelled": (_label(3, lambda a: 0 * a), ["no voxel is labelled 1"], "labelsTr/hippocampus_003.nii.gz"),
+    "nothing labelled": (_label(3, lambda a: 0 * a), ["no voxel is labelled"], "labelsTr/hippocampus_003.nii.gz"),
     "label map of another size": (_label(3, lambda a: a[1:]), ["its shape"], "labelsTr/hippocampus_003.nii.gz"),
     "label map elsewhere": (_moved, ["its affine"], "labelsTr/hippocampus_003.nii.gz"),
     "list without cases": (_text('{"labels": {"0": "background"}}'), ["KeyError", "remove it"], "dataset.json"),
