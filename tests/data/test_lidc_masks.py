@@ -74,3 +74,10 @@ def test_real_nodules_are_611_in_thin_and_307_in_thick_slices_and_no_patient_is_
     assert len(cases) == 994 and (cases.images[:, 1].reshape(994, -1).max(1) == 1).all()
     folds = cases.about.assign(group=cases.group).groupby("group")["fold"].nunique()
     assert folds.max() == 1
+    depth, *plane = (cases.about[f"shape_{axis}"].to_numpy() for axis in "zyx")
+    thick = cases.about["stored"].to_numpy(str) == "thick2mm"
+    assert (depth <= 6).mean() > 0.5 and (depth[thick] <= 4).mean() > 0.5, "half or more, as notebook and claim say"
+    seen = np.where(thick, 2, 1) * depth  # slices, of a patch of 16 x 48 x 48 voxels
+    filled = np.mean(seen.clip(max=16) * np.prod([side.clip(max=48) for side in plane], axis=0)) / (16 * 48 * 48)
+    assert filled == pytest.approx(0.5, abs=0.08), "about half of a patch is padding"
+    assert 2 * depth.clip(max=16).mean() == pytest.approx(16, abs=0.5), "slices that two nodules show"
